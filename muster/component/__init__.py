@@ -1,0 +1,1 @@
+"""What every Muster process shares: start, stop, logging, TLS, metrics, timers."""

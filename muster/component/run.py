@@ -1,0 +1,58 @@
+"""The frame of every process: logging, signals, readiness, exit code. Read it once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from muster.component.log import configure, get_logger
+from muster.component.version import GIT_VERSION
+
+log = get_logger(__name__)
+ConfigT = TypeVar("ConfigT")
+Serve = Callable[[ConfigT, asyncio.Event], Awaitable[None]]
+
+
+def run(serve: Serve[ConfigT], config: ConfigT, name: str) -> int:
+    """Run `serve` until SIGTERM or SIGINT sets its stop event. Returns the exit code.
+
+    An exception out of `serve` is logged with its traceback and gives exit code 1, so that
+    systemd's `Restart=on-failure` starts the process again.
+    """
+    configure()
+    log.info("starting", component=name, version=GIT_VERSION, pid=os.getpid())
+    try:
+        asyncio.run(_until_signalled(serve, config))
+    except Exception:
+        log.exception("component failed", component=name)
+        return 1
+    log.info("stopped", component=name)
+    return 0
+
+
+async def _until_signalled(serve: Serve[ConfigT], config: ConfigT) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sig, stop.set)
+    await serve(config, stop)
+
+
+def notify_ready(status: str = "") -> None:
+    """Tell systemd (`Type=notify`, sd_notify(3)) that this process serves. No-op elsewhere."""
+    _notify("READY=1" + (f"\nSTATUS={status}" if status else ""))
+
+
+def _notify(message: str) -> None:
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    # A leading @ names the abstract namespace, which the kernel spells with a NUL byte.
+    target = "\0" + address[1:] if address.startswith("@") else address
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.connect(target)
+        sock.sendall(message.encode())

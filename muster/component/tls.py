@@ -1,0 +1,131 @@
+"""TLS material: files in, ssl contexts and grpc credentials out. Every port is mutual TLS.
+
+Kubeconfig files (client-go's `clientcmd` v1 Config) carry a component's identity: the
+cluster's CA and the client certificate, embedded or as paths.
+"""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import yaml
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files of one identity: certificate, its key, and the CA that the peer must be from."""
+
+    cert: Path
+    key: Path
+    ca: Path
+
+    def material(self) -> TlsMaterial:
+        return TlsMaterial(self.cert.read_bytes(), self.key.read_bytes(), self.ca.read_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """The same as PEM bytes."""
+
+    cert: bytes
+    key: bytes
+    ca: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kubeconfig:
+    """The current context of a kubeconfig: where the api-server is and who we are."""
+
+    server: str
+    material: TlsMaterial
+
+
+class KubeconfigError(Exception):
+    """The file is no usable kubeconfig; the message names the file and the missing part."""
+
+
+def load_kubeconfig(path: Path) -> Kubeconfig:
+    """Read the current context's server, CA and client certificate."""
+    try:
+        document = yaml.safe_load(path.read_text())
+        context = _named(document["contexts"], document["current-context"])["context"]
+        cluster = _named(document["clusters"], context["cluster"])["cluster"]
+        user = _named(document["users"], context["user"])["user"]
+        material = TlsMaterial(
+            cert=_bytes_of(user, "client-certificate"),
+            key=_bytes_of(user, "client-key"),
+            ca=_bytes_of(cluster, "certificate-authority"),
+        )
+        return Kubeconfig(server=str(cluster["server"]), material=material)
+    except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise KubeconfigError(f'kubeconfig "{path}" is not usable: {error!r}') from error
+
+
+def _named(items: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    for item in items:
+        if item["name"] == name:
+            return item
+    raise KeyError(name)
+
+
+def _bytes_of(stanza: dict[str, Any], field: str) -> bytes:
+    """A `FIELD-data` value (base64) or the content of the file that `FIELD` names."""
+    if data := stanza.get(f"{field}-data"):
+        return base64.b64decode(data)
+    return Path(stanza[field]).read_bytes()
+
+
+def server_context(files: TlsFiles, *, require_client_cert: bool = True) -> ssl.SSLContext:
+    """A server's context, TLS 1.2 or newer, that asks clients for a certificate of `files.ca`.
+
+    With `require_client_cert` False a client may come without one (and is then anonymous).
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(files.cert, files.key)
+    context.load_verify_locations(files.ca)
+    context.verify_mode = ssl.CERT_REQUIRED if require_client_cert else ssl.CERT_OPTIONAL
+    return context
+
+
+def client_context(files: TlsFiles) -> ssl.SSLContext:
+    """A client's context: presents `files.cert`, verifies the server's name and chain."""
+    context = ssl.create_default_context(cafile=str(files.ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(files.cert, files.key)
+    return context
+
+
+def client_context_from(material: TlsMaterial) -> ssl.SSLContext:
+    """Like `client_context`, from PEM bytes; the key touches a 0600 file only while it loads."""
+    context = ssl.create_default_context(cadata=material.ca.decode())
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with tempfile.NamedTemporaryFile() as chain:  # created 0600
+        chain.write(material.cert + b"\n" + material.key)
+        chain.flush()
+        context.load_cert_chain(chain.name)
+    return context
+
+
+def grpc_server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """gRPC server credentials that require a client certificate of `files.ca`."""
+    material = files.material()
+    return grpc.ssl_server_credentials(
+        [(material.key, material.cert)],
+        root_certificates=material.ca,
+        require_client_auth=True,
+    )
+
+
+def grpc_channel_credentials(material: TlsMaterial) -> grpc.ChannelCredentials:
+    return grpc.ssl_channel_credentials(
+        root_certificates=material.ca,
+        private_key=material.key,
+        certificate_chain=material.cert,
+    )
