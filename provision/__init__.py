@@ -1,0 +1,1 @@
+"""Makes labs: machines, certificates, provisioning, drills. Runs where the user types."""
