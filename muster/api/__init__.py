@@ -1,0 +1,1 @@
+"""The Kubernetes API as Muster's processes see it: types, scheme, selectors, errors."""
