@@ -47,7 +47,7 @@ class HostNotReady(ProvisionError):
     exit_code = 5
 
 
-class ProviderError(ProvisionError):
+class MachinesFailed(ProvisionError):
     """A provider failed to make, start, stop or remove a machine."""
 
     exit_code = 6
