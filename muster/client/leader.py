@@ -1,0 +1,196 @@
+"""Leader election by a Lease, as client-go's `leaderelection` with a LeaseLock does it.
+
+Whoever writes its name into the Lease leads until it stops renewing. Expiry is judged by
+the local clock since the record was last *seen* to change, so clocks need not agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+from prometheus_client import Gauge
+
+from muster.api.coordination import Lease, LeaseSpec
+from muster.api.errors import NotFound, StatusError
+from muster.api.meta import ObjectMeta
+from muster.api.times import format_micro, utc_now
+from muster.client.client import Client
+from muster.component.log import get_logger
+
+log = get_logger(__name__)
+MASTER_STATUS = Gauge(
+    "leader_election_master_status", "1 while this process leads, by lease.", ["name"]
+)
+
+
+class LeaseLost(Exception):
+    """Another process may lead now: this one must stop at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The record as last seen, and when (by our own clock) it was seen to change."""
+
+    lease: Lease | None = None
+    at: float = 0.0
+
+
+def may_acquire(observed: Observed, identity: str, lease_duration: float, now: float) -> bool:
+    """Whether the lease is free, ours, or has not been renewed for its whole duration."""
+    if observed.lease is None:
+        return True
+    holder = observed.lease.spec.holder_identity
+    if not holder or holder == identity:
+        return True
+    return now >= observed.at + lease_duration
+
+
+def claimed(lease: Lease | None, identity: str, lease_duration: float, stamp: str) -> LeaseSpec:
+    """The spec that makes, or keeps, `identity` the holder. Transitions count changes of it."""
+    old = lease.spec if lease is not None else LeaseSpec()
+    kept = old.holder_identity == identity
+    transitions = (old.lease_transitions or 0) + (0 if kept or lease is None else 1)
+    return msgspec.structs.replace(
+        old,
+        holder_identity=identity,
+        lease_duration_seconds=max(1, math.ceil(lease_duration)),
+        acquire_time=old.acquire_time if kept and old.acquire_time else stamp,
+        renew_time=stamp,
+        lease_transitions=transitions,
+    )
+
+
+class LeaderElector:
+    """Holds one Lease while `run` runs its work."""
+
+    def __init__(
+        self,
+        client: Client,
+        lease_name: str,
+        identity: str,
+        lease_duration: float = 15,
+        renew_deadline: float = 10,
+        retry_period: float = 2,
+        namespace: str = "kube-system",
+    ) -> None:
+        self._client = client
+        self._name, self._namespace, self._identity = lease_name, namespace, identity
+        self._lease_duration = lease_duration
+        self._renew_deadline = renew_deadline
+        self._retry_period = retry_period
+        self._observed = Observed()
+        self._stale = False
+        self._rng = random.Random()  # noqa: S311 - jitter needs no secrecy
+        self.leading = False
+        MASTER_STATUS.labels(name=lease_name).set(0)
+
+    async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
+        """Wait to lead, then run `on_started`; raises LeaseLost when the lease is lost.
+
+        When the work ends or is cancelled the lease is given back, so that a successor need
+        not wait for it to expire.
+        """
+        await self._acquire()
+        self._set_leading(True)
+        log.info("became leader", lease=self._name, identity=self._identity)
+        work = asyncio.ensure_future(on_started())
+        renewal = asyncio.create_task(self._keep_renewing(), name=f"renew {self._name}")
+        try:
+            await asyncio.wait({work, renewal}, return_when=asyncio.FIRST_COMPLETED)
+            if renewal.done():
+                await renewal
+            await work
+        finally:
+            lost = renewal.done() and not renewal.cancelled()
+            for task in (work, renewal):
+                task.cancel()
+            await asyncio.gather(work, renewal, return_exceptions=True)
+            self._set_leading(False)
+            if not lost:
+                await self._release()
+
+    def _set_leading(self, leading: bool) -> None:
+        self.leading = leading
+        MASTER_STATUS.labels(name=self._name).set(int(leading))
+
+    async def _acquire(self) -> None:
+        while not await self._attempt():
+            # client-go's JitterFactor 1.2: candidates do not try in step.
+            await asyncio.sleep(self._retry_period * self._rng.uniform(1.0, 1.2))
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(self._retry_period)
+            try:
+                async with asyncio.timeout(self._renew_deadline):
+                    while not await self._attempt():
+                        await asyncio.sleep(self._retry_period)
+            except TimeoutError:
+                raise LeaseLost(f'lease "{self._namespace}/{self._name}" was not renewed') from None
+
+    async def _attempt(self) -> bool:
+        """One try to take or keep the lease; a failed call counts as a failed try."""
+        try:
+            return await self._try_acquire_or_renew()
+        except StatusError as error:
+            log.debug("lease attempt failed", lease=self._name, error=str(error))
+            return False
+
+    async def _try_acquire_or_renew(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._stale or not self.leading:
+            await self._observe(now)
+            self._stale = False
+        if not may_acquire(self._observed, self._identity, self._lease_duration, now):
+            if self.leading:
+                raise LeaseLost(f'lease "{self._namespace}/{self._name}" has a new holder')
+            return False
+        await self._write()
+        return True
+
+    async def _observe(self, now: float) -> None:
+        try:
+            lease = await self._client.get(Lease, self._name, self._namespace)
+        except NotFound:
+            self._observed = Observed(None, now)
+            return
+        known = self._observed.lease
+        if known is None or known.spec != lease.spec:
+            self._observed = Observed(lease, now)
+        else:
+            self._observed = Observed(lease, self._observed.at)
+
+    async def _write(self) -> None:
+        old = self._observed.lease
+        spec = claimed(old, self._identity, self._lease_duration, format_micro(utc_now()))
+        try:
+            if old is None:
+                meta = ObjectMeta(name=self._name, namespace=self._namespace)
+                lease = await self._client.create(Lease(metadata=meta, spec=spec))
+            else:
+                lease = await self._client.update(msgspec.structs.replace(old, spec=spec))
+        except StatusError:
+            # What we believed is stale: look again before the next try.
+            self._stale = True
+            raise
+        self._observed = Observed(lease, asyncio.get_running_loop().time())
+
+    async def _release(self) -> None:
+        """Empty the holder (client-go's ReleaseOnCancel); best effort, the lease expires anyway."""
+        lease = self._observed.lease
+        if lease is None:
+            return
+        spec = msgspec.structs.replace(
+            lease.spec, holder_identity="", lease_duration_seconds=1,
+            renew_time=format_micro(utc_now()),
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(1.0):
+                await self._client.update(msgspec.structs.replace(lease, spec=spec))
+        except (StatusError, TimeoutError) as error:
+            log.warning("lease not released", lease=self._name, error=str(error))
