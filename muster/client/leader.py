@@ -119,7 +119,9 @@ class LeaderElector:
         MASTER_STATUS.labels(name=self._name).set(int(leading))
 
     async def _acquire(self) -> None:
-        while not await self._attempt():
+        while True:
+            if await self._attempt():
+                return
             # client-go's JitterFactor 1.2: candidates do not try in step.
             await asyncio.sleep(self._retry_period * self._rng.uniform(1.0, 1.2))
 
@@ -128,10 +130,9 @@ class LeaderElector:
             await asyncio.sleep(self._retry_period)
             try:
                 async with asyncio.timeout(self._renew_deadline):
-                    while not await self._attempt():
-                        await asyncio.sleep(self._retry_period)
+                    await self._acquire()
             except TimeoutError:
-                raise LeaseLost(f'lease "{self._namespace}/{self._name}" was not renewed') from None
+                raise LeaseLost(f'lease "{self._namespace}/{self._name}" not renewed') from None
 
     async def _attempt(self) -> bool:
         """One try to take or keep the lease; a failed call counts as a failed try."""
