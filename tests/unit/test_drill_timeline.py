@@ -1,0 +1,208 @@
+"""The drill's judgement: phases from observations, figures, verdict, report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from provision.drills import html, report, spec, timeline
+from provision.drills.engine import Result
+from provision.drills.journal import Journal, Undo, pending
+from provision.drills.observe import LAST_SYNC, sample
+from provision.drills.timeline import (
+    Case,
+    EndpointsSeen,
+    LeaseSeen,
+    NodeSeen,
+    Observations,
+    PodSeen,
+    Request,
+    RulesSeen,
+)
+from provision.drills.verdict import Verdict, judge
+from provision.errors import LabFileError
+
+T0 = 1000.0
+
+
+def pod(at: float, uid: str, node: str = "w1", **flags: bool) -> PodSeen:
+    given = {"deleting": False, "running": True, "ready": True} | flags
+    return PodSeen(at=at, uid=uid, name=f"web-{uid}", node=node, **given)
+
+
+def observations() -> Observations:
+    """A failure of w2 that takes one pod, `b`; `c` replaces it; then w2 returns."""
+    return Observations(
+        leases=(LeaseSeen(999, "w2", T0 - 0.4), LeaseSeen(999, "w1", T0 + 3)),
+        nodes=(
+            NodeSeen(999, "w2", True, False),
+            NodeSeen(T0 + 4, "w2", False, False),
+            NodeSeen(T0 + 4.1, "w2", False, True),
+            NodeSeen(T0 + 13, "w2", True, True),
+            NodeSeen(T0 + 14, "w2", True, False),
+        ),
+        pods=(
+            pod(999, "a"),
+            pod(999, "b", "w2"),
+            pod(T0 + 5, "b", "w2", deleting=True, ready=False),
+            pod(T0 + 5.1, "c", "", running=False, ready=False),
+            pod(T0 + 5.2, "c", "w1", running=False, ready=False),
+            pod(T0 + 6, "c", "w1", ready=False),
+            pod(T0 + 7, "c", "w1"),
+            pod(T0 + 15, "b", "w2", gone=True),
+        ),
+        endpoints=(
+            EndpointsSeen(999, frozenset("ab")),
+            EndpointsSeen(T0 + 4.2, frozenset("a")),
+            EndpointsSeen(T0 + 7.1, frozenset("ac")),
+        ),
+        rules=(
+            RulesSeen(T0 + 4.5, "m1", T0 + 4.4),
+            RulesSeen(T0 + 4.6, "w1", T0 + 4.5),
+            RulesSeen(T0 + 7.3, "m1", T0 + 7.2),
+            RulesSeen(T0 + 7.4, "w1", T0 + 7.3),
+        ),
+        requests=(
+            Request(T0 - 1, T0 - 0.99, True, "m1", "b"),
+            Request(T0 + 1, T0 + 2, False, "m1", "timed out"),
+            Request(T0 + 5, T0 + 5.01, True, "w1", "a"),
+            Request(T0 + 7.5, T0 + 7.51, True, "w1", "c"),
+        ),
+    )
+
+
+CASE = Case("w2", frozenset("b"), ("m1", "w1"), T0, T0 + 12)
+
+
+def test_every_phase_of_a_recovery_is_stamped_relative_to_the_fault() -> None:
+    line = timeline.build(CASE, observations())
+    assert {p.key: p.seconds for p in line.phases} == {
+        "last_lease": -0.4,
+        "fault": 0,
+        "not_ready": 4,
+        "tainted": 4.1,
+        "endpoints_withdrawn": 4.2,
+        "rules_withdrawn": 4.6,
+        "pods_deleted": 5,
+        "replacements_created": 5.1,
+        "scheduled": 5.2,
+        "started": 6,
+        "ready": 7,
+        "endpoints_published": 7.1,
+        "rules_synced": 7.4,
+        "first_good_request": 7.51,
+        "power_on": 12,
+        "rejoined": 13,
+        "untainted": 14,
+        "old_pods_gone": 15,
+    }
+    assert line.metrics["failed_requests"] == 1
+    assert line.metrics["failed_requests_after_withdrawal"] == 0
+    assert line.metrics["rejoined_seconds"] == 2
+    assert line.metrics["replacements_running_seconds"] == 6
+
+
+def test_a_failure_after_the_rules_were_synced_counts_as_late() -> None:
+    seen = observations()
+    late = Request(T0 + 4.7, T0 + 5.7, False, "w1", "timed out")
+    line = timeline.build(CASE, msgspec_replace(seen, requests=(*seen.requests, late)))
+    assert line.metrics["failed_requests_after_withdrawal"] == 1
+
+
+def test_rules_count_as_synced_only_when_every_survivor_has_synced() -> None:
+    seen = observations()
+    only_m1 = tuple(r for r in seen.rules if r.node == "m1")
+    line = timeline.build(CASE, msgspec_replace(seen, rules=only_m1))
+    assert line.seconds("rules_withdrawn") is None
+    assert line.seconds("first_good_request") is None
+    assert line.metrics["failed_requests_after_withdrawal"] is None
+
+
+def test_pods_that_were_there_before_the_fault_are_no_replacements() -> None:
+    assert timeline.replacements(CASE, observations().pods) == frozenset("c")
+
+
+def msgspec_replace(seen: Observations, **changes: object) -> Observations:
+    from dataclasses import replace
+
+    return replace(seen, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("measured", "severity", "verdict", "code"),
+    [
+        (5.0, "fail", Verdict.PASS, 0),
+        (11.0, "fail", Verdict.FAIL, 1),
+        (11.0, "warn", Verdict.WARN, 3),
+        (None, "fail", Verdict.FAIL, 1),
+    ],
+)
+def test_verdict_follows_the_worst_broken_level(
+    measured: float | None, severity: str, verdict: Verdict, code: int
+) -> None:
+    level = spec.Level(metric="m", max=spec.ByProfile(fast=10, kubernetes=300), severity=severity)
+    found, findings = judge([level], {"m": measured}, "fast")
+    assert (found, found.exit_code) == (verdict, code)
+    assert findings[0].met is (verdict is Verdict.PASS)
+
+
+def test_the_catalog_has_the_node_failure_and_its_levels_name_real_metrics() -> None:
+    drill = spec.find("node-power-off")
+    metrics = timeline.build(CASE, observations()).metrics
+    assert {level.metric for level in drill.spec.levels} <= set(metrics)
+
+
+def test_an_unknown_field_in_a_drill_is_refused_with_its_path() -> None:
+    with pytest.raises(LabFileError, match=r"unknown field `colour`.*\$\.metadata"):
+        spec.parse(
+            "apiVersion: muster/v1\nkind: Drill\nmetadata: {name: x, colour: red}\nspec: {}",
+            "x.yaml",
+        )
+
+
+def result() -> Result:
+    drill = spec.find("node-power-off")
+    seen = observations()
+    line = timeline.build(CASE, seen)
+    verdict, findings = judge(drill.spec.levels, line.metrics, "fast")
+    started = datetime(2026, 1, 2, tzinfo=UTC)
+    return Result(drill, "l", "fast", "run", started, CASE, seen, line, verdict, findings)
+
+
+def test_the_json_report_holds_phases_findings_and_every_request() -> None:
+    document = msgspec.json.decode(report.as_json(result()))
+    assert document["verdict"] == "passed with warnings" or document["verdict"] == "pass"
+    assert len(document["requests"]) == 4
+    assert document["phases"][0] == {
+        "key": "last_lease",
+        "title": "last heartbeat (Lease renewed)",
+        "seconds": -0.4,
+        "detail": "w2",
+    }
+
+
+def test_the_html_report_is_self_contained_and_escapes_what_pods_answer() -> None:
+    page = html.render(result())
+    assert "src=" not in page and "<link" not in page and "<script" not in page
+    assert page.count("<svg") == 2
+    assert "node tainted unreachable:NoExecute" in page
+
+
+def test_the_undo_is_pending_until_it_is_cleared(tmp_path: object) -> None:
+    from pathlib import Path
+
+    state = Path(str(tmp_path))
+    journal = Journal(state / "drills" / "r1")
+    undo = Undo(drill="node-power-off", lab="l", power_on=("w2",), deadline=1.0)
+    journal.write(undo)
+    assert pending(state) == [(journal, undo)]
+    journal.clear()
+    assert pending(state) == []
+
+
+def test_a_sample_is_read_by_its_exact_name() -> None:
+    text = f"# HELP {LAST_SYNC} x\n{LAST_SYNC}_other 1\n{LAST_SYNC} 1.5e3\n"
+    assert sample(text, LAST_SYNC) == 1500
+    assert sample("", LAST_SYNC) is None
