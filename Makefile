@@ -1,14 +1,75 @@
-# The menu. `make up` and `make test` install what they miss.
+# The menu. `make up` and `make test` install what they miss; both can be repeated.
+SHELL := /bin/bash
+# The machines of a local lab share this host's /usr, so the lab runs on the system's Python.
 PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-help: ## Show this menu
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+.PHONY: help setup up down status test test-unit test-component test-lab test-vagrant check format \
+	lint types contracts proto api stubs sim bench clean
 
-proto: ## Generate the protobuf and gRPC stubs
+help: ## Show this menu
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.ready ## Install what is missing: Debian packages, then Python packages into .venv
+
+$(VENV)/.ready: requirements/dev.lock tools/setup.sh
+	@PYTHON=$(PYTHON) tools/setup.sh $(VENV)
+
+up: setup ## Stand up a lab (UPFLAGS="--masters 3 --workers 2 ...")
+	@$(BIN)/muster up $(UPFLAGS)
+
+down: setup ## Remove the lab
+	@$(BIN)/muster down $(UPFLAGS)
+
+status: setup ## Show the lab
+	@$(BIN)/muster status $(UPFLAGS)
+
+test: setup ## Run every test, real labs included (needs root)
+	$(PYTEST) -m "not vagrant"
+
+test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
+	$(PYTEST) tests/unit tests/transcripts tests/simulation
+
+test-component: setup ## Each part as a real process against its stock counterpart
+	$(PYTEST) tests/component
+
+test-lab: setup ## Real labs on this machine (needs root)
+	$(PYTEST) tests/lab -m "not vagrant"
+
+test-vagrant: setup ## A real `vagrant up` through libvirt and QEMU (slow, needs root)
+	$(PYTEST) tests/lab -m vagrant --timeout 1800
+
+check: setup lint types contracts stubs ## Format, lint, types, import contracts, fresh stubs
+
+lint:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types:
+	$(BIN)/mypy
+
+contracts:
+	$(BIN)/lint-imports
+
+stubs:
+	$(BIN)/python tools/gen_proto.py --check
+	$(BIN)/python tools/gen_api.py --check
+
+format: setup ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: setup ## Generate the protobuf and gRPC stubs
 	$(BIN)/python tools/gen_proto.py
 
-format: ## Format the code
-	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+api: setup ## Generate the API types
+	$(BIN)/python tools/gen_api.py
+
+bench: setup ## Measure: time to a serving app by phase, memory of each process, pod start
+	$(BIN)/python -m benchmarks
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
