@@ -64,6 +64,8 @@ def allocate(lab: Lab, taken: Mapping[str, str]) -> LabRecord:
     """Give a new lab its names and addresses. `taken`: other labs' names to their subnets."""
     subnet = _subnet(lab, {name: IPv4Network(cidr) for name, cidr in taken.items()})
     masters = _machines(lab, "master", subnet)
+    # A cloud's network does not let an address float by itself; there, clients use one master.
+    floats = len(masters) > 1 and lab.spec.provider != "ec2"
     return LabRecord(
         lab=lab,
         network=LabNetwork(
@@ -71,7 +73,7 @@ def allocate(lab: Lab, taken: Mapping[str, str]) -> LabRecord:
             gateway=_address(subnet, GATEWAY),
             host_address=_address(subnet, HOST),
         ),
-        vip=_address(subnet, VIP) if len(masters) > 1 else None,
+        vip=_address(subnet, VIP) if floats else None,
         machines=(*masters, *_machines(lab, "worker", subnet)),
     )
 
@@ -121,7 +123,7 @@ def _machine(name: str, role: Role, address: str, size: MachineSize) -> MachineS
         name=name,
         role=role,
         address=address,
-        cpus=size.cpus,
+        cpus=float(size.cpus),
         memory_mib=mebibytes(size.memory),
         disk_mib=None if isinstance(size.disk, msgspec.UnsetType) else mebibytes(size.disk),
     )

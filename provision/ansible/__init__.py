@@ -1,0 +1,1 @@
+"""Running the roles: the inventory that they see and the progress that they report."""

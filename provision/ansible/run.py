@@ -1,0 +1,124 @@
+"""Run the playbook by ansible-runner; events become progress lines and, at the end, a result."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provision.errors import RolesFailed
+
+ROLES = Path(__file__).resolve().parents[1] / "roles"
+Report = Callable[[str, str], None]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the events said, per machine."""
+
+    changed: dict[str, list[str]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def take(self, event: Mapping[str, Any], report: Report) -> None:
+        """Digest one event of ansible-runner's stream."""
+        data = event.get("event_data", {})
+        host, task = data.get("host", ""), data.get("task", "")
+        kind, result = event.get("event", ""), data.get("res", {})
+        if kind == "runner_on_start":
+            report(host, task[:1].lower() + task[1:])
+        elif kind == "runner_on_ok" and result.get("changed"):
+            words = _changes(result)
+            self.changed.setdefault(host, []).append(words)
+            report(host, words)
+        elif kind in ("runner_on_failed", "runner_on_unreachable"):
+            self.failures[host] = f"{task}: {str(result.get('msg', result)).strip()}"
+            report(host, f"failed: {self.failures[host]}")
+
+
+def _changes(result: Mapping[str, Any]) -> str:
+    if shipped := result.get("shipped"):
+        return f"code shipped ({', '.join(shipped)})"
+    parts = [
+        f"{len(result[key])} {word}"
+        for key, word in (
+            ("files", "files written"),
+            ("removed", "files removed"),
+            ("restarted", "units restarted"),
+            ("started", "units started"),
+        )
+        if result.get(key)
+    ]
+    return ", ".join(parts) or "changed"
+
+
+def run_roles(inventory: dict[str, Any], report: Report) -> Outcome:
+    """All machines in parallel. Raises `RolesFailed` with each machine's reason."""
+    import ansible_runner  # a second to import, so only when roles run
+
+    outcome = Outcome()
+
+    def on_event(event: dict[str, Any]) -> bool:
+        outcome.take(event, report)
+        return False  # do not keep it: artifacts hold key material's file names and noise
+
+    with _private_directory() as directory:
+        finished = ansible_runner.run(
+            private_data_dir=str(directory),
+            inventory=inventory,
+            playbook=str(ROLES / "site.yml"),
+            envvars=_environment(directory, len(inventory["all"]["hosts"])),
+            event_handler=on_event,
+            quiet=True,
+            settings={"runner_mode": "subprocess", "suppress_env_files": True},
+        )
+        if finished.status != "successful":
+            raise _failure(outcome, finished)
+    return outcome
+
+
+def _failure(outcome: Outcome, finished: Any) -> RolesFailed:
+    if not outcome.failures:
+        with contextlib.suppress(Exception):
+            said = finished.stderr.read() or finished.stdout.read()
+            return RolesFailed(f"ansible ended with {finished.status}: {said.strip()[-2000:]}")
+        return RolesFailed(f"ansible ended with {finished.status}")
+    lines = [f"{host}: {reason}" for host, reason in sorted(outcome.failures.items())]
+    return RolesFailed("\n".join(lines), "repeat `muster up`: what is done already is skipped")
+
+
+@contextlib.contextmanager
+def _private_directory() -> Iterator[Path]:
+    """0700, and short: the control sockets in it must fit in 108 characters."""
+    directory = Path(tempfile.mkdtemp(prefix="muster-"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _environment(directory: Path, machines: int) -> dict[str, str]:
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        "ANSIBLE_CONFIG": os.devnull,
+        "ANSIBLE_HOME": str(directory / "home"),
+        "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
+        "ANSIBLE_ROLES_PATH": str(ROLES),
+        "ANSIBLE_ACTION_PLUGINS": str(ROLES / "action_plugins"),
+        "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_FORKS": str(machines),
+        "ANSIBLE_STRATEGY": "free",
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
+        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=10s",
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_RETRY_FILES_ENABLED": "false",
+        "ANSIBLE_DEPRECATION_WARNINGS": "false",
+        "ANSIBLE_HOST_KEY_CHECKING": "true",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LC_ALL": "C.UTF-8",
+    }

@@ -1,0 +1,1 @@
+"""What each machine is given: files and units, as plain values computed from the lab."""

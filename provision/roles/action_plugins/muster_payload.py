@@ -1,0 +1,34 @@
+"""`muster_payload`: send a machine its payload and let `apply.py` bring the machine to it.
+
+One command: the archive goes in by standard input, what changed comes back as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+STAGE = "/run/muster-payload"
+APPLY = (
+    f"set -e; umask 077; rm -rf {STAGE}; mkdir {STAGE}; tar -xf - -C {STAGE}; "
+    f"/usr/bin/python3 -I {STAGE}/apply.py; rm -rf {STAGE}"
+)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
+    TRANSFERS_FILES = True
+    _requires_connection = True
+
+    def run(self, tmp: object = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._play_context.become = self._play_context.remote_user not in (None, "root")
+        archive = Path(self._task.args["archive"]).read_bytes()
+        done = self._low_level_execute_command(APPLY, in_data=archive, sudoable=True)
+        if done["rc"] != 0:
+            raise AnsibleActionFail(f"payload not applied: {done['stderr'] or done['stdout']}")
+        applied: dict[str, Any] = json.loads(done["stdout"])
+        return result | applied

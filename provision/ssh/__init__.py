@@ -1,0 +1,5 @@
+"""Reaching machines by SSH, with the host keys that they were given and no others."""
+
+from provision.ssh.client import Connection, Finished, connect
+
+__all__ = ["Connection", "Finished", "connect"]

@@ -1,0 +1,186 @@
+"""SSH by paramiko: run a command, send a file. The host key must be the pinned one."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import paramiko
+
+from provision.errors import MachineUnreachable
+from provision.providers.base import SshTarget
+
+CHUNK = 1 << 16
+# paramiko logs its own tracebacks; ours says the same in one line.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+Sink = Callable[[bytes], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that ended."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    @property
+    def text(self) -> str:
+        return self.stdout.decode(errors="replace")
+
+
+def command_line(target: SshTarget, command: list[str]) -> str:
+    """`command` quoted for the remote shell; as root, by sudo where the user is another."""
+    line = shlex.join(command)
+    return line if target.user == "root" else f"sudo -n -- {line}"
+
+
+class Connection:
+    """An open connection. Not for use by several threads at once."""
+
+    def __init__(self, client: paramiko.SSHClient, target: SshTarget, name: str) -> None:
+        self._client = client
+        self._target = target
+        self._name = name
+
+    def run(self, command: list[str], timeout: float | None = None) -> Finished:
+        """Run to the end and keep the output."""
+        out, err = bytearray(), bytearray()
+        status = self.stream(command, out.extend, err.extend, timeout=timeout)
+        return Finished(status, bytes(out), bytes(err))
+
+    def stream(
+        self,
+        command: list[str],
+        out: Sink,
+        err: Sink,
+        stdin: BinaryIO | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Run, passing output on as it comes. Returns the exit status."""
+        with self._failures():
+            transport = self._client.get_transport()
+            assert transport is not None
+            channel = transport.open_session(timeout=timeout)
+            channel.settimeout(timeout)
+            channel.exec_command(command_line(self._target, command))
+            if stdin is not None:
+                while chunk := stdin.read(CHUNK):
+                    channel.sendall(chunk)
+            channel.shutdown_write()
+            _drain(channel, out, err)
+            return channel.recv_exit_status()
+
+    def put(self, local: Path, remote: str) -> None:
+        """Send a file; `remote` appears whole or not at all."""
+        with self._failures(), local.open("rb") as file:
+            temporary = f"{remote}.part"
+            status = self.stream(
+                ["sh", "-c", 'cat > "$1"', "sh", temporary], bytes, bytes, stdin=file
+            )
+            if status == 0:
+                status = self.run(["mv", "--", temporary, remote]).status
+            if status != 0:
+                raise MachineUnreachable(
+                    f'could not write "{remote}" on {self._name}', "is its disk full?"
+                )
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise MachineUnreachable(
+                f"the connection to {self._name} broke: {_reason(error)}",
+                "see `muster node list`",
+            ) from error
+
+
+def _drain(channel: paramiko.Channel, out: Sink, err: Sink) -> None:
+    """Both streams until both end; neither may fill up while the other is waited for."""
+    channel.set_combine_stderr(False)
+    while True:
+        progress = False
+        while channel.recv_ready():
+            out(channel.recv(CHUNK))
+            progress = True
+        while channel.recv_stderr_ready():
+            err(channel.recv_stderr(CHUNK))
+            progress = True
+        if progress:
+            continue
+        if channel.exit_status_ready() and channel.eof_received:
+            return
+        channel.status_event.wait(0.02)
+        if not channel.active:
+            return
+
+
+@contextmanager
+def connect(target: SshTarget, name: str, timeout: float = 10) -> Iterator[Connection]:
+    """Connect to `target`, or say why not. `name` is the machine's, for messages."""
+    client = paramiko.SSHClient()
+    kind, encoded = target.host_key.split()[:2]
+    host = target.host if target.port == 22 else f"[{target.host}]:{target.port}"
+    key = paramiko.PKey.from_type_string(kind, base64.b64decode(encoded))
+    client.get_host_keys().add(host, kind, key)
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    try:
+        client.connect(
+            target.host,
+            port=target.port,
+            username=target.user,
+            key_filename=str(target.key_file),
+            allow_agent=False,
+            look_for_keys=False,
+            timeout=timeout,
+            banner_timeout=timeout,
+            auth_timeout=timeout,
+        )
+        yield Connection(client, target, name)
+    except paramiko.BadHostKeyException as error:
+        raise MachineUnreachable(
+            f"{name} ({host}) shows another host key than it was given",
+            "something else answers at its address; if that is known to be right, "
+            "`muster down` and `muster up` make the lab anew",
+        ) from error
+    except paramiko.AuthenticationException as error:
+        raise MachineUnreachable(
+            f"{name} ({host}) does not accept the lab's SSH key", "was its disk replaced?"
+        ) from error
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        raise MachineUnreachable(
+            f"{name} ({host}) does not answer over SSH: {_reason(error)}",
+            "see `muster node list`; `muster node start` starts a stopped machine",
+        ) from error
+    finally:
+        client.close()
+
+
+def wait_reachable(target: SshTarget, name: str, deadline_seconds: float) -> None:
+    """Until a command runs on the machine, or raise what kept it from running."""
+    deadline = time.monotonic() + deadline_seconds
+    while True:
+        try:
+            with connect(target, name, timeout=5) as connection:
+                if connection.run(["true"], timeout=5).status == 0:
+                    return
+        except MachineUnreachable as error:
+            refused = isinstance(
+                error.__cause__, paramiko.BadHostKeyException | paramiko.AuthenticationException
+            )
+            if refused or time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
