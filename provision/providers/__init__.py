@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from provision.providers.base import Provider, ProviderError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    # The launcher of local machines passes through this package and counts milliseconds.
+    from provision.providers.base import Provider
 
 NAMES = ("local", "vagrant", "ec2")
 
@@ -21,4 +25,6 @@ def provider(name: str) -> Provider:
         from provision.providers.ec2.provider import Ec2Provider
 
         return Ec2Provider()
+    from provision.providers.base import ProviderError
+
     raise ProviderError(f'unknown provider "{name}"', f"use one of {', '.join(NAMES)}")

@@ -105,6 +105,7 @@ class Problem:
 
     text: str
     fix: str
+    packages: tuple[str, ...] = ()  # Debian packages that would solve it
 
     def __str__(self) -> str:
         return f"{self.text}; {self.fix}" if self.fix else self.text

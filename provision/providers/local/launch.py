@@ -1,0 +1,147 @@
+"""Boots one machine: `python -m provision.providers.local.launch SPEC.json`.
+
+A process of its own, because it changes its own namespaces and cgroups beyond return, and a
+small one: it imports nothing but the standard library. It ends as soon as the machine's systemd
+has been executed, with exit code 0; or with 1 and the reason on standard error.
+
+    launcher: own mounts, disk filled -> cgroups -> namespaces -> fork
+       \\_ PID 1: waits until it is on record -> root, /proc, /dev, ... -> exec systemd
+
+The order matters: the disk image is a block device, which the cgroup's device rules refuse;
+and the machine must be on record before it runs, or a crash between would leave it unnamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from provision.providers.local import kernel, processes, rootfs
+from provision.providers.local.launchspec import LaunchSpec
+
+# What a machine's root may not do to the host, whatever runs inside asks for:
+# load modules, reach I/O ports, set the wall clock, read the kernel's log (capabilities(7)).
+_DROPPED_CAPABILITIES = {"sys_module": 16, "sys_rawio": 17, "sys_time": 25, "syslog": 34}
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "container": "muster",  # how systemd learns where it is (systemd.io/CONTAINER_INTERFACE)
+}
+_SYSCTLS = {
+    "net/ipv4/ip_forward": "1",  # a node routes for its pods
+    # A new namespace inherits the host's taste here; machines shall be alike everywhere.
+    "net/ipv4/conf/all/rp_filter": "2",
+    "net/ipv4/conf/default/rp_filter": "2",
+}
+
+
+def launch(spec: LaunchSpec) -> None:
+    """Boot the machine; returns once its PID 1 has become systemd."""
+    kernel.die_with_parent(signal.SIGKILL)
+    os.setsid()
+    os.umask(0o022)
+    kernel.unshare(kernel.CLONE_NEWNS)
+    kernel.mount("", "/", flags=kernel.MS_REC | kernel.MS_PRIVATE)
+    disk = Path(spec["disk"])
+    if spec["image"]:
+        _mount_image(spec["image"], disk)
+    rootfs.populate(disk, spec)
+    for procs in spec["cgroup_procs"]:
+        Path(procs).write_text("0")
+    kernel.join_namespace(spec["netns"], kernel.CLONE_NEWNET)
+    kernel.unshare(
+        kernel.CLONE_NEWPID | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP
+    )
+    _fork_init(spec)
+
+
+def _mount_image(image: str, disk: Path) -> None:
+    """Seen in this mount namespace only: when the machine dies, the loop device goes with it."""
+    command = ["mount", "-t", "ext4", "-o", "loop,noatime", image, str(disk)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(0, f"mount the disk image: {done.stderr.strip()}")
+
+
+def _fork_init(spec: LaunchSpec) -> None:
+    go_read, go_write = os.pipe()
+    failure_read, failure_write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(go_write)
+        os.close(failure_read)
+        _become_init(spec, go_read, failure_write)
+    os.close(go_read)
+    os.close(failure_write)
+    processes.write_record(Path(spec["record"]), processes.describe(pid))
+    os.write(go_write, b"go")
+    os.close(go_write)
+    with os.fdopen(failure_read, "rb") as pipe:
+        # exec closes the other end, so silence means success.
+        failure = pipe.read().decode()
+    if failure:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+        raise OSError(0, failure)
+
+
+def _become_init(spec: LaunchSpec, go: int, failure: int) -> None:
+    """Never returns: either this process becomes systemd or it says why not and ends."""
+    try:
+        if os.read(go, 2) != b"go":
+            raise OSError(0, "the launcher died")
+        _prepare(spec)
+        os.execve(spec["init"][0], spec["init"], _ENVIRONMENT)  # noqa: S606
+    except BaseException as error:
+        os.write(failure, f"{type(error).__name__}: {error}".encode())
+    finally:
+        os._exit(1)
+
+
+def _prepare(spec: LaunchSpec) -> None:
+    socket.sethostname(spec["hostname"])
+    rootfs.enter(Path(spec["disk"]))
+    rootfs.mount_kernel_file_systems(spec)
+    rootfs.write_files(Path("/"), spec["every_boot"])
+    for name, value in _SYSCTLS.items():
+        Path("/proc/sys", name).write_text(value)
+    for number in _DROPPED_CAPABILITIES.values():
+        kernel.drop_capability(number)
+    _reset_signals()
+    _redirect_stdio("/var/log/init.log")
+
+
+def _reset_signals() -> None:
+    """Python ignores SIGPIPE, and exec keeps ignored signals ignored."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _redirect_stdio(log: str) -> None:
+    null = os.open("/dev/null", os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    for descriptor, source in ((0, null), (1, output), (2, output)):
+        os.dup2(source, descriptor)
+
+
+def main() -> int:
+    try:
+        spec: LaunchSpec = json.loads(Path(sys.argv[1]).read_text())
+        launch(spec)
+    except (OSError, ValueError) as error:
+        sys.stderr.write(
+            f"{error.strerror if isinstance(error, OSError) and error.strerror else error}\n"
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
