@@ -1,0 +1,320 @@
+"""A lab of one master and two workers, from `muster up` to `muster down`, as a user sees it.
+
+The tests share one lab and run in the order of the file; each names what it needs.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from lab_driver import LabDriver, eventually, host_state
+
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabDriver]:
+    """A fresh lab; whatever happens, nothing of it is left behind."""
+    if shutil.which("kubectl") is None:
+        pytest.fail("kubectl is not on PATH: the lab tests drive the lab with the stock binary")
+    before = host_state()
+    driver = LabDriver("t-light", tmp_path_factory.mktemp("kube") / "config")
+    driver.kubeconfig.write_text(
+        "apiVersion: v1\nkind: Config\ncurrent-context: mine\n"
+        "clusters: [{name: mine, cluster: {server: 'https://127.0.0.1:1'}}]\n"
+        "contexts: [{name: mine, context: {cluster: mine, user: mine}}]\n"
+        "users: [{name: mine, user: {}}]\n"
+    )
+    try:
+        done = driver.muster("up", "--name", driver.name, timeout=420)
+        assert done.code == 0, done.err + done.out
+        yield driver
+    finally:
+        down = driver.muster("down", "--name", driver.name)
+    assert down.code == 0, down.err
+    assert host_state() == before
+    assert {c["name"] for c in yaml.safe_load(driver.kubeconfig.read_text())["contexts"]} == {
+        "mine"
+    }
+
+
+@pytest.fixture(scope="module")
+def hello(lab: LabDriver) -> str:
+    """The example application, available."""
+    lab.kubectl("apply", "-f", "examples/hello.yaml")
+    lab.kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
+    return "hello"
+
+
+def test_all_machines_are_ready_nodes(lab: LabDriver) -> None:
+    nodes = lab.get("nodes")["items"]
+    assert sorted(n["metadata"]["name"] for n in nodes) == ["m1", "w1", "w2"]
+    for node in nodes:
+        conditions = {c["type"]: c["status"] for c in node["status"]["conditions"]}
+        assert conditions["Ready"] == "True"
+    wide = lab.kubectl("get", "nodes", "-o", "wide")
+    assert wide.count(" Ready ") == 3
+    assert "control-plane" in wide and "INTERNAL-IP" in wide
+
+
+def test_a_second_up_changes_nothing(lab: LabDriver) -> None:
+    def identity() -> list[str]:
+        done = lab.ssh("w1", "cat /etc/machine-id; systemctl show -p MainPID muster-kubelet")
+        assert done.code == 0, done.err
+        return done.out.split()
+
+    before = identity()
+    done = lab.muster("up", "--name", lab.name, timeout=300)
+    assert done.code == 0, done.err + done.out
+    assert identity() == before
+
+
+def test_the_users_kubeconfig_keeps_its_own_contexts(lab: LabDriver) -> None:
+    names = lab.kubectl("config", "get-contexts", "-o", "name").split()
+    assert {"mine", f"muster-{lab.name}"} <= set(names)
+
+
+def fetch(url: str, timeout: float = 5) -> str:
+    with urllib.request.urlopen(url, timeout=timeout) as answer:
+        body: bytes = answer.read()
+    return body.decode()
+
+
+def test_200_requests_from_every_machine_succeed_and_spread_over_all_pods(
+    lab: LabDriver, hello: str
+) -> None:
+    address = lab.get("service", hello)["spec"]["clusterIP"]
+    pods = {p["metadata"]["name"] for p in lab.pods("app=hello")}
+    assert len(pods) == 4
+    loop = f"for i in $(seq 200); do curl -sS -m 5 http://{address}/ || echo FAILED; done"
+    for node in lab.addresses():
+        done = lab.ssh(node, loop)
+        answers = Counter(name for name in pods for _ in range(done.out.count(name)))
+        assert sum(answers.values()) == 200, done.out[-300:] + done.err
+        assert set(answers) == pods
+        assert min(answers.values()) >= 20
+
+
+def test_200_requests_from_inside_a_pod_succeed_and_spread(lab: LabDriver, hello: str) -> None:
+    address = lab.get("service", hello)["spec"]["clusterIP"]
+    pod = lab.pods("app=hello")[0]["metadata"]["name"]
+    loop = f"for i in $(seq 200); do busybox nc {address} 80 < /tmp/req || echo FAILED; done"
+    request = r"printf 'GET / HTTP/1.0\r\n\r\n' > /tmp/req; "
+    out = lab.kubectl("exec", pod, "--", "sh", "-c", request + loop)
+    names = [p["metadata"]["name"] for p in lab.pods("app=hello")]
+    answers = {name: out.count(name) for name in names}
+    assert sum(answers.values()) == 200, out[-300:]
+    assert min(answers.values()) >= 20
+
+
+def test_the_node_port_answers_on_every_machine(lab: LabDriver, hello: str) -> None:
+    port = lab.get("service", hello)["spec"]["ports"][0]["nodePort"]
+    for address in lab.addresses().values():
+        assert "hello" in fetch(f"http://{address}:{port}/")
+
+
+def test_logs_exec_and_describe(lab: LabDriver, hello: str) -> None:
+    pod = lab.pods("app=hello")[0]["metadata"]["name"]
+    assert lab.kubectl("exec", pod, "--", "cat", "/etc/hostname").strip() == pod
+    done = lab.try_kubectl("exec", pod, "--", "sh", "-c", "echo oops >&2; exit 7")
+    assert (done.code, "oops" in done.err) == (7, True)
+    assert lab.kubectl("exec", "-i", pod, "--", "cat", stdin="through the pipe\n") == (
+        "through the pipe\n"
+    )
+    assert lab.kubectl("logs", pod).strip()
+    described = lab.kubectl("describe", "pod", pod)
+    assert "Successfully assigned default/" in described
+    assert "Started container" in described
+
+
+def test_scale_up_and_down(lab: LabDriver, hello: str) -> None:
+    lab.kubectl("scale", "deployment/hello", "--replicas=6")
+    lab.kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
+    assert len(lab.pods("app=hello")) == 6
+    lab.kubectl("scale", "deployment/hello", "--replicas=4")
+    eventually(lambda: len(lab.pods("app=hello")) == 4, 30, "scaled down to 4 pods")
+
+
+def test_a_rolling_update_under_load_fails_no_request(lab: LabDriver, hello: str) -> None:
+    port = lab.get("service", hello)["spec"]["ports"][0]["nodePort"]
+    addresses = list(lab.addresses().values())
+    stop, failures, answers = threading.Event(), [], []
+
+    def load(address: str) -> None:
+        while not stop.is_set():
+            try:
+                answers.append(fetch(f"http://{address}:{port}/"))
+            except OSError as error:
+                failures.append(f"{time.time():.2f} {address} {error}")
+            time.sleep(0.02)
+
+    threads = [threading.Thread(target=load, args=(a,), name="load") for a in addresses]
+    for thread in threads:
+        thread.start()
+    try:
+        lab.kubectl("set", "image", "deployment/hello", "hello=muster.local/hello:2")
+        lab.kubectl("rollout", "status", "deployment/hello", "--timeout=90s")
+        time.sleep(3)  # old pods finish their grace under load
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert len(answers) > 100
+    assert "version 1" in answers[0] and "version 2" in answers[-1]
+    assert "CHANGE-CAUSE" in lab.kubectl("rollout", "history", "deployment/hello")
+
+
+def test_configmaps_secrets_and_downward_values_reach_the_container(lab: LabDriver) -> None:
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "List",
+        "items": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"},
+             "data": {"colour": "green"}},
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hidden"},
+             "data": {"word": base64.b64encode(b"swordfish").decode()}},
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "reader"},
+             "spec": {
+                 "restartPolicy": "Never",
+                 "volumes": [{"name": "c", "configMap": {"name": "conf"}},
+                             {"name": "s", "secret": {"secretName": "hidden"}},
+                             {"name": "e", "emptyDir": {}}],
+                 "initContainers": [
+                     {"name": "first", "image": "muster.local/busybox:1",
+                      "command": ["sh", "-c", "echo from-init > /e/note"],
+                      "volumeMounts": [{"name": "e", "mountPath": "/e"}]}],
+                 "containers": [
+                     {"name": "main", "image": "muster.local/busybox:1",
+                      "command": ["sh", "-c",
+                                  "cat /c/colour /s/word /e/note; echo; echo $NODE $COLOUR"],
+                      "env": [
+                          {"name": "NODE",
+                           "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                          {"name": "COLOUR",
+                           "valueFrom": {"configMapKeyRef": {"name": "conf", "key": "colour"}}}],
+                      "volumeMounts": [{"name": "c", "mountPath": "/c"},
+                                       {"name": "s", "mountPath": "/s"},
+                                       {"name": "e", "mountPath": "/e"}]}]}},
+        ],
+    }  # fmt: skip
+    lab.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+    lab.kubectl("wait", "pod/reader", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=40s")
+    out = lab.kubectl("logs", "reader")
+    assert "greenswordfishfrom-init" in out
+    assert lab.get("pod", "reader")["spec"]["nodeName"] + " green" in out
+    lab.kubectl("delete", "pod/reader", "configmap/conf", "secret/hidden")
+
+
+def test_cordon_drain_and_uncordon(lab: LabDriver, hello: str) -> None:
+    lab.kubectl("drain", "w1", "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s")
+    assert {p["spec"]["nodeName"] for p in lab.pods("app=hello")} <= {"w2", None}
+    lab.kubectl("rollout", "status", "deployment/hello", "--timeout=60s")
+    lab.kubectl("uncordon", "w1")
+    # Spread again for the drill, which fails the worker with most pods.
+    lab.kubectl("rollout", "restart", "deployment/hello")
+    lab.kubectl("rollout", "status", "deployment/hello", "--timeout=90s")
+    eventually(
+        lambda: {p["spec"]["nodeName"] for p in lab.pods("app=hello")} == {"w1", "w2"},
+        30, "pods on both workers",
+    )  # fmt: skip
+
+
+def test_every_prometheus_target_is_up(lab: LabDriver, tmp_path: Path) -> None:
+    state = json.loads(lab.muster("status", "--name", lab.name, "-o", "json").out)
+    config = Path(state["prometheus"])
+    port = 19090
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path}/data",
+             f"--web.listen-address=127.0.0.1:{port}"],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+        try:
+
+            def all_up() -> bool:
+                answer = json.loads(fetch(f"http://127.0.0.1:{port}/api/v1/targets"))
+                targets = answer["data"]["activeTargets"]
+                down = [(t["scrapeUrl"], t["lastError"]) for t in targets if t["health"] != "up"]
+                assert targets and not down, down
+                return True
+
+            eventually(all_up, 60, "every target up")
+            query = "count%20by%20(job)%20(up%7Bcluster%3D%22" + lab.name + "%22%7D)"
+            answer = json.loads(fetch(f"http://127.0.0.1:{port}/api/v1/query?query={query}"))
+            jobs = {row["metric"]["job"] for row in answer["data"]["result"]}
+            assert {"apiserver", "etcd", "kubelet", "kube-scheduler", "kube-controller-manager",
+                    "kube-proxy"} <= jobs  # fmt: skip
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def test_the_node_failure_drill_passes_and_reports(
+    lab: LabDriver, hello: str, tmp_path: Path
+) -> None:
+    done = lab.muster(
+        "drill", "run", "node-power-off", "--name", lab.name, "--report", str(tmp_path),
+        timeout=240,
+    )  # fmt: skip
+    assert done.code in (0, 3), done.out + done.err
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["metrics"]["replacements_running_seconds"] <= 10
+    assert report["metrics"]["failed_requests_after_withdrawal"] == 0
+    assert all(phase["seconds"] is not None for phase in report["phases"])
+    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
+    assert lab.muster("drill", "heal", "--name", lab.name).out.strip() == "nothing to undo"
+
+
+def test_stop_and_start_bring_back_addresses_pods_and_data(lab: LabDriver, hello: str) -> None:
+    lab.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+    before = lab.addresses()
+    uids = {p["metadata"]["uid"] for p in lab.pods("app=hello")}
+    assert lab.muster("stop", "--name", lab.name).code == 0
+    done = lab.muster("start", "--name", lab.name)
+    assert done.code == 0, done.err + done.out
+    assert lab.addresses() == before
+    assert lab.get("configmap", "kept")["data"] == {"a": "b"}
+    lab.kubectl("rollout", "status", "deployment/hello", "--timeout=90s")
+    assert {p["metadata"]["uid"] for p in lab.pods("app=hello")} == uids
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("image", "load", "/nonexistent.tar"), "nonexistent.tar"),
+        (("node", "stop", "w9"), "w9"),
+        (("ssh", "w9", "--", "true"), "w9"),
+        (("drill", "run", "no-such-drill"), "no-such-drill"),
+    ],
+)
+def test_bad_requests_name_the_thing_and_exit_non_zero(
+    lab: LabDriver, args: tuple[str, ...], said: str
+) -> None:
+    at = 2 if args[0] in ("image", "node", "drill") else 1
+    done = lab.muster(*args[:at], "--name", lab.name, *args[at:])
+    assert done.code != 0
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_request_over_the_limit_is_refused_and_loses_nothing(lab: LabDriver) -> None:
+    big = json.dumps({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "big"},
+        "data": {"x": "y" * 1_700_000},
+    })  # fmt: skip
+    done = lab.try_kubectl("create", "-f", "-", stdin=big)
+    assert done.code != 0
+    assert "too large" in done.err.lower()
+    assert lab.kubectl("get", "--raw", "/readyz") == "ok"

@@ -1,0 +1,186 @@
+"""Three masters: the store's leader is killed, then a whole master loses power, under writes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from lab_driver import LabDriver, eventually, host_state
+
+pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabDriver]:
+    before = host_state()
+    driver = LabDriver("t-ha", tmp_path_factory.mktemp("kube") / "config")
+    try:
+        done = driver.muster(
+            "up", "--name", driver.name, "--masters", "3", "--workers", "2", timeout=480
+        )
+        assert done.code == 0, done.err + done.out
+        yield driver
+    finally:
+        down = driver.muster("down", "--name", driver.name)
+    assert down.code == 0, down.err
+    assert host_state() == before
+
+
+@dataclass
+class Writer:
+    """Writes one numbered thing after another; remembers what was acknowledged, and when."""
+
+    name: str
+    write: Callable[[int], bool]
+    acknowledged: list[tuple[float, int]] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        number = 0
+        while not self.stop.is_set():
+            number += 1
+            if self.write(number):
+                self.acknowledged.append((time.monotonic(), number))
+
+    def longest_gap(self, since: float) -> float:
+        times = [since] + [at for at, _ in self.acknowledged if at >= since]
+        return max((b - a for a, b in itertools.pairwise(times)), default=float("inf"))
+
+
+@dataclass(frozen=True)
+class Etcdctl:
+    """Stock etcdctl against the masters' stores, with the lab's health-check certificate."""
+
+    addresses: dict[str, str]  # of every machine, by name
+    pki: Path
+
+    def __call__(self, *args: str, timeout: float = 10) -> subprocess.CompletedProcess[str]:
+        masters = [a for n, a in sorted(self.addresses.items()) if n.startswith("m")]
+        endpoints = ",".join(f"https://{a}:2379" for a in masters)
+        return subprocess.run(
+            ["etcdctl", f"--endpoints={endpoints}", f"--cacert={self.pki}/etcd/ca.crt",
+             f"--cert={self.pki}/etcd/healthcheck-client.crt",
+             f"--key={self.pki}/etcd/healthcheck-client.key", "--command-timeout=4s",
+             "--dial-timeout=1s", *args],
+            env=os.environ | {"ETCDCTL_API": "3"}, capture_output=True, text=True,
+            timeout=timeout, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def etcdctl(lab: LabDriver) -> Etcdctl:
+
+    state = json.loads(lab.muster("status", "--name", lab.name, "-o", "json").out)
+    return Etcdctl(lab.addresses(), Path(state["pki"]))
+
+
+def leader(etcdctl: Etcdctl) -> str:
+    """The machine whose store leads."""
+
+    done = etcdctl("endpoint", "status", "-w", "json")
+    for row in json.loads(done.stdout):
+        status = row["Status"]
+        if status["leader"] == status["header"]["member_id"]:
+            host = row["Endpoint"].removeprefix("https://").split(":")[0]
+            return next(name for name, address in etcdctl.addresses.items() if address == host)
+    raise AssertionError(f"no leader: {done.stdout}{done.stderr}")
+
+
+@pytest.fixture
+def writers(lab: LabDriver, etcdctl: Etcdctl) -> Iterator[dict[str, Writer]]:
+    stamp = f"{time.time_ns()}"
+
+    def by_etcdctl(number: int) -> bool:
+        return etcdctl("put", f"/ha/{stamp}/{number}", str(number)).returncode == 0
+
+    def by_kubectl(number: int) -> bool:
+        done = lab.try_kubectl(
+            "create", "configmap", f"ha-{stamp}-{number}", f"--from-literal=n={number}",
+            "--request-timeout=4s", timeout=30,
+        )  # fmt: skip
+        return done.code == 0 or "already exists" in done.err
+
+    found = {"etcdctl": Writer(stamp, by_etcdctl), "kubectl": Writer(stamp, by_kubectl)}
+    threads = [threading.Thread(target=w.run, name=n) for n, w in found.items()]
+    for thread in threads:
+        thread.start()
+    try:
+        eventually(
+            lambda: all(len(w.acknowledged) >= 5 for w in found.values()), 60, "first writes"
+        )
+        yield found
+    finally:
+        for writer in found.values():
+            writer.stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def assert_kept(lab: LabDriver, etcdctl: Etcdctl, writers: dict[str, Writer]) -> None:
+    """Every acknowledged write can be read back."""
+    stamp = writers["etcdctl"].name
+    keys = etcdctl("get", f"/ha/{stamp}/", "--prefix", "--keys-only", timeout=30).stdout.split()
+    kept = {int(key.rsplit("/", 1)[1]) for key in keys}
+    assert {n for _, n in writers["etcdctl"].acknowledged} <= kept
+    names = lab.kubectl("get", "configmaps", "-o", "name").split()
+    assert {f"configmap/ha-{stamp}-{n}" for _, n in writers["kubectl"].acknowledged} <= set(names)
+
+
+def resume(writers: dict[str, Writer], since: float) -> dict[str, float]:
+    """Wait until both writers go on; the longest gap of each."""
+
+    def going_on() -> bool:
+        return all(
+            len([1 for at, _ in w.acknowledged if at > since + 5]) >= 5 for w in writers.values()
+        )
+
+    eventually(going_on, 60, "writes go on after the fault")
+    return {name: round(w.longest_gap(since), 2) for name, w in writers.items()}
+
+
+def test_killing_the_stores_leader_loses_no_acknowledged_write(
+    lab: LabDriver, etcdctl: Etcdctl, writers: dict[str, Writer]
+) -> None:
+    victim = leader(etcdctl)
+    since = time.monotonic()
+    done = lab.ssh(victim, "kill -9 $(systemctl show -p MainPID --value muster-kvstore)")
+    assert done.code == 0, done.err
+    gaps = resume(writers, since)
+    print("longest gap between acknowledged writes, seconds:", gaps)
+    for writer in writers.values():
+        writer.stop.set()
+    assert_kept(lab, etcdctl, writers)
+    eventually(
+        lambda: etcdctl("endpoint", "health").returncode == 0, 30, "all three members healthy"
+    )
+
+
+def test_a_master_that_loses_power_loses_no_write_and_rejoins(
+    lab: LabDriver, etcdctl: Etcdctl, writers: dict[str, Writer]
+) -> None:
+    victim = leader(etcdctl)
+    since = time.monotonic()
+    done = lab.muster("node", "stop", "--name", lab.name, "--force", victim)
+    assert done.code == 0, done.err
+    gaps = resume(writers, since)
+    print("longest gap between acknowledged writes, seconds:", gaps)
+    done = lab.muster("node", "start", "--name", lab.name, victim)
+    assert done.code == 0, done.err
+    for writer in writers.values():
+        writer.stop.set()
+    assert_kept(lab, etcdctl, writers)
+
+    def rejoined() -> bool:
+        nodes = {n["metadata"]["name"]: n for n in lab.get("nodes")["items"]}
+        ready = {c["type"]: c["status"] for c in nodes[victim]["status"]["conditions"]}
+        return ready["Ready"] == "True" and etcdctl("endpoint", "health").returncode == 0
+
+    eventually(rejoined, 60, "the master rejoins")
