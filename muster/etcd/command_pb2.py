@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from muster.etcd import rpc_pb2 as muster_dot_etcd_dot_rpc__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19muster/etcd/command.proto\x12\x13muster.etcd.command\x1a\x15muster/etcd/rpc.proto\"\x87\x04\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06origin\x18\x02 \x01(\x04\x12\'\n\x03put\x18\x03 \x01(\x0b\x32\x18.etcdserverpb.PutRequestH\x00\x12\x38\n\x0c\x64\x65lete_range\x18\x04 \x01(\x0b\x32 .etcdserverpb.DeleteRangeRequestH\x00\x12\'\n\x03txn\x18\x05 \x01(\x0b\x32\x18.etcdserverpb.TxnRequestH\x00\x12\x35\n\ncompaction\x18\x06 \x01(\x0b\x32\x1f.etcdserverpb.CompactionRequestH\x00\x12\x36\n\x0blease_grant\x18\x07 \x01(\x0b\x32\x1f.etcdserverpb.LeaseGrantRequestH\x00\x12\x38\n\x0clease_revoke\x18\x08 \x01(\x0b\x32 .etcdserverpb.LeaseRevokeRequestH\x00\x12@\n\x10lease_checkpoint\x18\t \x01(\x0b\x32$.etcdserverpb.LeaseCheckpointRequestH\x00\x12+\n\x05\x61larm\x18\n \x01(\x0b\x32\x1a.etcdserverpb.AlarmRequestH\x00\x12\x31\n\x11member_attributes\x18\x0b \x01(\x0b\x32\x14.etcdserverpb.MemberH\x00\x42\t\n\x07requestb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19muster/etcd/command.proto\x12\x13muster.etcd.command\x1a\x15muster/etcd/rpc.proto\"\xc5\x03\n\x07\x43ommand\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06origin\x18\x02 \x01(\x04\x12\'\n\x03put\x18\x03 \x01(\x0b\x32\x18.etcdserverpb.PutRequestH\x00\x12\x38\n\x0c\x64\x65lete_range\x18\x04 \x01(\x0b\x32 .etcdserverpb.DeleteRangeRequestH\x00\x12\'\n\x03txn\x18\x05 \x01(\x0b\x32\x18.etcdserverpb.TxnRequestH\x00\x12\x35\n\ncompaction\x18\x06 \x01(\x0b\x32\x1f.etcdserverpb.CompactionRequestH\x00\x12\x36\n\x0blease_grant\x18\x07 \x01(\x0b\x32\x1f.etcdserverpb.LeaseGrantRequestH\x00\x12\x38\n\x0clease_revoke\x18\x08 \x01(\x0b\x32 .etcdserverpb.LeaseRevokeRequestH\x00\x12+\n\x05\x61larm\x18\t \x01(\x0b\x32\x1a.etcdserverpb.AlarmRequestH\x00\x12\x31\n\x11member_attributes\x18\n \x01(\x0b\x32\x14.etcdserverpb.MemberH\x00\x42\t\n\x07requestb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,5 +33,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'muster.etcd.command_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COMMAND']._serialized_start=74
-  _globals['_COMMAND']._serialized_end=593
+  _globals['_COMMAND']._serialized_end=527
 # @@protoc_insertion_point(module_scope)

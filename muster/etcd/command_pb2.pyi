@@ -31,7 +31,6 @@ class Command(_message.Message):
     COMPACTION_FIELD_NUMBER: _builtins.int
     LEASE_GRANT_FIELD_NUMBER: _builtins.int
     LEASE_REVOKE_FIELD_NUMBER: _builtins.int
-    LEASE_CHECKPOINT_FIELD_NUMBER: _builtins.int
     ALARM_FIELD_NUMBER: _builtins.int
     MEMBER_ATTRIBUTES_FIELD_NUMBER: _builtins.int
     id: _builtins.int
@@ -51,8 +50,6 @@ class Command(_message.Message):
     @_builtins.property
     def lease_revoke(self) -> _rpc_pb2.LeaseRevokeRequest: ...
     @_builtins.property
-    def lease_checkpoint(self) -> _rpc_pb2.LeaseCheckpointRequest: ...
-    @_builtins.property
     def alarm(self) -> _rpc_pb2.AlarmRequest: ...
     @_builtins.property
     def member_attributes(self) -> _rpc_pb2.Member: ...
@@ -67,15 +64,14 @@ class Command(_message.Message):
         compaction: _rpc_pb2.CompactionRequest | None = ...,
         lease_grant: _rpc_pb2.LeaseGrantRequest | None = ...,
         lease_revoke: _rpc_pb2.LeaseRevokeRequest | None = ...,
-        lease_checkpoint: _rpc_pb2.LeaseCheckpointRequest | None = ...,
         alarm: _rpc_pb2.AlarmRequest | None = ...,
         member_attributes: _rpc_pb2.Member | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "compaction", b"compaction", "delete_range", b"delete_range", "lease_checkpoint", b"lease_checkpoint", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_attributes", b"member_attributes", "put", b"put", "request", b"request", "txn", b"txn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "compaction", b"compaction", "delete_range", b"delete_range", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_attributes", b"member_attributes", "put", b"put", "request", b"request", "txn", b"txn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "compaction", b"compaction", "delete_range", b"delete_range", "id", b"id", "lease_checkpoint", b"lease_checkpoint", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_attributes", b"member_attributes", "origin", b"origin", "put", b"put", "request", b"request", "txn", b"txn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "compaction", b"compaction", "delete_range", b"delete_range", "id", b"id", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_attributes", b"member_attributes", "origin", b"origin", "put", b"put", "request", b"request", "txn", b"txn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke", "lease_checkpoint", "alarm", "member_attributes"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke", "alarm", "member_attributes"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 

@@ -1,0 +1,1 @@
+"""The store: etcd's role. Raft core, write-ahead log, MVCC, leases, watches, etcd's v3 services."""
