@@ -25,6 +25,9 @@ _MESSAGE_BYTES = 256 * 2**20  # a LIST of the largest lab in one message
 CLIENT_OPTIONS: Options = (
     ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
     ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT_SECONDS * 1000)),
+    # gRPC core times an unanswered ping with this one (a minute by default), not with
+    # keepalive_timeout, which only bounds unacknowledged TCP data.
+    ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_TIMEOUT_SECONDS * 1000)),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.initial_reconnect_backoff_ms", 50),
@@ -43,6 +46,7 @@ SERVER_OPTIONS: Options = (
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.keepalive_time_ms", 2000),
     ("grpc.keepalive_timeout_ms", 3000),
+    ("grpc.http2.ping_timeout_ms", 3000),
     ("grpc.max_receive_message_length", 16 * 2**20),
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
 )

@@ -1,0 +1,362 @@
+"""The client and informer over real sockets: failover, safe retries, resuming watches.
+
+The servers here are small Resources services over one shared history, so that a test can
+stop one, break one, or compact the history, and see what the client makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import msgspec
+import pytest
+from grpc import aio
+
+from muster.api import errors
+from muster.api.core import ConfigMap
+from muster.api.meta import ObjectMeta
+from muster.api.scheme import decode, encode
+from muster.client.channel import SERVER_OPTIONS
+from muster.client.client import Client
+from muster.client.informer import Informer
+from muster.resources import resources_pb2 as pb
+from muster.resources.resources_pb2_grpc import (
+    ResourcesServicer,
+    add_ResourcesServicer_to_server,
+)
+
+
+@dataclass
+class History:
+    """What every server of the test serves: all events since the start, and the state."""
+
+    events: list[tuple[int, str, ConfigMap]] = field(default_factory=list)
+    compacted: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    @property
+    def version(self) -> int:
+        return self.events[-1][0] if self.events else 1
+
+    def state(self) -> dict[str, ConfigMap]:
+        state: dict[str, ConfigMap] = {}
+        for _, kind, obj in self.events:
+            if kind == "DELETED":
+                state.pop(obj.metadata.name, None)
+            else:
+                state[obj.metadata.name] = obj
+        return state
+
+    async def write(self, kind: str, name: str, **data: str) -> ConfigMap:
+        meta = ObjectMeta(name=name, namespace="default", resource_version=str(self.version + 1))
+        obj = ConfigMap(metadata=meta, data=data)
+        async with self.changed:
+            self.events.append((self.version + 1, kind, obj))
+            self.changed.notify_all()
+        return obj
+
+
+class Service(ResourcesServicer):
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.calls: list[str] = []
+        self.fail_next: list[errors.StatusError] = []
+
+    async def _maybe_fail(self, name: str, context: Any) -> None:
+        self.calls.append(name)
+        if self.fail_next:
+            await self._abort(self.fail_next.pop(0), context)
+
+    async def _abort(self, error: errors.StatusError, context: Any) -> None:
+        context.set_trailing_metadata(((errors.TRAILER, errors.encode_status(error)),))
+        await context.abort(error.code, error.message)
+
+    async def Get(self, request: Any, context: Any) -> pb.Object:
+        await self._maybe_fail("Get", context)
+        obj = self.history.state().get(request.ref.name)
+        if obj is None:
+            await self._abort(errors.not_found("configmaps", "", request.ref.name), context)
+        assert obj is not None
+        return pb.Object(json=encode(obj))
+
+    async def List(self, request: Any, context: Any) -> pb.ListResponse:
+        await self._maybe_fail("List", context)
+        items = [encode(obj) for obj in self.history.state().values()]
+        return pb.ListResponse(items=items, resource_version=str(self.history.version))
+
+    async def Create(self, request: Any, context: Any) -> pb.Object:
+        await self._maybe_fail("Create", context)
+        obj = decode(ConfigMap, request.json)
+        return pb.Object(json=encode(await self.history.write("ADDED", obj.metadata.name)))
+
+    async def Update(self, request: Any, context: Any) -> pb.Object:
+        await self._maybe_fail("Update", context)
+        return pb.Object(json=request.json)
+
+    async def Patch(self, request: Any, context: Any) -> pb.Object:
+        raise AssertionError("unused")
+
+    async def Delete(self, request: Any, context: Any) -> pb.Object:
+        await self._maybe_fail("Delete", context)
+        return pb.Object()
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[pb.WatchEvent]:
+        await self._maybe_fail("Watch", context)
+        since = int(request.resource_version)
+        if since < self.history.compacted:
+            status = errors.Expired("too old resource version").status()
+            yield pb.WatchEvent(type="ERROR", object=msgspec.json.encode(status))
+            return
+        sent = 0
+        while True:
+            async with self.history.changed:
+                while len(self.history.events) <= sent:
+                    await self.history.changed.wait()
+            for version, kind, obj in self.history.events[sent:]:
+                if version > since:
+                    yield pb.WatchEvent(type=kind, object=encode(obj))
+            sent = len(self.history.events)
+
+
+@dataclass
+class Served:
+    service: Service
+    address: str
+    server: aio.Server
+
+
+@contextlib.asynccontextmanager
+async def serving(history: History) -> AsyncIterator[Served]:
+    service = Service(history)
+    server = aio.server(options=SERVER_OPTIONS)
+    add_ResourcesServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield Served(service, f"127.0.0.1:{port}", server)
+    finally:
+        await server.stop(0)
+
+
+async def until(condition: Any, seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_reads_move_to_the_next_server_and_stay_there() -> None:
+    history = History()
+    await history.write("ADDED", "a", k="1")
+    async with (
+        serving(history) as one,
+        serving(history) as two,
+        Client.connect([one.address, two.address]) as client,
+    ):
+        assert (await client.get(ConfigMap, "a", "default")).data == {"k": "1"}
+        await one.server.stop(0)
+        assert (await client.get(ConfigMap, "a", "default")).data == {"k": "1"}
+        assert (await client.get(ConfigMap, "a", "default")).data == {"k": "1"}
+    assert (one.service.calls, two.service.calls) == (["Get"], ["Get", "Get"])
+
+
+async def test_a_dead_first_server_is_skipped_quickly() -> None:
+    history = History()
+    await history.write("ADDED", "a")
+    async with serving(history) as dead:
+        await dead.server.stop(0)
+        async with serving(history) as two, Client.connect([dead.address, two.address]) as client:
+            began = asyncio.get_running_loop().time()
+            await client.get(ConfigMap, "a", "default")
+            assert asyncio.get_running_loop().time() - began < 2.0
+
+
+async def test_an_unavailable_answer_is_retried_elsewhere_for_reads_only() -> None:
+    history = History()
+    await history.write("ADDED", "a")
+    async with (
+        serving(history) as one,
+        serving(history) as two,
+        Client.connect([one.address, two.address]) as client,
+    ):
+        one.service.fail_next = [errors.ServiceUnavailable("store is away")]
+        await client.get(ConfigMap, "a", "default")
+        assert two.service.calls == ["Get"]
+        # A create may have happened: the caller must decide, not the client.
+        two.service.fail_next = [errors.ServiceUnavailable("store is away")]
+        fresh = ConfigMap(metadata=ObjectMeta(name="b", namespace="default"))
+        with pytest.raises(errors.ServiceUnavailable, match="store is away"):
+            await client.create(fresh)
+        assert "Create" not in one.service.calls
+        await client.create(fresh)
+        assert one.service.calls[-1] == "Create"
+
+
+@pytest.mark.parametrize(("version", "tries"), [("7", 2), ("", 1)])
+async def test_an_update_is_retried_only_with_a_resource_version(version: str, tries: int) -> None:
+    history = History()
+    async with serving(history) as one, Client.connect([one.address]) as client:
+        one.service.fail_next = [errors.ServiceUnavailable("store is away")]
+        meta = ObjectMeta(name="a", namespace="default", resource_version=version)
+        outcome = contextlib.nullcontext() if tries == 2 else pytest.raises(errors.StatusError)
+        with outcome:
+            await client.update(ConfigMap(metadata=meta))
+        assert one.service.calls == ["Update"] * tries
+
+
+async def test_errors_arrive_typed_with_their_details() -> None:
+    async with serving(History()) as one, Client.connect([one.address]) as client:
+        with pytest.raises(errors.NotFound) as caught:
+            await client.get(ConfigMap, "gone", "default")
+    assert caught.value.message == 'configmaps "gone" not found'
+    assert caught.value.details is not None
+    assert caught.value.details.name == "gone"
+
+
+async def test_no_server_at_all_is_one_clear_error() -> None:
+    async with serving(History()) as dead:
+        await dead.server.stop(0)
+    async with Client.connect([dead.address]) as client:
+        with pytest.raises(errors.ServiceUnavailable, match=dead.address):
+            await client.list(ConfigMap)
+
+
+async def test_the_informer_follows_and_resumes_on_another_server_without_a_list() -> None:
+    history = History()
+    await history.write("ADDED", "a")
+    seen: list[tuple[str, str]] = []
+    async with (
+        serving(history) as one,
+        serving(history) as two,
+        Client.connect([one.address, two.address]) as client,
+    ):
+        informer = Informer(client, ConfigMap)
+        informer.add_handler(
+            lambda kind, old, new: seen.append((kind, (new or old).metadata.name))  # type: ignore[union-attr]
+        )
+        task = asyncio.create_task(informer.run())
+        await informer.wait_synced()
+        await until(lambda: "Watch" in one.service.calls)
+        await one.server.stop(0)
+        await history.write("ADDED", "b")
+        await history.write("DELETED", "a")
+        await until(lambda: set(informer.store) == {"default/b"})
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert seen == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")]
+    assert two.service.calls == ["Watch"]
+
+
+async def test_the_informer_lists_again_when_its_version_expired_and_reports_the_difference() -> (
+    None
+):
+    history = History()
+    await history.write("ADDED", "a")
+    await history.write("ADDED", "b")
+    seen: list[tuple[str, str]] = []
+    async with (
+        serving(history) as one,
+        serving(history) as two,
+        Client.connect([one.address, two.address]) as client,
+    ):
+        informer = Informer(client, ConfigMap)
+        task = asyncio.create_task(informer.run())
+        await informer.wait_synced()
+        await until(lambda: "Watch" in one.service.calls)
+        informer.add_handler(
+            lambda kind, old, new: seen.append((kind, (new or old).metadata.name))  # type: ignore[union-attr]
+        )
+        await history.changed.acquire()  # nothing is delivered while the server goes
+        await one.server.stop(0)
+        history.changed.release()
+        await history.write("DELETED", "a")
+        await history.write("MODIFIED", "b", k="2")
+        await history.write("ADDED", "c")
+        history.compacted = history.version
+        await until(lambda: set(informer.store) == {"default/b", "default/c"})
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert seen == [
+        ("ADDED", "a"), ("ADDED", "b"),  # what was known when the handler came
+        ("DELETED", "a"), ("MODIFIED", "b"), ("ADDED", "c"),
+    ]  # fmt: skip
+
+
+async def test_a_silent_server_is_noticed_by_its_unanswered_pings() -> None:
+    """A machine without power sends no reset: here a proxy that swallows everything."""
+    history = History()
+    await history.write("ADDED", "a")
+    async with (
+        serving(history) as one,
+        serving(history) as two,
+        blackhole(one.address) as hole,
+        Client.connect([hole.address, two.address]) as client,
+    ):
+        informer = Informer(client, ConfigMap)
+        task = asyncio.create_task(informer.run())
+        await informer.wait_synced()
+        await until(lambda: "Watch" in one.service.calls)
+        hole.silent = True
+        await history.write("ADDED", "b")
+        began = asyncio.get_running_loop().time()
+        await until(lambda: "default/b" in informer.store)
+        assert asyncio.get_running_loop().time() - began < 6.0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@dataclass
+class Hole:
+    address: str
+    silent: bool = False
+
+
+@contextlib.asynccontextmanager
+async def blackhole(target: str) -> AsyncIterator[Hole]:
+    """A TCP proxy that can stop passing bytes while it keeps its connections open."""
+    hole = Hole("")
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                if not hole.silent:
+                    writer.write(data)
+                    await writer.drain()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host, port = target.rsplit(":", 1)
+        onward = await asyncio.open_connection(host, int(port))
+        both = [
+            asyncio.create_task(pump(reader, onward[1])),
+            asyncio.create_task(pump(onward[0], writer)),
+        ]
+        tasks.update(both)
+        try:
+            await asyncio.gather(*both, return_exceptions=True)
+        finally:
+            writer.close()
+            onward[1].close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    hole.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield hole
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def test_status_codes_without_a_status_still_become_typed() -> None:
+    from muster.client.client import status_error
+
+    error = aio.AioRpcError(
+        grpc.StatusCode.PERMISSION_DENIED, aio.Metadata(), aio.Metadata(), details="no"
+    )
+    assert isinstance(status_error(error), errors.Forbidden)
