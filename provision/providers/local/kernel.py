@@ -65,11 +65,14 @@ def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str
     _checked(result, f"mount {kind or source} on {target}")
 
 
-def bind(source: str, target: str, *, read_only: bool = False) -> None:
+def bind(source: str, target: str) -> None:
     mount(source, target, flags=MS_BIND | MS_REC)
-    if read_only:
-        # A bind mount takes its own read-only flag only in a second call.
-        mount("", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID)
+
+
+def make_read_only(target: str) -> None:
+    """Only this mount, not its file system, so that others of the same one stay writable."""
+    safe = MS_NOSUID | MS_NODEV | MS_NOEXEC
+    mount("", target, flags=MS_BIND | MS_REMOUNT | MS_RDONLY | safe)
 
 
 def detach(target: str) -> None:

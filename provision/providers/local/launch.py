@@ -4,11 +4,14 @@ A process of its own, because it changes its own namespaces and cgroups beyond r
 small one: it imports nothing but the standard library. It ends as soon as the machine's systemd
 has been executed, with exit code 0; or with 1 and the reason on standard error.
 
-    launcher: own mounts, disk filled -> cgroups -> namespaces -> fork
-       \\_ PID 1: waits until it is on record -> root, /proc, /dev, ... -> exec systemd
+    launcher: own mounts -> disk mounted and filled -> new pid namespace -> fork
+       \\_ PID 1: joins cgroups -> waits until it is on record -> other namespaces
+                  -> root, /proc, /dev, ... -> exec systemd
 
-The order matters: the disk image is a block device, which the cgroup's device rules refuse;
-and the machine must be on record before it runs, or a crash between would leave it unnamed.
+The order matters. The disk image is a block device, which the cgroup's device rules refuse.
+Only PID 1 may be in the machine's cgroup, or systemd cannot enable controllers there (cgroup 2
+allows no processes beside children). And the machine must be on record before it runs, or a
+crash between would leave it unnamed.
 """
 
 from __future__ import annotations
@@ -52,12 +55,7 @@ def launch(spec: LaunchSpec) -> None:
     if spec["image"]:
         _mount_image(spec["image"], disk)
     rootfs.populate(disk, spec)
-    for procs in spec["cgroup_procs"]:
-        Path(procs).write_text("0")
-    kernel.join_namespace(spec["netns"], kernel.CLONE_NEWNET)
-    kernel.unshare(
-        kernel.CLONE_NEWPID | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP
-    )
+    kernel.unshare(kernel.CLONE_NEWPID)  # for the child: a process never changes its own pid
     _fork_init(spec)
 
 
@@ -94,8 +92,12 @@ def _fork_init(spec: LaunchSpec) -> None:
 def _become_init(spec: LaunchSpec, go: int, failure: int) -> None:
     """Never returns: either this process becomes systemd or it says why not and ends."""
     try:
+        for procs in spec["cgroup_procs"]:
+            Path(procs).write_text("0")
         if os.read(go, 2) != b"go":
             raise OSError(0, "the launcher died")
+        kernel.join_namespace(spec["netns"], kernel.CLONE_NEWNET)
+        kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP)
         _prepare(spec)
         os.execve(spec["init"][0], spec["init"], _ENVIRONMENT)  # noqa: S606
     except BaseException as error:

@@ -25,6 +25,7 @@ from provision.providers.base import (
 from provision.providers.local import cgroupfs, checks, network, processes
 from provision.providers.local.cgroups import CgroupLayout, MachineSize
 from provision.providers.local.disk import ensure_disk, wait_unmounted
+from provision.providers.local.etc import HostFacts
 from provision.providers.local.hostfacts import read_host_facts
 from provision.providers.local.identity import ensure_identity, read_identity
 from provision.providers.local.spec import launch_spec
@@ -160,21 +161,27 @@ def _state(lab: LabSpec, layout: CgroupLayout, name: str) -> MachineState:
 
 async def _boot_all(lab: LabSpec, machines: Sequence[MachineSpec], progress: Progress) -> None:
     await network.make_lab_network(lab)
+    facts = read_host_facts()
     try:
         async with asyncio.TaskGroup() as tasks:
             for machine in machines:
-                tasks.create_task(_boot(lab, machine, progress), name=f"boot {machine.name}")
-    except* ProviderError as errors:
-        raise _first(errors) from None
+                boot = _boot(lab, machine, facts, progress)
+                tasks.create_task(boot, name=f"boot {machine.name}")
+    except* (ProviderError, OSError) as errors:
+        raise _first(errors) from errors
 
 
-def _first(errors: ExceptionGroup[ProviderError]) -> ProviderError:
+def _first(errors: ExceptionGroup[ProviderError | OSError]) -> ProviderError:
     """One machine's error stands for all: the others were cancelled because of it."""
     error = errors.exceptions[0]
-    return _first(error) if isinstance(error, ExceptionGroup) else error
+    if isinstance(error, ExceptionGroup):
+        return _first(error)
+    if isinstance(error, OSError):
+        return ProviderError(f"cannot boot: {error}", "is the disk full? see df -h")
+    return error
 
 
-async def _boot(lab: LabSpec, machine: MachineSpec, progress: Progress) -> None:
+async def _boot(lab: LabSpec, machine: MachineSpec, facts: HostFacts, progress: Progress) -> None:
     layout = cgroupfs.host_layout()
     state = _state(lab, layout, machine.name)
     if state == MachineState.PAUSED:
@@ -184,18 +191,28 @@ async def _boot(lab: LabSpec, machine: MachineSpec, progress: Progress) -> None:
     paths = LabPaths(lab.state_dir).machine(machine.name)
     if state != MachineState.RUNNING:
         await _power_off(lab, machine.name)
-        identity = ensure_identity(paths.identity)
-        await ensure_disk(paths, machine)
-        await network.make_machine_network(lab, machine)
-        size = MachineSize(machine.cpus, machine.memory_mib)
-        cgroupfs.make(layout, lab.name, machine.name, size)
-        spec = launch_spec(lab, machine, layout, identity, read_host_facts())
-        paths.launch.touch(0o600)
-        paths.launch.write_text(json.dumps(spec))
-        await _launch(machine.name, paths.launch)
+        await _prepare_and_launch(lab, machine, layout, facts)
         progress(machine.name, "booting")
     await wait_for_sshd(machine, paths)
     progress(machine.name, f"reachable by SSH at {machine.address}")
+
+
+async def _prepare_and_launch(
+    lab: LabSpec, machine: MachineSpec, layout: CgroupLayout, facts: HostFacts
+) -> None:
+    paths = LabPaths(lab.state_dir).machine(machine.name)
+    identity = ensure_identity(paths.identity)
+    await ensure_disk(paths, machine)
+    await network.make_machine_network(lab, machine)
+    size = MachineSize(machine.cpus, machine.memory_mib)
+    cgroupfs.make(layout, lab.name, machine.name, size)
+    spec = launch_spec(lab, machine, layout, identity, facts)
+    paths.launch.touch(0o600)  # it carries the host key
+    paths.launch.write_text(json.dumps(spec))
+    try:
+        await _launch(machine.name, paths.launch)
+    finally:
+        paths.launch.unlink()
 
 
 async def _launch(name: str, spec: Path) -> None:

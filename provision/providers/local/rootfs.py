@@ -91,7 +91,7 @@ def mount_kernel_file_systems(spec: LaunchSpec) -> None:
     _mount_cgroups(spec)
     # Read-only so that a machine cannot turn the host's knobs; systemd also takes it as the
     # sign that devices are not its business. Mounts below /sys keep their own flag.
-    kernel.mount("", "/sys", flags=kernel.MS_BIND | kernel.MS_REMOUNT | kernel.MS_RDONLY | safe)
+    kernel.make_read_only("/sys")
     kernel.mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
     kernel.mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
     Path("/run/lock").mkdir()
@@ -123,11 +123,13 @@ def _make_devices() -> None:
 
 def _guard_proc() -> None:
     """Sysctls of the network are the machine's own; all others belong to the host."""
+    kernel.bind("/proc/sys", "/proc/sys")
     kernel.bind("/proc/sys/net", "/proc/sys/net")
-    kernel.bind("/proc/sys", "/proc/sys", read_only=True)
+    kernel.make_read_only("/proc/sys")  # and not what is mounted within
     for path in _READ_ONLY:
         if Path(path).exists():
-            kernel.bind(path, path, read_only=True)
+            kernel.bind(path, path)
+            kernel.make_read_only(path)
     for path in _HIDDEN:
         if Path(path).exists():
             kernel.bind("/dev/null", path)

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from provision.providers.base import LabBusy, LabSpec
+from provision.providers.base import LabBusy, LabSpec, ProviderError
 
 _LOCK_WAIT_SECONDS = 10.0
 
@@ -86,8 +86,9 @@ def claimed_subnet(state_dir: Path) -> str | None:
 @contextlib.asynccontextmanager
 async def locked(lab: LabSpec) -> AsyncIterator[None]:
     """Hold the lab for one command. Others wait for a moment, then are told to come back."""
+    if os.geteuid() != 0:
+        raise ProviderError(f'changing lab "{lab.name}" needs root', "run the command as root")
     made = not lab.state_dir.exists()
-    lab.state_dir.mkdir(parents=True, exist_ok=True)
     path = LabPaths(lab.state_dir).lock
     descriptor = await _acquire(lab.name, path)
     try:
