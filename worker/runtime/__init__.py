@@ -1,0 +1,6 @@
+"""Our container runtime: CRI `runtime.v1` over an OCI runtime (crun or runc) and conmon.
+
+`main` wires, the `*_service` modules speak CRI, `sandboxes`, `containers` and `images` keep the
+node in the wanted state, and the modules without I/O (`oci_spec`, `resources`, `capabilities`,
+`users`, `references`, `cni_config`, `channels`) decide.
+"""

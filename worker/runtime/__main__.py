@@ -1,0 +1,3 @@
+from worker.runtime.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,197 @@
+"""Makes and removes OCI bundles: the overlay mount and `config.json` of one container. Blocks."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from muster.cri import api_pb2 as cri
+from worker.runtime import documents, kernel, layers, oci_spec, users
+from worker.runtime.errors import InvalidArgument, NotFound
+from worker.runtime.images import ImageStore
+from worker.runtime.lifecycle import stop_signal
+from worker.runtime.oci_spec import Device, PodFiles, SpecInputs
+from worker.runtime.records import ContainerRecord
+from worker.runtime.resources import NodeFacts
+from worker.runtime.sandboxes import Places, Sandboxes
+
+
+class BundleMaker:
+    def __init__(
+        self, places: Places, sandboxes: Sandboxes, images: ImageStore, facts: NodeFacts
+    ) -> None:
+        self._places = places
+        self._sandboxes = sandboxes
+        self._images = images
+        self._facts = facts
+
+    def cgroup_parent(self, sandbox_id: str) -> str:
+        parent = self._sandboxes.config(sandbox_id).linux.cgroup_parent
+        return parent.rstrip("/") or f"{self._facts.cgroup_parent}/{sandbox_id}"
+
+    def make(self, record: ContainerRecord, config: cri.ContainerConfig) -> ContainerRecord:
+        """Mount the root file system and write the spec; returns the record with what they say."""
+        bundle, storage = self._bundle(record.id), self._places.containers / record.id
+        rootfs = bundle / "rootfs"
+        rootfs.mkdir(parents=True)
+        for name in ("upper", "work"):
+            (storage / name).mkdir(mode=0o755)
+        lower = [str(self._images.layer_path(layer)) for layer in record.layers]
+        kernel.mount_overlay(lower, str(storage / "upper"), str(storage / "work"), str(rootfs))
+        image = self._images.run_config(self._images.get(record.image_id))
+        accounts = users.Accounts(_text(rootfs, "/etc/passwd"), _text(rootfs, "/etc/group"))
+        security = config.linux.security_context
+        who = users.identity(security, image.user, accounts)
+        for mount in config.mounts:
+            _check_mount(mount)
+        spec = oci_spec.container_spec(
+            SpecInputs(
+                container_id=record.id,
+                config=_with_real_paths(config),
+                image=image,
+                identity=who,
+                rootfs=str(rootfs),
+                cgroups_path=record.cgroups_path,
+                namespaces=self._namespaces(record.sandbox_id, security),
+                pod_files=self._pod_files(record.sandbox_id),
+                hostname=self._sandboxes.hostname(record.sandbox_id),
+                facts=self._facts,
+                devices=_devices(config),
+                seccomp=_seccomp(security),
+            )
+        )
+        documents.replace_file(bundle / "config.json", msgspec.json.encode(spec))
+        Path(record.log_path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        return msgspec.structs.replace(
+            record,
+            uid=who.uid,
+            gid=who.gid,
+            additional_gids=who.additional_gids,
+            stop_signal=stop_signal(config.stop_signal, image.stop_signal),
+        )
+
+    def unmount(self, container_id: str) -> None:
+        kernel.unmount(str(self._bundle(container_id) / "rootfs"))
+
+    def remove(self, container_id: str) -> None:
+        self.unmount(container_id)
+        documents.remove_tree(self._bundle(container_id))
+
+    def _namespaces(
+        self, sandbox_id: str, security: cri.LinuxContainerSecurityContext
+    ) -> dict[str, str]:
+        namespaces = {"mount": "", **self._sandboxes.namespace_paths(sandbox_id)}
+        options = security.namespace_options
+        if options.pid == cri.TARGET:
+            namespaces["pid"] = self._target_pid_namespace(options.target_id)
+        elif options.pid == cri.CONTAINER:
+            namespaces["pid"] = ""
+        elif options.pid == cri.NODE:
+            namespaces.pop("pid", None)
+        if self._facts.cgroup_v2:
+            namespaces["cgroup"] = ""
+        return namespaces
+
+    def _target_pid_namespace(self, target_id: str) -> str:
+        try:
+            pid = int((self._bundle(target_id) / "pid").read_text())
+        except (OSError, ValueError):
+            raise NotFound(f'target container "{target_id}" not found') from None
+        return f"/proc/{pid}/ns/pid"
+
+    def _pod_files(self, sandbox_id: str) -> PodFiles:
+        return PodFiles(
+            resolv_conf=self._sandboxes.file(sandbox_id, "resolv.conf"),
+            hostname=self._sandboxes.file(sandbox_id, "hostname"),
+            shm=self._sandboxes.shm(sandbox_id),
+        )
+
+    def _bundle(self, container_id: str) -> Path:
+        return self._places.bundles / container_id
+
+
+def _text(rootfs: Path, name: str) -> str:
+    """A file of the container, read as the container would find it."""
+    try:
+        return layers.resolve(rootfs, name).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _check_mount(mount: cri.Mount) -> None:
+    if mount.HasField("image"):
+        raise InvalidArgument(f"image volumes are not supported ({mount.container_path})")
+    if not mount.container_path.startswith("/"):
+        raise InvalidArgument(f'mount path "{mount.container_path}" is not absolute')
+    if not Path(mount.host_path).exists():
+        raise InvalidArgument(f'mount source "{mount.host_path}" does not exist on the node')
+
+
+def _with_real_paths(config: cri.ContainerConfig) -> cri.ContainerConfig:
+    """CRI: a source that is a symbolic link stands for what it points to."""
+    result = cri.ContainerConfig()
+    result.CopyFrom(config)
+    for mount in result.mounts:
+        mount.host_path = os.path.realpath(mount.host_path)
+    return result
+
+
+def _devices(config: cri.ContainerConfig) -> list[Device]:
+    devices = [_device(d.host_path, d.container_path, d.permissions) for d in config.devices]
+    if config.linux.security_context.privileged:
+        devices += [_device(str(p), str(p), "rwm") for p in _machine_devices()]
+    unique = {device.path: device for device in devices}
+    return list(unique.values())
+
+
+def _machine_devices() -> list[Path]:
+    """Every device node of the machine, but terminals, which each container has of its own."""
+    found = []
+    for directory, names, files in os.walk("/dev"):
+        names[:] = [n for n in names if n not in ("pts", "shm", "mqueue", "fd")]
+        for name in files:
+            path = Path(directory, name)
+            if name not in ("console", "ptmx") and _is_device(path):
+                found.append(path)
+    return found
+
+
+def _is_device(path: Path) -> bool:
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return False
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
+
+
+def _device(host_path: str, container_path: str, permissions: str) -> Device:
+    try:
+        found = Path(host_path).stat()
+    except OSError as error:
+        raise InvalidArgument(f'device "{host_path}": {error.strerror}') from error
+    if not (stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)):
+        raise InvalidArgument(f'"{host_path}" is not a device')
+    return Device(
+        path=container_path or host_path,
+        type="c" if stat.S_ISCHR(found.st_mode) else "b",
+        major=os.major(found.st_rdev),
+        minor=os.minor(found.st_rdev),
+        mode=stat.S_IMODE(found.st_mode),
+        permissions=permissions or "rwm",
+    )
+
+
+def _seccomp(security: cri.LinuxContainerSecurityContext) -> dict[str, Any] | None:
+    """A Localhost profile as it is. RuntimeDefault means unconfined here."""
+    if security.seccomp.profile_type != cri.SecurityProfile.Localhost:
+        return None
+    path = Path(security.seccomp.localhost_ref)
+    try:
+        profile = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InvalidArgument(f'seccomp profile "{path}" is not usable: {error}') from error
+    return profile

@@ -1,0 +1,47 @@
+"""What a CRI call can fail with: each class carries its gRPC code."""
+
+from __future__ import annotations
+
+import grpc
+
+
+class RuntimeFailure(Exception):
+    """Base of all: something on this node did not work; the message says what."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class NotFound(RuntimeFailure):
+    """No such sandbox, container or image. Kubelets take it for "already gone"."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class InvalidArgument(RuntimeFailure):
+    """The request can never work as it is."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class FailedPrecondition(RuntimeFailure):
+    """The object is in the wrong state for this call."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+
+
+class DeadlineExceeded(RuntimeFailure):
+    """A command did not end within the time that the caller gave it."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Unavailable(RuntimeFailure):
+    """Not now: retry later (no pod network yet, a registry that does not answer)."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+
+class Unimplemented(RuntimeFailure):
+    """A part of CRI that this runtime does not offer."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED

@@ -1,0 +1,44 @@
+"""Container events for evented PLEG (KEP-3386): every subscriber has a bounded queue.
+
+A subscriber that does not keep up is dropped; it subscribes again and lists, as after any gap.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from muster.cri import api_pb2 as cri
+from worker.runtime.errors import Unavailable
+
+QUEUE_LENGTH = 1000
+
+
+class EventBroker:
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self._queues)
+
+    def publish(self, event: cri.ContainerEventResponse) -> None:
+        for queue in list(self._queues):
+            try:
+                queue.put_nowait(event)
+            except asyncio.QueueFull:
+                self._queues.discard(queue)
+                queue.get_nowait()
+                queue.put_nowait(None)
+
+    async def subscribe(self) -> AsyncIterator[cri.ContainerEventResponse]:
+        queue: asyncio.Queue[cri.ContainerEventResponse | None] = asyncio.Queue(QUEUE_LENGTH)
+        self._queues.add(queue)
+        try:
+            while True:
+                event = await queue.get()
+                if event is None:
+                    raise Unavailable("events were lost because they were read too slowly")
+                yield event
+        finally:
+            self._queues.discard(queue)

@@ -1,0 +1,109 @@
+"""CRI's ImageService, and our own service for loading archives."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from muster.cri import api_pb2 as cri
+from muster.cri import api_pb2_grpc
+from muster.runtime import images_pb2, images_pb2_grpc
+from worker.runtime import archives, convert, registry
+from worker.runtime.errors import InvalidArgument, NotFound
+from worker.runtime.node import Node
+from worker.runtime.records import ImageRecord
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ImageService(api_pb2_grpc.ImageServiceServicer):
+    def __init__(self, node: Node, puller: registry.Puller) -> None:
+        self._node = node
+        self._puller = puller
+
+    async def ListImages(
+        self, request: cri.ListImagesRequest, _: Context
+    ) -> cri.ListImagesResponse:
+        if wanted := request.filter.image.image:
+            found = self._node.images.find(wanted)
+            records: tuple[ImageRecord, ...] = () if found is None else (found,)
+        else:
+            records = self._node.images.list()
+        return cri.ListImagesResponse(images=[self._message(record) for record in records])
+
+    async def ImageStatus(
+        self, request: cri.ImageStatusRequest, _: Context
+    ) -> cri.ImageStatusResponse:
+        if not request.image.image:
+            raise InvalidArgument("no image is named")
+        record = self._node.images.find(request.image.image)
+        if record is None:
+            return cri.ImageStatusResponse()
+        return cri.ImageStatusResponse(image=self._message(record))
+
+    async def PullImage(self, request: cri.PullImageRequest, _: Context) -> cri.PullImageResponse:
+        """An image that is here is not pulled again: labs have to work without a registry."""
+        found = self._node.images.find(request.image.image)
+        if found is None:
+            found = await self._puller.pull(self._node.images, request.image.image, request.auth)
+        return cri.PullImageResponse(image_ref=found.id)
+
+    async def RemoveImage(
+        self, request: cri.RemoveImageRequest, _: Context
+    ) -> cri.RemoveImageResponse:
+        if await asyncio.to_thread(self._node.images.remove, request.image.image):
+            await self._node.collect_images()
+        return cri.RemoveImageResponse()
+
+    async def ImageFsInfo(
+        self, request: cri.ImageFsInfoRequest, _: Context
+    ) -> cri.ImageFsInfoResponse:
+        root = self._node.images.root
+        used, inodes = await asyncio.to_thread(_disk_usage, root)
+        usage = cri.FilesystemUsage(
+            timestamp=time.time_ns(),
+            fs_id=cri.FilesystemIdentifier(mountpoint=str(root)),
+            used_bytes=cri.UInt64Value(value=used),
+            inodes_used=cri.UInt64Value(value=inodes),
+        )
+        return cri.ImageFsInfoResponse(image_filesystems=[usage])
+
+    def _message(self, record: ImageRecord) -> cri.Image:
+        return convert.image(record, self._node.images.run_config(record).user)
+
+
+class LoadService(images_pb2_grpc.ImagesServicer):
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def Load(self, request: images_pb2.LoadRequest, _: Context) -> images_pb2.LoadResponse:
+        path = Path(request.path)
+        if not path.is_absolute():
+            raise InvalidArgument(f'"{request.path}" is not an absolute path')
+        if not path.is_file():
+            raise NotFound(f'no archive "{path}"')
+        loaded = await asyncio.to_thread(archives.load, self._node.images, path)
+        return images_pb2.LoadResponse(
+            images=[
+                images_pb2.LoadedImage(id=record.id, names=record.tags, changed=changed)
+                for record, changed in loaded
+            ]
+        )
+
+
+def _disk_usage(root: Path) -> tuple[int, int]:
+    """Bytes on disk and inodes below `root`."""
+    used = inodes = 0
+    for directory, _, files in os.walk(root):
+        for path in (Path(directory), *(Path(directory, name) for name in files)):
+            try:
+                used += path.lstat().st_blocks * 512
+            except FileNotFoundError:
+                continue
+            inodes += 1
+    return used, inodes

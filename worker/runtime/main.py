@@ -1,0 +1,198 @@
+"""muster-runtime: flags and wiring."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc.aio
+
+from muster.component.log import get_logger
+from muster.component.metrics import metrics_server
+from muster.component.run import notify_ready, run
+from muster.component.tls import TlsFiles, server_context
+from muster.cri import api_pb2_grpc
+from muster.runtime import images_pb2_grpc
+from worker.runtime import capabilities
+from worker.runtime.cgroups import Cgroups
+from worker.runtime.cni import Cni
+from worker.runtime.image_service import ImageService, LoadService
+from worker.runtime.interceptor import OperationInterceptor
+from worker.runtime.node import Node
+from worker.runtime.oci_runtime import OciRuntime
+from worker.runtime.registry import Puller
+from worker.runtime.resources import NodeFacts
+from worker.runtime.runtime_service import RuntimeService
+from worker.runtime.sandboxes import Places
+from worker.runtime.streaming import StreamingServer
+
+log = get_logger(__name__)
+DEFAULT_SOCKET = "/run/muster/runtime.sock"
+_CAP_SYS_RESOURCE = "CAP_SYS_RESOURCE"
+_MAX_MESSAGE = 16 << 20
+_GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    listen: Path
+    root: Path
+    state: Path
+    oci_runtime: str
+    conmon: str
+    cni_conf_dir: Path
+    cni_bin_dir: Path
+    netns_dir: Path
+    cgroup_parent: str
+    streaming_address: tuple[str, int]
+    metrics_address: tuple[str, int] | None
+    tls: TlsFiles | None
+    insecure_registries: frozenset[str]
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
+        a = _parser().parse_args(argv)
+        tls = None
+        if a.tls_cert_file and a.tls_private_key_file and a.client_ca_file:
+            tls = TlsFiles(a.tls_cert_file, a.tls_private_key_file, a.client_ca_file)
+        return cls(
+            listen=Path(a.listen.removeprefix("unix://")),
+            root=a.root,
+            state=a.state,
+            oci_runtime=a.oci_runtime,
+            conmon=a.conmon,
+            cni_conf_dir=a.cni_conf_dir,
+            cni_bin_dir=a.cni_bin_dir,
+            netns_dir=a.netns_dir,
+            cgroup_parent="/" + a.cgroup_parent.strip("/"),
+            streaming_address=_address(a.streaming_address),
+            metrics_address=_address(a.metrics_address) if a.metrics_address else None,
+            tls=tls,
+            insecure_registries=frozenset(a.insecure_registry),
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="muster-runtime", description=__doc__)
+    p.add_argument("--listen", default=DEFAULT_SOCKET, help="unix socket that speaks CRI")
+    p.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/var/lib/muster/runtime"),
+        help="images and records; must be on a file system that overlayfs takes",
+    )
+    p.add_argument(
+        "--state",
+        type=Path,
+        default=Path("/run/muster/runtime"),
+        help="what a reboot may forget; must be a tmpfs",
+    )
+    p.add_argument("--oci-runtime", default="/usr/bin/crun", help="crun or runc")
+    p.add_argument("--conmon", default="/usr/bin/conmon")
+    p.add_argument("--cni-conf-dir", type=Path, default=Path("/etc/cni/net.d"))
+    p.add_argument("--cni-bin-dir", type=Path, default=Path("/usr/lib/cni"))
+    p.add_argument("--netns-dir", type=Path, default=Path("/run/netns"))
+    p.add_argument("--cgroup-parent", default="/muster", help="for pods that name no cgroup parent")
+    p.add_argument(
+        "--streaming-address",
+        default="127.0.0.1:0",
+        help="where exec and attach streams are served",
+    )
+    p.add_argument("--metrics-address", default="", help="host:port; empty for none")
+    p.add_argument("--tls-cert-file", type=Path, help="of the metrics port")
+    p.add_argument("--tls-private-key-file", type=Path)
+    p.add_argument("--client-ca-file", type=Path)
+    p.add_argument(
+        "--insecure-registry",
+        action="append",
+        default=[],
+        metavar="HOST:PORT",
+        help="a registry that is pulled from over plain HTTP",
+    )
+    return p  # fmt: skip
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit():
+        raise SystemExit(f'muster-runtime: "{text}" is not HOST:PORT')
+    return host.strip("[]"), int(port)
+
+
+def node_facts(cgroup_parent: str) -> NodeFacts:
+    """Read once what this node can give to containers."""
+    status = Path("/proc/self/status").read_text()
+    bounding = next(line.split()[1] for line in status.splitlines() if line.startswith("CapBnd"))
+    available = capabilities.from_mask(int(bounding, 16))
+    own_score = int(Path("/proc/self/oom_score_adj").read_text())
+    cgroups = Cgroups()
+    return NodeFacts(
+        capabilities=available,
+        oom_score_floor=-1000 if _CAP_SYS_RESOURCE in available else own_score,
+        cgroup_v2=cgroups.v2,
+        controllers=cgroups.controllers(),
+        swap=cgroups.accounts_swap(),
+        cgroup_parent=cgroup_parent,
+    )
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    places = Places(config.root, config.state, config.netns_dir)
+    runtime = OciRuntime(config.oci_runtime, places.oci_state)
+    cni = Cni(config.cni_conf_dir, config.cni_bin_dir, _directory(config.root / "cni"))
+    node = Node(places, runtime, config.conmon, cni, node_facts(config.cgroup_parent))
+    await node.restore()
+    streaming = StreamingServer(node.execs)
+    puller = Puller(config.root / "downloads", config.insecure_registries)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(node.containers.close)
+        host, port = config.streaming_address
+        await stack.enter_async_context(streaming.serving(host, port, None))
+        if config.metrics_address is not None:
+            tls = server_context(config.tls) if config.tls else None
+            await stack.enter_async_context(metrics_server(*config.metrics_address, tls))
+        await stack.enter_async_context(_grpc_server(config.listen, node, streaming, puller))
+        notify_ready(f"serving CRI on {config.listen}")
+        log.info("serving", socket=str(config.listen), oci_runtime=config.oci_runtime)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def _grpc_server(
+    path: Path, node: Node, streaming: StreamingServer, puller: Puller
+) -> AsyncIterator[None]:
+    interceptor = OperationInterceptor()
+    server = grpc.aio.server(
+        interceptors=[interceptor],
+        options=[
+            ("grpc.max_receive_message_length", _MAX_MESSAGE),
+            ("grpc.max_send_message_length", 4 * _MAX_MESSAGE),
+        ],
+    )
+    api_pb2_grpc.add_RuntimeServiceServicer_to_server(RuntimeService(node, streaming), server)
+    api_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(node, puller), server)
+    images_pb2_grpc.add_ImagesServicer_to_server(LoadService(node), server)
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    server.add_insecure_port(f"unix:{path}")
+    await server.start()
+    # Whoever may write to this socket is root on the node.
+    path.chmod(0o600)
+    try:
+        yield
+    finally:
+        await server.stop(_GRACE_SECONDS)
+        await interceptor.drain(_GRACE_SECONDS)
+
+
+def _directory(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(serve, Config.from_argv(argv), "muster-runtime")
