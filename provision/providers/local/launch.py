@@ -61,7 +61,8 @@ def launch(spec: LaunchSpec) -> None:
 
 def _mount_image(image: str, disk: Path) -> None:
     """Seen in this mount namespace only: when the machine dies, the loop device goes with it."""
-    command = ["mount", "-t", "ext4", "-o", "loop,noatime", image, str(disk)]
+    # -n keeps libmount from noting it under the host's /run.
+    command = ["mount", "-n", "-t", "ext4", "-o", "loop,noatime", image, str(disk)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise OSError(0, f"mount the disk image: {done.stderr.strip()}")

@@ -8,7 +8,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 
 from provision.providers.base import (
@@ -82,14 +82,12 @@ class LocalProvider:
     async def stop(
         self, lab: LabSpec, names: Sequence[str] | None = None, progress: Progress = silent
     ) -> None:
-        async with locked(lab), asyncio.TaskGroup() as tasks:
-            for machine in lab.chosen(names):
-                tasks.create_task(_stop(lab, machine, progress), name=f"stop {machine.name}")
+        async with locked(lab):
+            await _together(*(_stop(lab, m, progress) for m in lab.chosen(names)))
 
     async def power_off(self, lab: LabSpec, names: Sequence[str] | None = None) -> None:
-        async with locked(lab), asyncio.TaskGroup() as tasks:
-            for machine in lab.chosen(names):
-                tasks.create_task(_power_off(lab, machine.name), name=f"kill {machine.name}")
+        async with locked(lab):
+            await _together(*(_power_off(lab, m.name) for m in lab.chosen(names)))
 
     async def pause(self, lab: LabSpec, names: Sequence[str] | None = None) -> None:
         async with locked(lab):
@@ -159,26 +157,23 @@ def _state(lab: LabSpec, layout: CgroupLayout, name: str) -> MachineState:
     return MachineState.PAUSED if frozen else MachineState.RUNNING
 
 
+async def _together(*works: Coroutine[None, None, None]) -> None:
+    """Do all at once. When one fails, the others are cancelled and its error stands for all."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for work in works:
+                tasks.create_task(work)
+    except ExceptionGroup as group:
+        error = group.exceptions[0]
+        if isinstance(error, OSError):
+            raise ProviderError(str(error), "is the disk full? see `df -h`") from group
+        raise error from group
+
+
 async def _boot_all(lab: LabSpec, machines: Sequence[MachineSpec], progress: Progress) -> None:
     await network.make_lab_network(lab)
     facts = read_host_facts()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for machine in machines:
-                boot = _boot(lab, machine, facts, progress)
-                tasks.create_task(boot, name=f"boot {machine.name}")
-    except* (ProviderError, OSError) as errors:
-        raise _first(errors) from errors
-
-
-def _first(errors: ExceptionGroup[ProviderError | OSError]) -> ProviderError:
-    """One machine's error stands for all: the others were cancelled because of it."""
-    error = errors.exceptions[0]
-    if isinstance(error, ExceptionGroup):
-        return _first(error)
-    if isinstance(error, OSError):
-        return ProviderError(f"cannot boot: {error}", "is the disk full? see df -h")
-    return error
+    await _together(*(_boot(lab, machine, facts, progress) for machine in machines))
 
 
 async def _boot(lab: LabSpec, machine: MachineSpec, facts: HostFacts, progress: Progress) -> None:
@@ -264,9 +259,7 @@ async def _power_off(lab: LabSpec, name: str) -> None:
 
 
 async def _destroy_machines(lab: LabSpec, names: Sequence[str], progress: Progress) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for name in names:
-            tasks.create_task(_destroy_machine(lab, name, progress), name=f"destroy {name}")
+    await _together(*(_destroy_machine(lab, name, progress) for name in names))
 
 
 async def _destroy_machine(lab: LabSpec, name: str, progress: Progress) -> None:
