@@ -15,6 +15,7 @@ from muster.component.timers import PROFILES
 from muster.component.tls import TlsFiles
 from provision.drills import engine, html, report, spec
 from provision.drills.lab import DrillLab, heal
+from provision.drills.result import Result
 from provision.errors import MachinesFailed
 from provision.providers import provider
 from provision.providers.base import ProviderError
@@ -108,7 +109,7 @@ def _announce(console: Console, lab: DrillLab) -> None:
     )
 
 
-def _show(console: Console, result: engine.Result) -> None:
+def _show(console: Console, result: Result) -> None:
     phases = Table("AFTER THE FAULT", "PHASE", "", box=None, pad_edge=False)
     phases.columns[0].justify = "right"
     for row in report.phase_rows(result):

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from muster.client.client import Client
@@ -17,9 +16,10 @@ from provision.drills.journal import Journal, Undo
 from provision.drills.lab import DrillLab
 from provision.drills.observe import Observer, Seen
 from provision.drills.probe import Prober
+from provision.drills.result import Result
 from provision.drills.spec import Drill
-from provision.drills.timeline import Case, Timeline
-from provision.drills.verdict import Finding, Verdict, judge
+from provision.drills.timeline import Case
+from provision.drills.verdict import judge
 from provision.drills.workload import (
     NothingRan,
     Workload,
@@ -31,20 +31,6 @@ from provision.drills.workload import (
 Say = Callable[[str], None]
 # How often the timeline is asked whether the recovery is complete.
 CHECK_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    drill: Drill
-    lab: str
-    profile: str
-    run_id: str
-    started_at: datetime
-    case: Case
-    observations: timeline.Observations
-    timeline: Timeline
-    verdict: Verdict
-    findings: tuple[Finding, ...]
 
 
 async def run(drill: Drill, lab: DrillLab, *, node: str, service: str, say: Say) -> Result:

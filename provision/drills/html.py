@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from math import log10
 
-from provision.drills.engine import Result
 from provision.drills.report import finding_rows, phase_rows
+from provision.drills.result import Result
 from provision.drills.timeline import Phase, Request
 
 WIDTH, LEFT, RIGHT = 960, 250, 30

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from provision.drills.engine import Result
+from provision.drills.result import Result
 
 
 def as_json(result: Result) -> bytes:

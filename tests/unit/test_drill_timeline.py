@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from provision.drills import html, report, spec, timeline
-from provision.drills.engine import Result
 from provision.drills.journal import Journal, Undo, pending
 from provision.drills.observe import LAST_SYNC, sample
+from provision.drills.result import Result
 from provision.drills.timeline import (
     Case,
     EndpointsSeen,
