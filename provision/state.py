@@ -147,7 +147,7 @@ class Store:
         shutil.rmtree(self.directory(name).path, ignore_errors=True)
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
+    def locked(self, name: str, *, wait: bool = False) -> Iterator[None]:
         """Hold the lab (or `.allocate`, for the addresses of all) against other commands."""
         try:
             locks = self.root / ".locks"
@@ -156,7 +156,7 @@ class Store:
         except OSError as error:
             raise self._denied(error) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             os.close(descriptor)
             raise LabConflict(

@@ -57,7 +57,9 @@ def _changes(result: Mapping[str, Any]) -> str:
     return ", ".join(parts) or "changed"
 
 
-def run_roles(inventory: dict[str, Any], report: Report) -> Outcome:
+def run_roles(
+    inventory: dict[str, Any], report: Report, cancelled: Callable[[], bool] = lambda: False
+) -> Outcome:
     """All machines in parallel. Raises `RolesFailed` with each machine's reason."""
     import ansible_runner  # a second to import, so only when roles run
 
@@ -74,6 +76,7 @@ def run_roles(inventory: dict[str, Any], report: Report) -> Outcome:
             playbook=str(ROLES / "site.yml"),
             envvars=_environment(directory, len(inventory["all"]["hosts"])),
             event_handler=on_event,
+            cancel_callback=cancelled,
             quiet=True,
             settings={"runner_mode": "subprocess", "suppress_env_files": True},
         )

@@ -64,7 +64,11 @@ def load_lab(path: Path) -> Lab:
 
 def parse_lab(text: str, source: str = "lab file") -> Lab:
     """Parse and validate; `source` is named in errors."""
-    document = _yaml(text, source)
+    return parse_document(_yaml(text, source), source)
+
+
+def parse_document(document: object, source: str) -> Lab:
+    """The same for a document that is already parsed YAML."""
     if not isinstance(document, dict):
         raise LabFileError(
             f"{source}: expected a mapping with apiVersion, kind and spec",

@@ -25,10 +25,10 @@ def runtime(record: LabRecord, machine: MachineSpec) -> Unit:
         "listen": RUNTIME_SOCKET,
         "root": "/var/lib/muster/runtime",
         "state": "/run/muster/runtime",
-        "oci-runtime": "crun",
+        "oci-runtime": "/usr/bin/crun",
         "cni-conf-dir": CNI_CONF_DIR,
         "cni-bin-dir": CNI_BIN_DIR,
-        "stream-address": "127.0.0.1",
+        "streaming-address": "127.0.0.1:0",
         "metrics-address": f"{machine.address}:10011",
         **component_tls(),
     }

@@ -26,7 +26,7 @@ def main() -> None:
     actions = settle_units(manifest, record, bool(changed or removed))
     if any(p.startswith("/etc/sysctl.d/") for p in changed):
         subprocess.run(["sysctl", "-q", "--system"], check=False, capture_output=True)
-    result = {"files": changed, "removed": removed, **actions}
+    result: dict[str, Any] = {"files": changed, "removed": removed, **actions}
     result["changed"] = any(bool(value) for value in result.values())
     json.dump(result, sys.stdout)
 

@@ -21,6 +21,7 @@ AUTHORITIES: dict[Authority, str] = {
     "front-proxy-ca": "kubernetes-front-proxy-ca",
 }
 ADMINS = "kubeadm:cluster-admins"
+HEALTHCHECK = LeafRequest("kube-etcd-healthcheck-client", client=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,10 @@ def host_leaves() -> list[Leaf]:
     return [
         Leaf("admin", "ca", LeafRequest("kubernetes-admin", (ADMINS,), client=True)),
         Leaf("monitoring", "ca", monitoring),
-        # The store knows only its own CA, also where it serves metrics.
+        # The store knows only its own CA, also where it serves metrics. For etcdctl, kubeadm's
+        # health-check certificate.
         Leaf("etcd/monitoring", "etcd/ca", monitoring),
+        Leaf("etcd/healthcheck-client", "etcd/ca", HEALTHCHECK),
     ]
 
 
@@ -126,6 +129,5 @@ def _store(machine: MachineSpec) -> Iterator[Leaf]:
             client=True,
         )
         yield Leaf(f"machines/{machine.name}/{name}", "etcd/ca", both, name)
-    health = LeafRequest("kube-etcd-healthcheck-client", client=True)
     name = "etcd/healthcheck-client"
-    yield Leaf(f"machines/{machine.name}/{name}", "etcd/ca", health, name)
+    yield Leaf(f"machines/{machine.name}/{name}", "etcd/ca", HEALTHCHECK, name)

@@ -52,6 +52,8 @@ def unpack_command(name: str, digest: str) -> str:
     return (
         f"set -e; umask 022; mkdir -p {LIBRARY}/lib; rm -rf {new} {LIBRARY}/{name}.stamp; "
         f"mkdir {new}; tar -xzf - -C {new}; "
-        f'for new in {new}/*; do rm -rf "{LIBRARY}/lib/${{new##*/}}"; mv "$new" {LIBRARY}/lib/; done; '
+        f"for new in {new}/*; do "
+        f'rm -rf "{LIBRARY}/lib/${{new##*/}}"; mv "$new" {LIBRARY}/lib/; '
+        f"done; "
         f"rmdir {new}; echo {digest} > {LIBRARY}/{name}.stamp"
     )

@@ -1,0 +1,125 @@
+"""`muster doctor`: does this host have what a lab needs, and what is there to do if not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from muster.cli import options
+from muster.cli.console import stdout
+from muster.cli.session import exit_with, run
+
+FREE_MIB = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    what: str
+    ok: bool
+    fix: str = ""
+    needed: bool = True
+
+
+@click.command()
+@click.option(
+    "--provider", type=click.Choice(options.PROVIDERS), default="local", show_default=True
+)
+def doctor(provider: str) -> None:
+    """Check this host. Exit code 5 when something needed is missing."""
+    from provision.errors import HostNotReady
+
+    findings = [*_common(), *_of_provider(provider)]
+    console = stdout()
+    for found in findings:
+        mark = "[green]ok[/]     " if found.ok else "[red]missing[/]" if found.needed else "absent "
+        console.print(f"{mark}  {found.what}")
+        if not found.ok and found.fix:
+            console.print(f"           {found.fix}", markup=False)
+    if any(not f.ok and f.needed for f in findings):
+        exit_with(HostNotReady.exit_code)
+
+
+def _common() -> Iterator[Finding]:
+    from provision.bundle.build import MACHINE_PYTHON
+    from provision.state import state_root
+
+    yield Finding(
+        "ansible-playbook beside muster",
+        _ansible(),
+        "pip install 'muster-lab[host]'",
+    )
+    yield Finding("ssh", shutil.which("ssh") is not None, "apt-get install openssh-client")
+    yield Finding(f"{MACHINE_PYTHON}, 3.11 or newer", _python(MACHINE_PYTHON))
+    root = state_root()
+    yield Finding(f"{root} is writable", _writable(root), "run it as root, or set MUSTER_STATE_DIR")
+    free = _free_mib(root)
+    yield Finding(
+        f"{FREE_MIB} MiB of disk for {root} ({free} free)", free >= FREE_MIB, "free some disk space"
+    )
+    yield Finding(
+        "kubectl",
+        shutil.which("kubectl") is not None,
+        "any version from 1.28 on: https://kubernetes.io/docs/tasks/tools/",
+        needed=False,
+    )
+
+
+def _ansible() -> bool:
+    beside = Path(sys.executable).parent / "ansible-playbook"
+    return beside.exists() or shutil.which("ansible-playbook") is not None
+
+
+def _python(path: str) -> bool:
+    script = "import sys; sys.exit(sys.version_info < (3, 11))"
+    try:
+        return subprocess.run([path, "-I", "-c", script], check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _writable(path: Path) -> bool:
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    return os.access(existing, os.W_OK)
+
+
+def _free_mib(path: Path) -> int:
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    return shutil.disk_usage(existing).free >> 20
+
+
+def _of_provider(name: str) -> Iterator[Finding]:
+    """The provider's own check, for a lab that would be made now."""
+    from provision.identities import allocate
+    from provision.labfile.spec import Lab, Metadata, Spec
+    from provision.providers import provider
+    from provision.providers.base import LabSpec
+    from provision.state import Store
+
+    store = Store()
+    probe = Lab(
+        api_version="muster/v1",
+        kind="Lab",
+        metadata=Metadata(name="doctor"),
+        spec=Spec(provider=name),  # type: ignore[arg-type]  # click has checked it
+    )
+    record = allocate(probe, store.subnets())
+    spec = LabSpec(
+        name=record.name,
+        network=record.network,
+        machines=record.machines,
+        state_dir=store.directory(record.name).path,
+        ssh_public_key="",
+        ssh_private_key=store.directory(record.name).ssh_key,
+    )
+    problems = run(provider(name).check(spec))
+    for problem in problems:
+        yield Finding(problem.text, False, problem.fix)
+    if not problems:
+        yield Finding(f"everything that the {name} provider needs", True)

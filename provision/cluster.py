@@ -1,0 +1,76 @@
+"""The little that the provisioner asks the lab's API: which nodes are there, and are they Ready."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provision.payload.masters import REST_PORT
+
+
+class ApiUnavailable(Exception):
+    """The API does not answer, or not with what was asked for. The message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """What the lab's API says of a node."""
+
+    name: str
+    ready: bool
+    why: str
+    version: str
+    pod_cidr: str
+
+
+class Cluster:
+    """The administrator's read-only view of one lab."""
+
+    def __init__(self, address: str, pki: Path, port: int = REST_PORT) -> None:
+        self._base = f"https://{address}:{port}"
+        self._context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+
+    def nodes(self, timeout: float = 3) -> dict[str, NodeState]:
+        document = self._get("/api/v1/nodes", timeout)
+        return {node.name: node for node in map(node_state, document.get("items") or [])}
+
+    def renewals(self, timeout: float = 3) -> dict[str, str]:
+        """When each node's kubelet last renewed its Lease, in the lab's own time."""
+        path = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        leases = self._get(path, timeout).get("items") or []
+        return {x["metadata"]["name"]: x.get("spec", {}).get("renewTime", "") for x in leases}
+
+    def _get(self, path: str, timeout: float) -> dict[str, Any]:
+        request = urllib.request.Request(  # noqa: S310 - the scheme is ours
+            self._base + path, headers={"Accept": "application/json", "User-Agent": "muster"}
+        )
+        try:
+            with urllib.request.urlopen(  # noqa: S310 - the scheme is ours
+                request, timeout=timeout, context=self._context
+            ) as response:
+                document: dict[str, Any] = json.load(response)
+                return document
+        except urllib.error.HTTPError as error:
+            raise ApiUnavailable(f"{path}: HTTP {error.code}") from error
+        except (OSError, ValueError) as error:
+            raise ApiUnavailable(str(getattr(error, "reason", error))) from error
+
+
+def node_state(node: dict[str, Any]) -> NodeState:
+    """A v1 Node reduced to what users ask about machines."""
+    status = node.get("status") or {}
+    conditions = {c.get("type"): c for c in status.get("conditions") or []}
+    ready = conditions.get("Ready", {})
+    return NodeState(
+        name=node["metadata"]["name"],
+        ready=ready.get("status") == "True",
+        why=ready.get("message") or ready.get("reason") or "no Ready condition yet",
+        version=(status.get("nodeInfo") or {}).get("kubeletVersion", ""),
+        pod_cidr=(node.get("spec") or {}).get("podCIDR", ""),
+    )

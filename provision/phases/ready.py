@@ -1,0 +1,127 @@
+"""Waiting until the lab's API answers and its nodes are Ready; saying what is missing if not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from provision.cluster import ApiUnavailable, Cluster, NodeState
+from provision.errors import MachineUnreachable, NotReadyInTime
+from provision.phases.report import Step
+from provision.phases.session import Session
+from provision.ssh import connect
+
+POLL_SECONDS = 0.25
+JOURNAL_LINES = "8"
+
+
+async def api_address(session: Session) -> str:
+    """The endpoint as this host reaches it: a cloud's machines have another address outside."""
+    record = session.record
+    first = record.masters[0]
+    target = await session.target(first.name)
+    return record.endpoint if target.host == first.address else target.host
+
+
+@dataclass(slots=True)
+class _Watch:
+    """Looks at the API until nothing is missing any more."""
+
+    cluster: Cluster
+    step: Step
+    missing: dict[str, str]  # node: what it lacks
+    renewed_anew: bool  # a Ready condition from before the stop does not count
+    first_renewals: dict[str, str] = field(default_factory=dict)
+
+    def look(self) -> None:
+        try:
+            nodes = self.cluster.nodes()
+            alive = self._renewed(nodes)
+        except ApiUnavailable as error:
+            self.missing = dict.fromkeys(self.missing, f"the API does not answer: {error}")
+            return
+        for name in list(self.missing):
+            node = nodes.get(name)
+            if node is not None and node.ready and name in alive:
+                self.step.say(name, "node Ready")
+                del self.missing[name]
+            elif node is not None:
+                self.missing[name] = "its kubelet is silent" if node.ready else node.why
+            else:
+                self.missing[name] = "the node is not registered"
+
+    def _renewed(self, nodes: Mapping[str, NodeState]) -> set[str]:
+        """The nodes whose kubelet has renewed its Lease since the first look."""
+        if not self.renewed_anew:
+            return set(nodes)
+        renewals = self.cluster.renewals()
+        for name, when in renewals.items():
+            self.first_renewals.setdefault(name, when)
+        return {name for name, when in renewals.items() if when != self.first_renewals[name]}
+
+
+async def wait_ready(
+    session: Session,
+    step: Step,
+    timeout: float,
+    names: Sequence[str] | None = None,
+    *,
+    restarted: bool = False,
+) -> None:
+    """Until the nodes called `names` (all for None) are Ready. Raises with what each lacks.
+
+    After a restart the API remembers nodes as Ready from before; then a renewed Lease, which
+    only a living kubelet gives, is asked for as well.
+    """
+    wanted = list(names) if names is not None else [m.name for m in session.record.machines]
+    cluster = Cluster(await api_address(session), session.directory.pki)
+    watch = _Watch(cluster, step, dict.fromkeys(wanted, "not registered"), restarted)
+    deadline = time.monotonic() + timeout
+    while True:
+        await asyncio.to_thread(watch.look)
+        if not watch.missing:
+            return
+        if time.monotonic() > deadline:
+            raise await _explained(session, watch.missing, timeout)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _explained(session: Session, missing: dict[str, str], timeout: float) -> NotReadyInTime:
+    lines = [f"{name}: {why}" for name, why in missing.items()]
+    suspects = dict.fromkeys([session.record.masters[0].name, *missing])
+    for name in list(suspects)[:3]:
+        lines += await _unhealthy_units(session, name)
+    return NotReadyInTime(
+        f"not all nodes were Ready within {timeout:.0f} s\n" + "\n".join(lines),
+        f"see `muster logs kubelet --name {session.record.name}`; "
+        "--timeout waits longer, --retain keeps the lab for a look",
+    )
+
+
+async def _unhealthy_units(session: Session, name: str) -> list[str]:
+    """The units that do not run on a machine, with the end of their journals."""
+    target = await session.target(name)
+
+    def look() -> list[str]:
+        with connect(target, name) as connection:
+            return [
+                f"{name}: {line}"
+                for line in connection.run(["sh", "-c", _LOOK], timeout=20).text.splitlines()
+            ]
+
+    with contextlib.suppress(MachineUnreachable):
+        return await asyncio.to_thread(look)
+    return [f"{name}: does not answer over SSH"]
+
+
+_LOOK = f"""
+for unit in $(systemctl list-unit-files --no-legend 'muster-*' | cut -d' ' -f1); do
+  state=$(systemctl show -p SubState --value $unit)
+  [ "$state" = running ] && continue
+  echo "$unit is $state"
+  journalctl -u $unit -n {JOURNAL_LINES} --no-pager -o cat | cut -c1-300
+done
+"""

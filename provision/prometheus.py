@@ -1,0 +1,60 @@
+"""A Prometheus scrape configuration for a lab: every process, under the job names of the mixins.
+
+kubernetes-mixin (as kube-prometheus renders it) selects by `job` and `cluster`; etcd's by
+`job=~".*etcd.*"`. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from provision.identities import LabRecord
+from provision.providers.base import MachineSpec
+
+INTERVAL = "15s"
+
+
+def scrape_config(record: LabRecord, pki: Path) -> str:
+    """The text of prometheus.yml; `pki` is the lab's PKI directory on this host."""
+    masters, everybody = record.masters, record.machines
+    jobs = [
+        _job(record, "apiserver", masters, 6443, pki),
+        _job(record, "etcd", masters, 2381, pki / "etcd"),
+        _job(record, "kube-scheduler", masters, 10259, pki),
+        _job(record, "kube-controller-manager", masters, 10257, pki),
+        _job(record, "kubelet", everybody, 10250, pki),
+        _job(record, "kube-proxy", everybody, 10249, pki),
+        _job(record, "muster-network", everybody, 10012, pki),
+    ]
+    if record.lab.spec.runtime == "muster":
+        jobs.append(_job(record, "muster-runtime", everybody, 10011, pki))
+    document = {
+        "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
+        "scrape_configs": jobs,
+    }
+    return yaml.safe_dump(document, sort_keys=False)
+
+
+def _job(
+    record: LabRecord, name: str, machines: Sequence[MachineSpec], port: int, pki: Path
+) -> dict[str, Any]:
+    return {
+        "job_name": name,
+        "scheme": "https",
+        "tls_config": {
+            "ca_file": str(pki / "ca.crt"),
+            "cert_file": str(pki / "monitoring.crt"),
+            "key_file": str(pki / "monitoring.key"),
+        },
+        "static_configs": [
+            {
+                "targets": [f"{machine.address}:{port}"],
+                "labels": {"cluster": record.name, "node": machine.name},
+            }
+            for machine in machines
+        ],
+    }
