@@ -1,0 +1,104 @@
+"""etcd's errors, with its codes and texts: clients compare both (etcd api/v3rpc/rpctypes)."""
+
+from __future__ import annotations
+
+from muster.rpc.errors import Code, RpcError
+
+
+class StoreError(RpcError):
+    """The root of what the store raises to its clients."""
+
+
+class EmptyKey(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: key is not provided"
+
+
+class KeyNotFound(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: key not found"
+
+
+class ValueProvided(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: value is provided"
+
+
+class LeaseProvided(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: lease is provided"
+
+
+class TooManyOps(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: too many operations in txn request"
+
+
+class DuplicateKey(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request"
+
+
+class InvalidSortOption(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: invalid sort option"
+
+
+class Compacted(StoreError):
+    code = Code.OUT_OF_RANGE
+    message = "etcdserver: mvcc: required revision has been compacted"
+
+
+class FutureRevision(StoreError):
+    code = Code.OUT_OF_RANGE
+    message = "etcdserver: mvcc: required revision is a future revision"
+
+
+class NoSpace(StoreError):
+    code, message = Code.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded"
+
+
+class LeaseNotFound(StoreError):
+    code, message = Code.NOT_FOUND, "etcdserver: requested lease not found"
+
+
+class LeaseExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: lease already exists"
+
+
+class LeaseTtlTooLarge(StoreError):
+    code, message = Code.OUT_OF_RANGE, "etcdserver: too large lease TTL"
+
+
+class RequestTooLarge(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: request is too large"
+
+
+class TooManyRequests(StoreError):
+    code, message = Code.RESOURCE_EXHAUSTED, "etcdserver: too many requests"
+
+
+class NoLeader(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: no leader"
+
+
+class NotLeader(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: not leader"
+
+
+class LeaderChanged(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: leader changed"
+
+
+class Stopped(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: server stopped"
+
+
+class RequestTimeout(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: request timed out"
+
+
+class TimeoutDueToLeaderFail(StoreError):
+    code = Code.UNAVAILABLE
+    message = "etcdserver: request timed out, possibly due to previous leader failure"
+
+
+class BadLeaderTransferee(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: bad leader transferee"
+
+
+class MemberNotFound(StoreError):
+    code, message = Code.NOT_FOUND, "etcdserver: member not found"

@@ -1,0 +1,1 @@
+"""Leases: the replicated part (`lessor`) and the leader's own clockwork (`expiry`)."""

@@ -1,0 +1,159 @@
+"""The replicated state machine: commands in the log's order in, responses and changes out.
+
+Deterministic: all members that applied the same commands hold the same state. It holds the
+key-values, the leases, the alarms and the members' names and client URLs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from master.kvstore.errors import NoSpace, StoreError
+from master.kvstore.lease.lessor import Lessor
+from master.kvstore.mvcc import txn as txns
+from master.kvstore.mvcc.records import Change
+from master.kvstore.mvcc.store import Mvcc
+from muster.etcd import command_pb2, rpc_pb2, wire_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The outcome of one command; `response` has a header with the revision only."""
+
+    command: command_pb2.Command
+    response: Any = None
+    error: StoreError | None = None
+    changes: list[Change] = field(default_factory=list)
+
+
+class Machine:
+    """Everything that a snapshot carries."""
+
+    def __init__(self) -> None:
+        self.mvcc = Mvcc()
+        self.lessor = Lessor()
+        self.alarms: set[tuple[int, int]] = set()  # (member id, alarm type)
+        self.members: dict[int, rpc_pb2.Member] = {}
+
+    @property
+    def out_of_space(self) -> bool:
+        return any(alarm == rpc_pb2.NOSPACE for _, alarm in self.alarms)
+
+    def apply(self, payload: bytes) -> Applied:
+        """Apply one entry's data. A refused command is an outcome, not a failure."""
+        command = command_pb2.Command.FromString(payload)
+        kind = command.WhichOneof("request")
+        handler = _HANDLERS.get(kind or "")
+        if handler is None:
+            return Applied(command)
+        changes: list[Change] = []
+        try:
+            response = handler(self, getattr(command, str(kind)), changes)
+        except StoreError as error:
+            return Applied(command, error=error)
+        self.lessor.follow(changes)
+        return Applied(command, response, changes=changes)
+
+    def _put(self, request: rpc_pb2.PutRequest, changes: list[Change]) -> wire_pb2.PutResponse:
+        self._check_space()
+        txn = self.mvcc.begin()
+        response = txns.put(self.mvcc, txn, request, self.lessor)
+        changes += txn.end()
+        return response
+
+    def _delete_range(
+        self, request: rpc_pb2.DeleteRangeRequest, changes: list[Change]
+    ) -> wire_pb2.DeleteRangeResponse:
+        txn = self.mvcc.begin()
+        response = txns.delete_range(txn, request)
+        changes += txn.end()
+        return response
+
+    def _txn(self, request: rpc_pb2.TxnRequest, changes: list[Change]) -> wire_pb2.TxnResponse:
+        if self.out_of_space and _puts(request):
+            raise NoSpace
+        txn = self.mvcc.begin()
+        response = txns.execute(self.mvcc, txn, request, self.lessor)
+        changes += txn.end()
+        return response
+
+    def _compaction(
+        self, request: rpc_pb2.CompactionRequest, _: list[Change]
+    ) -> rpc_pb2.CompactionResponse:
+        self.mvcc.compact(request.revision)
+        return rpc_pb2.CompactionResponse(header=self._header())
+
+    def _lease_grant(
+        self, request: rpc_pb2.LeaseGrantRequest, _: list[Change]
+    ) -> rpc_pb2.LeaseGrantResponse:
+        self._check_space()
+        lease = self.lessor.grant(request.ID, request.TTL)
+        return rpc_pb2.LeaseGrantResponse(header=self._header(), ID=lease.id, TTL=lease.ttl_seconds)
+
+    def _lease_revoke(
+        self, request: rpc_pb2.LeaseRevokeRequest, changes: list[Change]
+    ) -> rpc_pb2.LeaseRevokeResponse:
+        """All keys of the lease vanish in one revision."""
+        txn = self.mvcc.begin()
+        for key in self.lessor.revoke(request.ID):
+            txn.delete_range(key, b"")
+        changes += txn.end()
+        self.lessor.forget(request.ID)
+        return rpc_pb2.LeaseRevokeResponse(header=self._header())
+
+    def _alarm(self, request: rpc_pb2.AlarmRequest, _: list[Change]) -> rpc_pb2.AlarmResponse:
+        touched = {
+            (member, alarm)
+            for member, alarm in self.alarms | {(request.memberID, request.alarm)}
+            if request.memberID in (0, member) and request.alarm in (rpc_pb2.NONE, alarm)
+        }
+        if request.action == rpc_pb2.AlarmRequest.ACTIVATE:
+            self.alarms.add((request.memberID, request.alarm))
+        elif request.action == rpc_pb2.AlarmRequest.DEACTIVATE:
+            touched &= self.alarms
+            self.alarms -= touched
+        return alarm_response(self._header(), touched)
+
+    def _member_attributes(self, request: rpc_pb2.Member, _: list[Change]) -> None:
+        member = self.members.get(request.ID)
+        if member is not None:
+            member.name = request.name
+            del member.clientURLs[:]
+            member.clientURLs.extend(request.clientURLs)
+
+    def _check_space(self) -> None:
+        if self.out_of_space:
+            raise NoSpace
+
+    def _header(self) -> rpc_pb2.ResponseHeader:
+        return rpc_pb2.ResponseHeader(revision=self.mvcc.revision)
+
+
+def alarm_response(
+    header: rpc_pb2.ResponseHeader, alarms: set[tuple[int, int]]
+) -> rpc_pb2.AlarmResponse:
+    response = rpc_pb2.AlarmResponse(header=header)
+    for member, alarm in sorted(alarms):
+        response.alarms.add(memberID=member, alarm=rpc_pb2.AlarmType.ValueType(alarm))
+    return response
+
+
+def _puts(request: rpc_pb2.TxnRequest) -> bool:
+    return any(
+        op.HasField("request_put") or (op.HasField("request_txn") and _puts(op.request_txn))
+        for op in (*request.success, *request.failure)
+    )
+
+
+_HANDLERS: dict[str, Callable[..., Any]] = {
+    "put": Machine._put,
+    "delete_range": Machine._delete_range,
+    "txn": Machine._txn,
+    "compaction": Machine._compaction,
+    "lease_grant": Machine._lease_grant,
+    "lease_revoke": Machine._lease_revoke,
+    "alarm": Machine._alarm,
+    "member_attributes": Machine._member_attributes,
+}

@@ -1,0 +1,65 @@
+"""RangeRequest with all its options (etcd api: etcdserverpb.RangeRequest)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from master.kvstore.mvcc.records import Record
+from master.kvstore.mvcc.store import Mvcc
+from muster.etcd import rpc_pb2, wire_pb2
+
+_Request = rpc_pb2.RangeRequest
+
+_SORT_KEYS: dict[int, Callable[[Record], bytes | int]] = {
+    _Request.KEY: lambda record: record.key,
+    _Request.VERSION: lambda record: record.version,
+    _Request.CREATE: lambda record: record.create,
+    _Request.MOD: lambda record: record.mod,
+    _Request.VALUE: Record.value,
+}
+
+
+def execute(store: Mvcc, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeResponse:
+    """Serve a range from `store`. Raises Compacted or FutureRevision."""
+    revision = request.revision
+    if revision > 0:
+        store.check_readable(revision)
+    else:
+        revision = store.head
+    if request.count_only:
+        count = store.count(request.key, request.range_end, revision)
+        return wire_pb2.RangeResponse(count=count)
+    in_key_order = request.sort_target == _Request.KEY and request.sort_order != _Request.DESCEND
+    filters = _filters(request)
+    # Sorting and filtering need all keys; else one key beyond the limit tells whether there
+    # is more.
+    limit = request.limit + 1 if request.limit > 0 and in_key_order and not filters else 0
+    records, count = store.scan(request.key, request.range_end, revision, limit)
+    for keep in filters:
+        records = list(filter(keep, records))
+    if not in_key_order:
+        records.sort(
+            key=_SORT_KEYS[request.sort_target], reverse=request.sort_order == _Request.DESCEND
+        )
+    more = 0 < request.limit < len(records)
+    if more:
+        del records[request.limit :]
+    encoded = (
+        [record.without_value() for record in records]
+        if request.keys_only
+        else [record.encoded for record in records]
+    )
+    return wire_pb2.RangeResponse(kvs=encoded, more=more, count=count)
+
+
+def _filters(request: rpc_pb2.RangeRequest) -> list[Callable[[Record], bool]]:
+    filters: list[Callable[[Record], bool]] = []
+    if (least := request.min_mod_revision) > 0:
+        filters.append(lambda record: record.mod >= least)
+    if (most := request.max_mod_revision) > 0:
+        filters.append(lambda record: record.mod <= most)
+    if (oldest := request.min_create_revision) > 0:
+        filters.append(lambda record: record.create >= oldest)
+    if (newest := request.max_create_revision) > 0:
+        filters.append(lambda record: record.create <= newest)
+    return filters

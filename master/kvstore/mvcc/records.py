@@ -1,0 +1,98 @@
+"""One stored version of a key, encoded once, and the event that its writing was."""
+
+from __future__ import annotations
+
+import msgspec
+
+from muster.etcd import kv_pb2
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A version of a key. `encoded` is its mvccpb.KeyValue; snapshots hold records as they are.
+
+    `mod` is the revision that wrote it and `sub` its place among that revision's writes.
+    """
+
+    key: bytes
+    mod: int
+    sub: int
+    create: int
+    version: int
+    lease: int
+    encoded: bytes
+    tombstone: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.encoded) + len(self.key)
+
+    def value(self) -> bytes:
+        return kv_pb2.KeyValue.FromString(self.encoded).value
+
+    def without_value(self) -> bytes:
+        return kv_pb2.KeyValue(
+            key=self.key,
+            create_revision=self.create,
+            mod_revision=self.mod,
+            version=self.version,
+            lease=self.lease,
+        ).SerializeToString()
+
+
+def written(
+    key: bytes, value: bytes, lease: int, mod: int, sub: int, prev: Record | None
+) -> Record:
+    create = prev.create if prev else mod
+    version = prev.version + 1 if prev else 1
+    encoded = kv_pb2.KeyValue(
+        key=key,
+        create_revision=create,
+        mod_revision=mod,
+        version=version,
+        value=value,
+        lease=lease,
+    ).SerializeToString()
+    return Record(key, mod, sub, create, version, lease, encoded)
+
+
+def deleted(key: bytes, mod: int, sub: int) -> Record:
+    """A tombstone. Its event carries the key and the revision of the deletion, nothing else."""
+    encoded = kv_pb2.KeyValue(key=key, mod_revision=mod).SerializeToString()
+    return Record(key, mod, sub, 0, 0, 0, encoded, tombstone=True)
+
+
+class Change:
+    """A record and what it replaced. Its event is encoded at most once per form."""
+
+    __slots__ = ("_plain", "_with_prev", "prev", "record")
+
+    def __init__(self, record: Record, prev: Record | None) -> None:
+        self.record = record
+        self.prev = prev
+        self._plain: bytes | None = None
+        self._with_prev: bytes | None = None
+
+    def event(self, *, prev_kv: bool) -> bytes:
+        """The encoded mvccpb.Event (fields: 1 type, 2 kv, 3 prev_kv), written by hand because
+        its parts are encoded already."""
+        if self._plain is None:
+            kind = b"\x08\x01" if self.record.tombstone else b""
+            self._plain = kind + _field(b"\x12", self.record.encoded)
+        if not prev_kv or self.prev is None:
+            return self._plain
+        if self._with_prev is None:
+            self._with_prev = self._plain + _field(b"\x1a", self.prev.encoded)
+        return self._with_prev
+
+
+def _field(tag: bytes, payload: bytes) -> bytes:
+    return tag + _varint(len(payload)) + payload
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,0 +1,231 @@
+"""The versions of all keys: a sorted index of keys, and the history of revisions.
+
+Single-threaded: whoever reads between two writes sees one consistent state.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from sortedcontainers import SortedList
+
+from master.kvstore.errors import Compacted, FutureRevision
+from master.kvstore.mvcc.records import Change, Record, deleted, written
+
+TO_THE_END = b"\0"  # a range_end that means: every key from `key` on
+
+
+def _mod(record: Record) -> int:
+    return record.mod
+
+
+class Mvcc:
+    """Revision 1 is the empty store; each write transaction makes the next revision."""
+
+    def __init__(self) -> None:
+        self.revision = 1
+        self.head = 1  # like revision, but ahead of it while a transaction is writing
+        self.compacted = -1
+        self.total_bytes = 0
+        self._histories: dict[bytes, list[Record]] = {}
+        self._keys: SortedList = SortedList()  # every key that has a history
+        self._live: SortedList = SortedList()  # those that exist now
+        self._log: list[Record] = []  # all records in the order in which they were written
+
+    # --- reading
+
+    def check_readable(self, revision: int) -> None:
+        if revision > self.revision:
+            raise FutureRevision
+        if revision < self.compacted:
+            raise Compacted
+
+    def get(self, key: bytes) -> Record | None:
+        history = self._histories.get(key)
+        return None if history is None or history[-1].tombstone else history[-1]
+
+    def get_at(self, key: bytes, revision: int) -> Record | None:
+        history = self._histories.get(key)
+        if history is None:
+            return None
+        position = bisect_right(history, revision, key=_mod)
+        if position == 0 or history[position - 1].tombstone:
+            return None
+        return history[position - 1]
+
+    def scan(self, key: bytes, end: bytes, revision: int, limit: int) -> tuple[list[Record], int]:
+        """Up to `limit` (0: all) records of [key, end) at `revision`, and the count of all."""
+        if not end:
+            record = self.get(key) if revision >= self.head else self.get_at(key, revision)
+            return ([record], 1) if record else ([], 0)
+        if revision >= self.head:
+            return self._scan_now(key, end, limit)
+        found = [
+            record
+            for name in self._between(self._keys, key, end)
+            if (record := self.get_at(name, revision))
+        ]
+        return found[:limit] if limit else found, len(found)
+
+    def count(self, key: bytes, end: bytes, revision: int) -> int:
+        if end and revision >= self.head:
+            return self._count_now(key, end)
+        return self.scan(key, end, revision, 0)[1]
+
+    def _scan_now(self, key: bytes, end: bytes, limit: int) -> tuple[list[Record], int]:
+        names: Iterable[bytes] = self._between(self._live, key, end)
+        if limit:
+            found = [self._histories[name][-1] for name in islice(names, limit)]
+            return found, self._count_now(key, end)
+        found = [self._histories[name][-1] for name in names]
+        return found, len(found)
+
+    def _count_now(self, key: bytes, end: bytes) -> int:
+        first = int(self._live.bisect_left(key))
+        last = len(self._live) if end == TO_THE_END else int(self._live.bisect_left(end))
+        return max(0, last - first)
+
+    def _between(self, names: SortedList, key: bytes, end: bytes) -> Iterator[bytes]:
+        upper = None if end == TO_THE_END else end
+        if upper is not None and upper <= key:
+            return iter(())
+        keys: Iterator[bytes] = names.irange(key, upper, inclusive=(True, False))
+        return keys
+
+    def changes_from(self, revision: int, until: int) -> Iterator[Change]:
+        """Every change of revisions `revision..=until`, in order. For watchers that catch up."""
+        for position in range(bisect_left(self._log, revision, key=_mod), len(self._log)):
+            record = self._log[position]
+            if record.mod > until:
+                return
+            yield Change(record, self._before(record))
+
+    def _before(self, record: Record) -> Record | None:
+        """What `record` replaced, unless that is compacted away."""
+        history = self._histories[record.key]
+        position = bisect_left(history, (record.mod, record.sub), key=lambda r: (r.mod, r.sub))
+        if position == 0 or history[position - 1].tombstone:
+            return None
+        return history[position - 1]
+
+    def hash(self, revision: int) -> int:
+        """A checksum of all records up to `revision`: equal on all members."""
+        checksum = zlib.crc32(b"%d" % self.compacted)
+        for record in self._log[: bisect_right(self._log, revision, key=_mod)]:
+            checksum = zlib.crc32(b"%d.%d" % (record.mod, record.sub), checksum)
+            checksum = zlib.crc32(record.encoded, checksum)
+        return checksum
+
+    def keys(self) -> int:
+        return len(self._live)
+
+    # --- writing
+
+    def begin(self) -> WriteTxn:
+        return WriteTxn(self)
+
+    def _add(self, record: Record, prev: Record | None) -> None:
+        history = self._histories.get(record.key)
+        if history is None:
+            self._histories[record.key] = [record]
+            self._keys.add(record.key)
+        else:
+            history.append(record)
+        if record.tombstone:
+            self._live.remove(record.key)
+        elif prev is None:
+            self._live.add(record.key)
+        self._log.append(record)
+        self.head = record.mod
+        self.total_bytes += record.size
+
+    def compact(self, revision: int) -> None:
+        """Forget every version that a read at `revision` or later cannot see."""
+        if revision <= self.compacted:
+            raise Compacted
+        if revision > self.revision:
+            raise FutureRevision
+        self.compacted = revision
+        superseded: set[int] = set()
+        for name in {record.key for record in self._log[: self._end_of(revision)]}:
+            superseded.update(map(id, self._compact_key(name, revision)))
+        self.total_bytes -= sum(r.size for r in self._log if id(r) in superseded)
+        self._log = [record for record in self._log if id(record) not in superseded]
+
+    def _end_of(self, revision: int) -> int:
+        return bisect_right(self._log, revision, key=_mod)
+
+    def _compact_key(self, name: bytes, revision: int) -> Sequence[Record]:
+        """Cut one history. A tombstone written at `revision` itself stays: a watcher may start
+        exactly there and must see it."""
+        history = self._histories[name]
+        if len(history) == 1 and not history[0].tombstone:
+            return ()
+        newest = bisect_right(history, revision, key=_mod) - 1
+        gone = newest
+        if newest >= 0 and history[newest].tombstone and history[newest].mod < revision:
+            gone = newest + 1
+        dropped = history[:gone]
+        del history[:gone]
+        if not history:
+            del self._histories[name]
+            self._keys.remove(name)
+        return dropped
+
+    # --- snapshots
+
+    def records(self) -> list[Record]:
+        """All records, oldest first. Records never change, so a copy of the list is a snapshot."""
+        return list(self._log)
+
+    @classmethod
+    def restore(cls, revision: int, compacted: int, records: Sequence[Record]) -> Mvcc:
+        store = cls()
+        store.revision = store.head = revision
+        store.compacted = compacted
+        store._log = list(records)
+        for record in records:
+            store._histories.setdefault(record.key, []).append(record)
+            store.total_bytes += record.size
+        store._keys = SortedList(store._histories)
+        store._live = SortedList(
+            name for name, history in store._histories.items() if not history[-1].tombstone
+        )
+        return store
+
+
+class WriteTxn:
+    """Writes that become one revision. Nothing in it can fail: check before you begin."""
+
+    def __init__(self, store: Mvcc) -> None:
+        self._store = store
+        self._main = store.revision + 1
+        self.changes: list[Change] = []
+
+    @property
+    def revision(self) -> int:
+        """The revision that a response inside the transaction reports."""
+        return self._main if self.changes else self._store.revision
+
+    def put(self, key: bytes, value: bytes, lease: int) -> Record | None:
+        prev = self._store.get(key)
+        self._record(written(key, value, lease, self._main, len(self.changes), prev), prev)
+        return prev
+
+    def delete_range(self, key: bytes, end: bytes) -> list[Record]:
+        doomed, _ = self._store.scan(key, end, self._main, 0)
+        for prev in doomed:
+            self._record(deleted(prev.key, self._main, len(self.changes)), prev)
+        return doomed
+
+    def _record(self, record: Record, prev: Record | None) -> None:
+        self._store._add(record, prev)
+        self.changes.append(Change(record, prev))
+
+    def end(self) -> list[Change]:
+        if self.changes:
+            self._store.revision = self._main
+        return self.changes

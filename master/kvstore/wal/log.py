@@ -1,0 +1,315 @@
+"""Segments of the write-ahead log: append with fdatasync, read back, drop what is not needed.
+
+Blocking calls; `writer` runs them on one thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from master.kvstore.raft.messages import Entry, HardState, Membership, SnapshotMeta
+from master.kvstore.wal import record
+from master.kvstore.wal.record import RecordKind, WalCorrupt
+from muster.component.log import get_logger
+
+log = get_logger(__name__)
+SEGMENT_BYTES = 16 << 20
+
+
+class MemberIdentity(msgspec.Struct, frozen=True, array_like=True):
+    """One member as it was when the cluster was made."""
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """Whose log this is. Fixed when the member is made; flags cannot change it later."""
+
+    cluster_id: int
+    member_id: int
+    members: tuple[MemberIdentity, ...]
+
+    def membership(self) -> Membership:
+        return Membership(voters=frozenset(member.id for member in self.members))
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    hard_state: HardState
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a log says after replay: the state that was last made durable."""
+
+    identity: Identity | None = None
+    hard_state: HardState = field(default_factory=HardState)
+    snapshot: SnapshotMeta = field(default_factory=SnapshotMeta)
+    entries: list[Entry] = field(default_factory=list)
+
+    def add(self, batch: Batch) -> None:
+        if batch.entries:
+            self._truncate(batch.entries[0].index)
+            self.entries.extend(batch.entries)
+        self.hard_state = batch.hard_state
+
+    def _truncate(self, first: int) -> None:
+        """A new leader replaced what came from `first` on (Raft paper, 5.3)."""
+        if not self.entries:
+            return
+        if first <= self.entries[-1].index:
+            del self.entries[max(0, first - self.entries[0].index) :]
+        elif first > self.entries[-1].index + 1:
+            raise _missing(self.entries[-1].index + 1, first - 1)
+
+    def start_from(self, snapshot: SnapshotMeta) -> None:
+        """Entries that the snapshot covers are not needed; a gap after it means a lost log."""
+        self.snapshot = snapshot
+        known = {entry.index: entry.term for entry in self.entries}
+        if known.get(snapshot.index, snapshot.term) != snapshot.term:
+            self.entries = []
+        self.entries = [entry for entry in self.entries if entry.index > snapshot.index]
+
+    def check_whole(self) -> None:
+        """The first entry must follow the snapshot, or some of the log is lost."""
+        if self.entries and self.entries[0].index > self.snapshot.index + 1:
+            raise _missing(self.snapshot.index + 1, self.entries[0].index - 1)
+
+
+def _missing(first: int, last: int) -> WalCorrupt:
+    return WalCorrupt(f"entries {first} to {last} are missing from the log")
+
+
+class FsyncFailed(Exception):
+    """The disk did not confirm a write. What it holds is unknown, so the member must stop."""
+
+
+class Wal:
+    """An open log. After an OSError from `append` nothing of that append counts as written."""
+
+    def __init__(
+        self,
+        directory: Path,
+        contents: Contents,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        fsync: Callable[[int], None] = os.fdatasync,
+    ) -> None:
+        self.directory = directory
+        self.identity = contents.identity
+        self._segment_bytes = segment_bytes
+        self._fsync = fsync
+        self._sequence = 0
+        self._durable = 0
+        self._segments: list[tuple[Path, int]] = []  # (file, last entry index in it)
+        self._file = -1
+        self._size = 0
+        self._hard_state = contents.hard_state
+        self._snapshot = contents.snapshot
+
+    # --- starting
+
+    @classmethod
+    def create(cls, directory: Path, identity: Identity, **options: object) -> Wal:
+        directory.mkdir(parents=True, exist_ok=True)
+        wal = cls(directory, Contents(identity=identity), **options)  # type: ignore[arg-type]
+        wal._open_segment()
+        return wal
+
+    @classmethod
+    def open(cls, directory: Path, **options: object) -> tuple[Wal, Contents]:
+        """Replay what is there; cut a torn tail off. WalCorrupt when acknowledged data is lost."""
+        contents = Contents()
+        wal = cls(directory, contents, **options)  # type: ignore[arg-type]
+        files = segment_files(directory)
+        for path in files:
+            wal._replay(path, contents, last=path is files[-1])
+        if contents.identity is None:
+            raise WalCorrupt(f'"{directory}" holds no readable log segment')
+        wal.identity = contents.identity
+        wal._hard_state, wal._snapshot = contents.hard_state, contents.snapshot
+        wal._durable = wal._sequence
+        wal._file = os.open(files[-1], os.O_WRONLY | os.O_CLOEXEC)
+        os.ftruncate(wal._file, wal._size)
+        os.fsync(wal._file)
+        os.lseek(wal._file, 0, os.SEEK_END)
+        return wal, contents
+
+    def _replay(self, path: Path, contents: Contents, *, last: bool) -> None:
+        data = path.read_bytes()
+        offset = 0
+        for item in record.read(data):
+            if self._sequence and item.sequence != self._sequence + 1:
+                raise WalCorrupt(
+                    f'"{path}" offset {offset}: record {item.sequence} follows record '
+                    f"{self._sequence}; a part of the log is missing"
+                )
+            self._sequence = item.sequence
+            offset = item.end
+            self._take(item, contents)
+        if offset < len(data):
+            if not last or not record.is_torn_tail(data, offset, self._sequence):
+                raise WalCorrupt(
+                    f'"{path}" is damaged at offset {offset}, in data that had been acknowledged. '
+                    "Restore this member from the others: move its data directory away and let "
+                    "it join again, or restore a snapshot when no majority is left"
+                )
+            log.warning("torn tail cut off", segment=path.name, bytes=len(data) - offset)
+        self._segments.append((path, _last_index(contents)))
+        self._size = offset
+
+    def _take(self, item: record.Record, contents: Contents) -> None:
+        match item.kind:
+            case RecordKind.IDENTITY:
+                contents.identity = msgspec.msgpack.decode(item.payload, type=Identity)
+            case RecordKind.BATCH:
+                contents.add(msgspec.msgpack.decode(item.payload, type=Batch))
+            case RecordKind.SNAPSHOT:
+                meta = msgspec.msgpack.decode(item.payload, type=SnapshotMeta)
+                if meta.index > contents.snapshot.index:
+                    contents.start_from(meta)
+
+    # --- writing
+
+    def append(
+        self,
+        hard_state: HardState,
+        entries: Sequence[Entry],
+        snapshot: SnapshotMeta | None = None,
+    ) -> None:
+        """Write and fdatasync. On return it is durable."""
+        if self._size >= self._segment_bytes:
+            self._open_segment()
+        sequence = self._sequence
+        out = bytearray()
+        if snapshot is not None:
+            sequence += 1
+            out += record.encode(
+                RecordKind.SNAPSHOT, sequence, self._durable, msgspec.msgpack.encode(snapshot)
+            )
+        sequence += 1
+        batch = msgspec.msgpack.encode(Batch(hard_state, tuple(entries)))
+        out += record.encode(RecordKind.BATCH, sequence, self._durable, batch)
+        self._write(bytes(out))
+        self._sequence = sequence
+        self._sync()
+        self._hard_state = hard_state
+        self._snapshot = snapshot or self._snapshot
+        if entries:
+            path, _ = self._segments[-1]
+            self._segments[-1] = (path, entries[-1].index)
+
+    def seal(self) -> None:
+        """Note, without waiting for the disk, that all so far is durable.
+
+        Without it a damaged last record could not be told from a torn one.
+        """
+        data = record.encode(RecordKind.SEAL, self._sequence + 1, self._durable, b"")
+        self._write(data)
+        self._sequence += 1
+
+    def _write(self, data: bytes) -> None:
+        """All of `data` or, as far as a reader can tell, nothing."""
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError:
+            # Disk full: take the half-written record back, so that the next attempt follows
+            # what is valid.
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
+            raise
+        self._size += len(data)
+
+    def _sync(self) -> None:
+        try:
+            self._fsync(self._file)
+        except OSError as error:
+            raise FsyncFailed(f'"{self.directory}": {error}') from error
+        self._durable = self._sequence
+
+    def _open_segment(self) -> None:
+        """Begin a file: identity and the present hard state first, so that any suffix of the
+        segments can be read without the ones before."""
+        assert self.identity is not None
+        path = self.directory / f"{self._sequence + 1:016x}.wal"
+        head = record.encode(
+            RecordKind.IDENTITY,
+            self._sequence + 1,
+            self._durable,
+            msgspec.msgpack.encode(self.identity),
+        )
+        head += record.encode(
+            RecordKind.SNAPSHOT,
+            self._sequence + 2,
+            self._durable,
+            msgspec.msgpack.encode(self._snapshot),
+        )
+        head += record.encode(
+            RecordKind.BATCH,
+            self._sequence + 3,
+            self._durable,
+            msgspec.msgpack.encode(Batch(self._hard_state)),
+        )
+        scratch = path.with_suffix(".tmp")
+        scratch.unlink(missing_ok=True)
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, head)
+            os.fsync(descriptor)
+            scratch.rename(path)
+            sync_directory(self.directory)
+        except OSError:
+            os.close(descriptor)
+            scratch.unlink(missing_ok=True)
+            raise
+        self.close()
+        self._file, self._size = descriptor, len(head)
+        self._sequence += 3
+        self._durable = self._sequence
+        last = self._segments[-1][1] if self._segments else self._snapshot.index
+        self._segments.append((path, last))
+
+    def _drop_before(self, index: int) -> None:
+        """Delete the segments whose entries are all covered by a snapshot at `index`."""
+        while len(self._segments) > 1 and self._segments[0][1] <= index:
+            self._segments.pop(0)[0].unlink(missing_ok=True)
+
+    def note_snapshot(self, snapshot: SnapshotMeta) -> None:
+        """Record that a snapshot file replaces the entries up to it, then drop those."""
+        payload = msgspec.msgpack.encode(snapshot)
+        self._write(record.encode(RecordKind.SNAPSHOT, self._sequence + 1, self._durable, payload))
+        self._sequence += 1
+        self._sync()
+        self._snapshot = snapshot
+        self._drop_before(snapshot.index)
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def segment_files(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.wal"))
+
+
+def sync_directory(directory: Path) -> None:
+    """Make creations and renames in `directory` durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _last_index(contents: Contents) -> int:
+    return contents.entries[-1].index if contents.entries else contents.snapshot.index

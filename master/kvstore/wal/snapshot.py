@@ -1,0 +1,107 @@
+"""Snapshot files: a header, the state machine's bytes, a sha256 over both.
+
+The same stream, by the same functions, is what `Maintenance.Snapshot` sends to clients and what
+a leader sends to a follower that lags: wherever one is read, the hash is checked first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from master.kvstore.raft.messages import SnapshotMeta
+from master.kvstore.wal.log import sync_directory
+
+_MAGIC = b"MUSTERKV"
+_LENGTH_BYTES = 4
+_PIECE = 1 << 20
+# etcdctl takes a snapshot's last 32 bytes for a checksum when its size is 32 modulo this.
+_SECTOR = 512
+_KEEP_FILES = 3
+
+
+class SnapshotCorrupt(Exception):
+    """A snapshot does not have the hash that it says it has, or is no snapshot."""
+
+
+def encode(meta: SnapshotMeta, body: Iterable[bytes]) -> Iterator[bytes]:
+    """The stream: magic, header length, header, body length, body, zeros, sha256."""
+    digest = hashlib.sha256()
+    size = 0
+    head = msgspec.msgpack.encode(meta)
+    pieces = list(body)
+    length = sum(map(len, pieces))
+    lead = _MAGIC + len(head).to_bytes(_LENGTH_BYTES, "big") + head + length.to_bytes(8, "big")
+    for piece in (lead, *pieces):
+        digest.update(piece)
+        size += len(piece)
+        yield piece
+    padding = bytes(-size % _SECTOR)
+    digest.update(padding)
+    yield padding + digest.digest()
+
+
+def decode(data: bytes) -> tuple[SnapshotMeta, memoryview]:
+    """Check the hash, then take the stream apart."""
+    view = memoryview(data)
+    if len(data) < _SECTOR + 32 or not data.startswith(_MAGIC):
+        raise SnapshotCorrupt("not a snapshot of this store")
+    if hashlib.sha256(view[:-32]).digest() != bytes(view[-32:]):
+        raise SnapshotCorrupt("the snapshot's sha256 does not match its content")
+    start = len(_MAGIC) + _LENGTH_BYTES
+    head = start + int.from_bytes(view[len(_MAGIC) : start], "big")
+    meta = msgspec.msgpack.decode(view[start:head], type=SnapshotMeta)
+    length = int.from_bytes(view[head : head + 8], "big")
+    return meta, view[head + 8 : head + 8 + length]
+
+
+class SnapshotDirectory:
+    """The snapshot files of a member. Blocking calls."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def path(self, meta: SnapshotMeta) -> Path:
+        return self.directory / f"{meta.index:016x}-{meta.term:016x}.snap"
+
+    def save(self, meta: SnapshotMeta, body: Iterable[bytes]) -> Path:
+        """Write, fsync, rename: the name exists only with the whole content."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.path(meta)
+        scratch = path.with_suffix(".tmp")
+        try:
+            with scratch.open("wb") as out:
+                for piece in encode(meta, body):
+                    out.write(piece)
+                out.flush()
+                os.fsync(out.fileno())
+            scratch.rename(path)
+        except OSError:
+            scratch.unlink(missing_ok=True)
+            raise
+        sync_directory(self.directory)
+        return path
+
+    def newest(self) -> tuple[SnapshotMeta, memoryview] | None:
+        """The newest snapshot, or None when there is none. SnapshotCorrupt when it is damaged."""
+        for path in sorted(self.directory.glob("*.snap"), reverse=True):
+            try:
+                return decode(path.read_bytes())
+            except SnapshotCorrupt as error:
+                raise SnapshotCorrupt(f'"{path}": {error}') from error
+        return None
+
+    def drop_old(self) -> None:
+        for path in sorted(self.directory.glob("*.snap"))[:-_KEEP_FILES]:
+            path.unlink(missing_ok=True)
+        for path in self.directory.glob("*.tmp"):
+            path.unlink(missing_ok=True)
+
+    def pieces(self, path: Path) -> Iterator[bytes]:
+        with path.open("rb") as source:
+            while piece := source.read(_PIECE):
+                yield piece
