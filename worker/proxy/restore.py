@@ -1,0 +1,168 @@
+"""What `iptables-restore --noflush` must read to get from one ruleset to another. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from worker.proxy import names
+from worker.proxy.ruleset import Jump, Tables
+
+_LINE = re.compile(r"line:? (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Input of one iptables-restore; empty text when nothing differs."""
+
+    text: str = ""
+    # table -> rules written, for kubeproxy_sync_proxy_rules_iptables_last
+    written: Mapping[str, int] = field(default_factory=dict)
+    chains: tuple[str, ...] = ()
+
+    def line(self, number: int) -> str:
+        lines = self.text.splitlines()
+        return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+def parse_save(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Every chain with its rules out of `iptables-save`."""
+    tables: dict[str, dict[str, list[str]]] = {}
+    table: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("*"):
+            table = tables.setdefault(line[1:].strip(), {})
+        elif line.startswith(":"):
+            table.setdefault(line[1:].split(" ", 1)[0], [])
+        elif line.startswith("-A "):
+            table.setdefault(line[3:].split(" ", 1)[0], []).append(line.rstrip())
+    return {
+        name: {chain: tuple(rules) for chain, rules in chains.items()}
+        for name, chains in tables.items()
+    }
+
+
+def changes(current: Tables, desired: Tables) -> Restore:
+    """Between two states that we know: the fewest chains, no look at built-in chains."""
+    return _restore({name: _changed(current, desired, name) for name in desired})
+
+
+def full(saved: Tables, desired: Tables, jumps: Iterable[Jump]) -> Restore:
+    """From whatever the kernel holds: our chains made right, missing jumps put in front."""
+    missing: dict[str, list[str]] = {}
+    for jump in jumps:
+        # By target, not by text: a jump must never be added twice because it prints otherwise.
+        present = map(_target, saved.get(jump.table, {}).get(jump.chain, ()))
+        if jump.target not in present:
+            missing.setdefault(jump.table, []).append(jump.rule.replace("-A", "-I", 1))
+    edits = {name: _changed(saved, desired, name) for name in desired}
+    return _restore(edits, missing)
+
+
+def cleanup(saved: Tables) -> Restore:
+    """Take away every chain of ours and every rule elsewhere that leads into one."""
+    edits = {
+        table: _Edit({}, tuple(sorted(chain for chain in chains if names.is_ours(chain))))
+        for table, chains in saved.items()
+    }
+    jumps: dict[str, list[str]] = {
+        table: [
+            line.replace("-A", "-D", 1)
+            for chain, rules in chains.items()
+            if not names.is_ours(chain)
+            for line in rules
+            if names.is_ours(_target(line))
+        ]
+        for table, chains in saved.items()
+    }
+    return _restore(edits, jumps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """Chains to write anew and chains to remove, in one table."""
+
+    write: Mapping[str, tuple[str, ...]]
+    remove: tuple[str, ...] = ()
+
+
+def _changed(current: Tables, desired: Tables, table: str) -> _Edit:
+    old, new = current.get(table, {}), desired[table]
+    return _Edit(
+        {
+            chain: rules
+            for chain, rules in new.items()
+            # A service that did not change hands out the same tuple: no need to compare it.
+            if (known := old.get(chain)) is not rules and known != rules
+        },
+        tuple(sorted(chain for chain in old if chain not in new and names.is_ours(chain))),
+    )
+
+
+def _restore(edits: Mapping[str, _Edit], single: Mapping[str, list[str]] | None = None) -> Restore:
+    lines: list[str] = []
+    written: dict[str, int] = {}
+    for table, edit in edits.items():
+        extra = (single or {}).get(table, [])
+        if edit.write or edit.remove or extra:
+            lines += _table(table, edit, extra)
+            written[table] = sum(map(len, edit.write.values())) + len(extra)
+    chains = tuple(
+        f"{table}/{chain}" for table, edit in edits.items() for chain in (*edit.write, *edit.remove)
+    )
+    return Restore("\n".join(lines) + "\n" if lines else "", written, chains)
+
+
+def _table(table: str, edit: _Edit, single: list[str]) -> Iterator[str]:
+    yield f"*{table}"
+    # Naming a chain makes it, or empties it. All before the first rule: rules name chains.
+    for chain in (*edit.write, *edit.remove):
+        yield f":{chain} - [0:0]"
+    yield from single
+    for rules in edit.write.values():
+        yield from rules
+    for chain in edit.remove:
+        yield f"-X {chain}"
+    yield "COMMIT"
+
+
+def dialect(saved: Tables, desired: Tables) -> Tables:
+    """Chains that this iptables prints otherwise than we write them, as it prints them.
+
+    `saved` must have been read right after `desired` was written.
+    """
+    return {
+        table: {
+            chain: saved[table][chain]
+            for chain, rules in chains.items()
+            if saved.get(table, {}).get(chain, rules) != rules
+        }
+        for table, chains in desired.items()
+    }
+
+
+def translated(saved: Tables, spoken: Tables, applied: Tables) -> Tables:
+    """`saved` with the chains that are as we left them in our own words."""
+    return {
+        table: {
+            chain: applied.get(table, {}).get(chain, rules)
+            if rules == spoken.get(table, {}).get(chain)
+            else rules
+            for chain, rules in chains.items()
+        }
+        for table, chains in saved.items()
+    }
+
+
+def _target(line: str) -> str:
+    words = line.split()
+    return words[words.index("-j") + 1] if "-j" in words[:-1] else ""
+
+
+def explain(restore: Restore, stderr: str) -> str:
+    """iptables' complaint together with the rule that it names by line number."""
+    message = " ".join(stderr.split()) or "no message"
+    culprits = [restore.line(int(number)) for number in _LINE.findall(stderr)]
+    shown = "; ".join(f"rule: {line}" for line in dict.fromkeys(culprits) if line)
+    return f"{message} ({shown})" if shown else message
