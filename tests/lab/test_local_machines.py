@@ -517,7 +517,7 @@ asyncio.run(LocalProvider().create(lab, lambda machine, text: print(text, flush=
 """
 
 
-@pytest.mark.parametrize("delay", [0.03, 0.1, 0.2])
+@pytest.mark.parametrize("delay", [0.03, 0.06, 0.1, 0.2])
 def test_destroy_removes_what_a_crash_left(empty: LabSpec, delay: float) -> None:
     """kill -9 at several moments of `create`; the fixture compares the host before and after."""
     plain = replace(empty, options={})

@@ -21,11 +21,10 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
-from provision.providers.local import kernel, processes, rootfs
+from provision.providers.local import kernel, loop, processes, rootfs
 from provision.providers.local.launchspec import LaunchSpec
 
 # What a machine's root may not do to the host, whatever runs inside asks for:
@@ -47,6 +46,8 @@ _SYSCTLS = {
 def launch(spec: LaunchSpec) -> None:
     """Boot the machine; returns once its PID 1 has become systemd."""
     kernel.die_with_parent(signal.SIGKILL)
+    if os.getppid() != spec["parent"]:
+        raise OSError(0, "the command that wanted this machine has died")
     os.setsid()
     os.umask(0o022)
     kernel.unshare(kernel.CLONE_NEWNS)
@@ -61,11 +62,11 @@ def launch(spec: LaunchSpec) -> None:
 
 def _mount_image(image: str, disk: Path) -> None:
     """Seen in this mount namespace only: when the machine dies, the loop device goes with it."""
-    # -n keeps libmount from noting it under the host's /run.
-    command = ["mount", "-n", "-t", "ext4", "-o", "loop,noatime", image, str(disk)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise OSError(0, f"mount the disk image: {done.stderr.strip()}")
+    descriptor, device = loop.attach(image)
+    try:
+        kernel.mount(device, str(disk), "ext4", kernel.MS_NOATIME)
+    finally:
+        os.close(descriptor)
 
 
 def _fork_init(spec: LaunchSpec) -> None:

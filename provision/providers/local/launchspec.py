@@ -18,6 +18,7 @@ class FileSpec(TypedDict):
 
 
 class LaunchSpec(TypedDict):
+    parent: int  # without this process the launch is called off
     hostname: str
     disk: str  # the machine's disk: a directory, or where `image` gets mounted
     image: str | None

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from provision.providers.base import LabNetwork, LabSpec, MachineSpec, ProviderError
+from provision.providers.local import kernel
 from provision.providers.local.names import (
     BRIDGE,
     HOST_PORT,
@@ -177,8 +178,8 @@ async def _remove_netns_directory() -> None:
     """`ip netns` mounts /run/netns on first use and leaves it: take it away with the last lab."""
     if not _MADE_BY_US.exists() or any(NETNS_DIRECTORY.glob("*")):
         return
-    with contextlib.suppress(ProviderError, OSError):
-        await run("umount", str(NETNS_DIRECTORY))
+    with contextlib.suppress(OSError):
+        kernel.detach(str(NETNS_DIRECTORY))
         NETNS_DIRECTORY.rmdir()
     _MADE_BY_US.unlink(missing_ok=True)
 

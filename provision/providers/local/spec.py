@@ -1,7 +1,8 @@
-"""Puts together what the launcher of one machine needs to know. Pure, but for the lookups given."""
+"""Puts together what the launcher of one machine needs to know."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from provision.providers.base import LabSpec, MachineSpec
@@ -27,6 +28,7 @@ def launch_spec(
     paths = LabPaths(lab.state_dir).machine(machine.name)
     tree = first_boot(lab, machine, identity, facts)
     return {
+        "parent": os.getpid(),
         "hostname": machine.name,
         "disk": str(paths.disk),
         "image": str(paths.image) if machine.disk_mib is not None else None,
