@@ -1,0 +1,3 @@
+from master.controllers.main import main
+
+raise SystemExit(main())
