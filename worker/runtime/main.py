@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -63,13 +65,13 @@ class Config:
             listen=Path(a.listen.removeprefix("unix://")),
             root=a.root,
             state=a.state,
-            oci_runtime=a.oci_runtime,
-            conmon=a.conmon,
+            oci_runtime=_binary(a.oci_runtime),
+            conmon=_binary(a.conmon),
             cni_conf_dir=a.cni_conf_dir,
             cni_bin_dir=a.cni_bin_dir,
             netns_dir=a.netns_dir,
             cgroup_parent="/" + a.cgroup_parent.strip("/"),
-            streaming_address=_address(a.streaming_address),
+            streaming_address=_address(a.streaming_address, default_port=0),
             metrics_address=_address(a.metrics_address) if a.metrics_address else None,
             tls=tls,
             insecure_registries=frozenset(a.insecure_registry),
@@ -91,14 +93,15 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("/run/muster/runtime"),
         help="what a reboot may forget; must be a tmpfs",
     )
-    p.add_argument("--oci-runtime", default="/usr/bin/crun", help="crun or runc")
-    p.add_argument("--conmon", default="/usr/bin/conmon")
+    p.add_argument("--oci-runtime", default="crun", help="crun or runc: a name or a path")
+    p.add_argument("--conmon", default="conmon")
     p.add_argument("--cni-conf-dir", type=Path, default=Path("/etc/cni/net.d"))
     p.add_argument("--cni-bin-dir", type=Path, default=Path("/usr/lib/cni"))
     p.add_argument("--netns-dir", type=Path, default=Path("/run/netns"))
     p.add_argument("--cgroup-parent", default="/muster", help="for pods that name no cgroup parent")
     p.add_argument(
         "--streaming-address",
+        "--stream-address",
         default="127.0.0.1:0",
         help="where exec and attach streams are served",
     )
@@ -113,10 +116,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="a registry that is pulled from over plain HTTP",
     )
-    return p  # fmt: skip
+    return p
 
 
-def _address(text: str) -> tuple[str, int]:
+def _binary(name: str) -> str:
+    """The absolute path of a tool: conmon runs in another directory than we do."""
+    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin:/sbin:/bin")
+    if path is None:
+        raise SystemExit(f"muster-runtime: {name} is not installed")
+    return path
+
+
+def _address(text: str, default_port: int | None = None) -> tuple[str, int]:
+    if default_port is not None and ":" not in text:
+        return text, default_port
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit():
         raise SystemExit(f'muster-runtime: "{text}" is not HOST:PORT')

@@ -1,0 +1,255 @@
+"""A real muster-runtime process in an own network namespace, driven through its CRI socket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+
+from muster.cri import api_pb2 as cri
+from muster.cri import api_pb2_grpc
+from muster.runtime import images_pb2, images_pb2_grpc
+
+REPO = Path(__file__).resolve().parents[2]
+BUSYBOX = "muster.local/busybox:1"
+T = TypeVar("T")
+
+
+def wait_until(what: str, check: Callable[[], T], seconds: float = 20.0) -> T:
+    """Poll until `check` gives something true; a bounded wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if result := check():
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.02)
+
+
+def usable_oci_runtime() -> str | None:
+    """crun where its cgroup check lets it run, else runc: probed with a throw-away container.
+
+    crun refuses hybrid cgroups whose cgroup2 root has controllers, as on some bare hosts.
+    """
+    for binary in ("/usr/bin/crun", "/usr/sbin/runc", "/usr/bin/runc"):
+        if Path(binary).exists() and _can_run(binary):
+            return binary
+    return None
+
+
+def _can_run(binary: str) -> bool:
+    name = f"mt-rt-probe-{secrets.token_hex(4)}"
+    bundle = Path("/var/tmp", name)
+    (bundle / "rootfs/bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", bundle / "rootfs/bin/busybox")
+    spec = {
+        "ociVersion": "1.0.2",
+        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/busybox", "true"], "cwd": "/"},
+        "root": {"path": "rootfs"},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {
+            "cgroupsPath": f"/{name}",
+            "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")],
+        },
+    }
+    (bundle / "config.json").write_text(json.dumps(spec))
+    try:
+        done = subprocess.run(
+            [binary, "run", "-b", str(bundle), name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            timeout=30,
+        )  # fmt: skip
+        return done.returncode == 0
+    finally:
+        subprocess.run([binary, "delete", "-f", name], capture_output=True)
+        shutil.rmtree(bundle)
+
+
+class Lab:
+    """Directories, a namespace and flags of one runtime; leaves nothing behind."""
+
+    def __init__(self, oci_runtime: str) -> None:
+        self.oci_runtime = oci_runtime
+        self.name = f"mt-rt-{secrets.token_hex(3)}"
+        self.root = Path("/var/tmp", self.name)
+        self.state = Path("/run", self.name)
+        self.socket = self.state / "cri.sock"
+        self.logs = self.root / "pods"
+        self.process: subprocess.Popen[bytes] | None = None
+        self._channel: grpc.Channel | None = None
+
+    def __enter__(self) -> Lab:
+        self.logs.mkdir(parents=True)
+        self.state.mkdir()
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        self.write_network()
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(Exception):
+            for sandbox in self.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items:
+                request = cri.StopPodSandboxRequest(pod_sandbox_id=sandbox.id)
+                self.runtime.StopPodSandbox(request, timeout=60)
+                remove = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id)
+                self.runtime.RemovePodSandbox(remove, timeout=60)
+        self.stop()
+        subprocess.run(["ip", "netns", "del", self.name], check=True)
+        shutil.rmtree(self.state)
+        shutil.rmtree(self.root)
+        for parent in Path("/sys/fs/cgroup").glob(f"**/{self.name}"):
+            parent.rmdir()
+
+    def write_network(self) -> None:
+        conf = {
+            "cniVersion": "1.0.0",
+            "name": self.name,
+            "plugins": [
+                {
+                    "type": "ptp",
+                    "ipam": {
+                        "type": "host-local",
+                        "dataDir": str(self.root / "ipam"),
+                        "ranges": [[{"subnet": "10.254.77.0/24"}]],
+                        "routes": [{"dst": "0.0.0.0/0"}],
+                    },
+                }
+            ],
+        }
+        (self.root / "cni").mkdir(exist_ok=True)
+        (self.root / "cni/10-test.conflist").write_text(json.dumps(conf))
+
+    def start(self) -> None:
+        log = (self.root / "runtime.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(
+                [
+                    "nsenter", f"--net=/run/netns/{self.name}",
+                    sys.executable, "-m", "worker.runtime",
+                    f"--listen={self.socket}", f"--root={self.root / 'lib'}",
+                    f"--state={self.state}", f"--oci-runtime={self.oci_runtime}",
+                    f"--cni-conf-dir={self.root / 'cni'}", f"--netns-dir={self.state / 'netns'}",
+                    f"--cgroup-parent=/{self.name}",
+                ],
+                cwd=REPO, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        self._channel = grpc.insecure_channel(f"unix:{self.socket}")
+        self.runtime = api_pb2_grpc.RuntimeServiceStub(self._channel)
+        self.images = api_pb2_grpc.ImageServiceStub(self._channel)
+        self.loader = images_pb2_grpc.ImagesStub(self._channel)
+        wait_until("runtime serves CRI", self._serves)
+
+    def _serves(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.root / "runtime.log").read_text()
+        try:
+            self.runtime.Version(cri.VersionRequest(), timeout=1)
+        except grpc.RpcError:
+            return False
+        return True
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(30)
+            self.process = None
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
+    def load(self, archive: Path) -> list[images_pb2.LoadedImage]:
+        request = images_pb2.LoadRequest(path=str(archive))
+        return list(self.loader.Load(request, timeout=60).images)
+
+    # ---- Pods
+
+    def run_sandbox(self, config: cri.PodSandboxConfig) -> str:
+        request = cri.RunPodSandboxRequest(config=config)
+        return self.runtime.RunPodSandbox(request, timeout=60).pod_sandbox_id
+
+    def create(self, sandbox_id: str, config: cri.ContainerConfig) -> str:
+        request = cri.CreateContainerRequest(pod_sandbox_id=sandbox_id, config=config)
+        return self.runtime.CreateContainer(request, timeout=60).container_id
+
+    def run(self, sandbox_id: str, config: cri.ContainerConfig) -> str:
+        container_id = self.create(sandbox_id, config)
+        self.start_container(container_id)
+        return container_id
+
+    def start_container(self, container_id: str) -> None:
+        self.runtime.StartContainer(
+            cri.StartContainerRequest(container_id=container_id), timeout=60
+        )
+
+    def status(self, container_id: str) -> cri.ContainerStatus:
+        request = cri.ContainerStatusRequest(container_id=container_id)
+        return self.runtime.ContainerStatus(request, timeout=30).status
+
+    def sandbox_status(self, sandbox_id: str) -> cri.PodSandboxStatus:
+        request = cri.PodSandboxStatusRequest(pod_sandbox_id=sandbox_id)
+        return self.runtime.PodSandboxStatus(request, timeout=30).status
+
+    def ended(self, container_id: str) -> cri.ContainerStatus:
+        def check() -> cri.ContainerStatus | None:
+            status = self.status(container_id)
+            return status if status.state == cri.CONTAINER_EXITED else None
+
+        return wait_until("container ends", check)
+
+    def exec(self, container_id: str, *command: str, timeout: int = 20) -> cri.ExecSyncResponse:
+        request = cri.ExecSyncRequest(container_id=container_id, cmd=command, timeout=timeout)
+        return self.runtime.ExecSync(request, timeout=60)
+
+    def pod(self, name: str = "pod", **fields: object) -> cri.PodSandboxConfig:
+        uid = f"{name}-{secrets.token_hex(4)}"
+        config = cri.PodSandboxConfig(
+            metadata=cri.PodSandboxMetadata(name=name, uid=uid, namespace="default"),
+            hostname=name,
+            log_directory=str(self.logs / uid),
+            dns_config=cri.DNSConfig(servers=["10.96.0.10"], searches=["cluster.local"]),
+            labels={"app": name},
+        )
+        config.linux.security_context.namespace_options.pid = cri.CONTAINER
+        config.MergeFrom(cri.PodSandboxConfig(**fields))
+        return config
+
+
+def container(*command: str, name: str = "main", attempt: int = 0) -> cri.ContainerConfig:
+    config = cri.ContainerConfig(
+        metadata=cri.ContainerMetadata(name=name, attempt=attempt),
+        image=cri.ImageSpec(image=BUSYBOX),
+        command=command,
+        log_path=f"{name}/{attempt}.log",
+    )
+    config.linux.security_context.namespace_options.pid = cri.CONTAINER
+    config.linux.resources.memory_limit_in_bytes = 64 << 20
+    return config
+
+
+@contextlib.contextmanager
+def lab(images: Path) -> Iterator[Lab]:
+    oci_runtime = usable_oci_runtime()
+    assert oci_runtime, "neither crun nor runc can run a container here"
+    with Lab(oci_runtime) as made:
+        for archive in sorted(images.glob("*.tar")):
+            made.load(archive)
+        yield made
+
+
+def process_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,3 @@
+from worker.network.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,111 @@
+"""Keeps this machine's pod network as the Node objects say, whenever they or the kernel change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from prometheus_client import Counter, Gauge
+
+from muster.api.core import Node
+from muster.client.informer import Informer
+from muster.component.log import get_logger
+from worker.network import kernel, plan
+
+log = get_logger(__name__)
+CONF_NAME = "10-muster.conflist"
+# A link that went down and up lost its routes without any event of ours.
+RESYNC_SECONDS = 5.0
+
+SYNCS = Counter("muster_network_syncs", "Times that routes and rules were compared.", ["result"])
+CHANGES = Counter("muster_network_route_changes", "Routes that were set or deleted.")
+ROUTES = Gauge("muster_network_routes", "Routes to other machines' pods.")
+
+
+class Agent:
+    def __init__(
+        self, nodes: Informer[Node], own_name: str, cluster_cidr: str,
+        conf_dir: Path, cni_bin_dir: Path,
+    ) -> None:  # fmt: skip
+        self._nodes = nodes
+        self._own_name = own_name
+        self._cluster_cidr = cluster_cidr
+        self._conf_dir = conf_dir
+        self._cni_bin_dir = cni_bin_dir
+        self._wake = asyncio.Event()
+        self._problem: str | None = "nothing synced yet"
+        nodes.add_handler(self._on_node)
+
+    def problem(self) -> str | None:
+        """For /healthz: what went wrong the last time."""
+        return self._problem
+
+    async def run(self) -> None:
+        await self._nodes.wait_synced()
+        while True:
+            self._wake.clear()
+            await self._sync_once()
+            try:
+                async with asyncio.timeout(RESYNC_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _sync_once(self) -> None:
+        try:
+            await self.sync()
+        except (kernel.KernelError, OSError, TimeoutError) as error:
+            SYNCS.labels("error").inc()
+            if self._problem != str(error):
+                log.error("network sync failed", error=str(error))
+            self._problem = str(error)
+        else:
+            SYNCS.labels("ok").inc()
+            self._problem = None
+
+    async def sync(self) -> None:
+        """Compare and repair everything once. Changes nothing when all is right."""
+        kernel.enable_forwarding()
+        await kernel.ensure_chains(self._cluster_cidr)
+        desired = plan.desired_routes(self._nodes.values(), self._own_name)
+        await self._sync_routes(desired)
+        own = self._nodes.get(self._own_name)
+        cidrs = plan.pod_cidrs(own) if own is not None else []
+        # Last: the file is what makes the runtime, and so the node, ready for pods.
+        if cidrs:
+            self._write_conf(cidrs[0])
+
+    async def _sync_routes(self, desired: set[plan.Route]) -> None:
+        failures = []
+        for action in plan.actions(desired, await kernel.current_routes()):
+            try:
+                await kernel.apply(action)
+                CHANGES.inc()
+            except kernel.KernelError as error:
+                # One machine that cannot be reached must not keep the others from being so.
+                failures.append(str(error))
+        ROUTES.set(sum(1 for route in desired if route.via))
+        if failures:
+            raise kernel.KernelError("; ".join(failures))
+
+    def _write_conf(self, pod_cidr: str) -> None:
+        conf = plan.conflist(pod_cidr, with_portmap=(self._cni_bin_dir / "portmap").exists())
+        content = json.dumps(conf, indent=2) + "\n"
+        path = self._conf_dir / CONF_NAME
+        if path.exists() and path.read_text() == content:
+            return
+        self._conf_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+        scratch = path.with_suffix(".new")
+        scratch.write_text(content)
+        scratch.rename(path)
+        log.info("CNI configuration written", path=str(path), pod_cidr=pod_cidr)
+
+    def _on_node(self, _kind: str, old: Node | None, new: Node | None) -> None:
+        """Wake up for what matters; heartbeats come every few seconds and do not."""
+        if _matters(old) != _matters(new):
+            self._wake.set()
+
+
+def _matters(node: Node | None) -> tuple[list[str], str] | None:
+    return None if node is None else (plan.pod_cidrs(node), plan.internal_ip(node))

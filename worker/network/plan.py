@@ -1,0 +1,147 @@
+"""What this machine's network must look like, from the Node objects. Pure.
+
+Pods are routed, not encapsulated: every machine has a range (`spec.podCIDR`), and every other
+machine a route to it by way of that machine's InternalIP.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from muster.api.core import Node
+
+# Routes of ours carry this protocol number, so that we never touch anybody else's.
+ROUTE_PROTOCOL = 77
+CNI_VERSION = "1.0.0"
+MASQUERADE_CHAIN = "MUSTER-POSTROUTING"
+FORWARD_CHAIN = "MUSTER-FORWARD"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Route:
+    """`cidr` by way of `via`; an empty `via` answers "unreachable"."""
+
+    cidr: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    cidr: str
+
+
+Action = Set | Delete
+
+
+def desired_routes(nodes: Iterable[Node], own_name: str) -> set[Route]:
+    """One route per other machine. The own range is unreachable as such: only the pods in it,
+    each with its own /32, can be reached, and an address without a pod never loops."""
+    routes = set()
+    for node in nodes:
+        for cidr in pod_cidrs(node):
+            if node.metadata.name == own_name:
+                routes.add(Route(cidr, ""))
+            elif address := internal_ip(node):
+                routes.add(Route(cidr, address))
+    return routes
+
+
+def actions(desired: Iterable[Route], current: Iterable[Route]) -> list[Action]:
+    """How to come from the routes that carry our protocol number to the desired ones."""
+    wanted = {route.cidr: route for route in sorted(desired)}
+    have = {route.cidr: route for route in current}
+    result: list[Action] = [Delete(cidr) for cidr in sorted(have) if cidr not in wanted]
+    result += [Set(r) for cidr, r in sorted(wanted.items()) if have.get(cidr) != r]
+    return result
+
+
+def pod_cidrs(node: Node) -> list[str]:
+    """The node's valid IPv4 ranges, in normal form."""
+    given = node.spec.pod_cidrs or (node.spec.pod_cidr,)
+    result = []
+    for text in given:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            continue
+        if network.version == 4:
+            result.append(str(network))
+    return result
+
+
+def internal_ip(node: Node) -> str:
+    for address in node.status.addresses:
+        if address.type == "InternalIP" and _is_ipv4(address.address):
+            return address.address
+    return ""
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 4
+    except ValueError:
+        return False
+
+
+def current_routes(ip_json: str) -> set[Route]:
+    """From the output of `ip -j route show proto 77`."""
+    routes = set()
+    for entry in json.loads(ip_json or "[]"):
+        cidr = entry["dst"] if "/" in entry["dst"] else f"{entry['dst']}/32"
+        via = "" if entry.get("type") == "unreachable" else entry.get("gateway", "")
+        routes.add(Route(cidr, via))
+    return routes
+
+
+def conflist(pod_cidr: str, *, with_portmap: bool) -> dict[str, Any]:
+    """The CNI configuration of this machine: a veth pair per pod, addresses from its range."""
+    plugins: list[dict[str, Any]] = [
+        {
+            "type": "ptp",
+            "ipMasq": False,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": pod_cidr}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+            },
+        }
+    ]
+    if with_portmap:
+        plugins.append({"type": "portmap", "capabilities": {"portMappings": True}, "snat": True})
+    return {"cniVersion": CNI_VERSION, "name": "muster", "plugins": plugins}
+
+
+def chains(cluster_cidr: str) -> str:
+    """Input for `iptables-restore --noflush`: our two chains, whole.
+
+    What pods send out of the cluster leaves with the machine's address; within the cluster it
+    keeps the pod's. Forwarded pod traffic is let through where the machine's default is to drop.
+    """
+    return "\n".join(
+        (
+            "*nat",
+            f":{MASQUERADE_CHAIN} - [0:0]",
+            f"-A {MASQUERADE_CHAIN} -s {cluster_cidr} -d {cluster_cidr} -j RETURN",
+            f"-A {MASQUERADE_CHAIN} -s {cluster_cidr} ! -d 224.0.0.0/4 -j MASQUERADE",
+            "COMMIT",
+            "*filter",
+            f":{FORWARD_CHAIN} - [0:0]",
+            f"-A {FORWARD_CHAIN} -s {cluster_cidr} -j ACCEPT",
+            f"-A {FORWARD_CHAIN} -d {cluster_cidr} -j ACCEPT",
+            "COMMIT",
+            "",
+        )
+    )
+
+
+# Where the chains are entered: (table, built-in chain, our chain).
+JUMPS = (("nat", "POSTROUTING", MASQUERADE_CHAIN), ("filter", "FORWARD", FORWARD_CHAIN))
