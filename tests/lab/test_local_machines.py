@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -28,11 +29,12 @@ from provision.providers.base import (
     SshTarget,
     Unprepared,
 )
+from provision.providers.identity import new_host_key
 from provision.providers.local import cgroupfs, processes
-from provision.providers.local.identity import new_host_key
 from provision.providers.local.names import host_link, lab_netns, machine_netns
 from provision.providers.local.provider import LocalProvider
-from provision.providers.local.state import LabPaths, locked
+from provision.providers.local.state import LabPaths
+from provision.providers.lock import locked
 
 pytestmark = [
     pytest.mark.root,
@@ -44,6 +46,7 @@ NETWORK = LabNetwork("10.213.7.0/24", "10.213.7.1", "10.213.7.254")
 M1 = MachineSpec("m1", "master", "10.213.7.11", cpus=1, memory_mib=768)
 W1 = MachineSpec("w1", "worker", "10.213.7.21", cpus=0.5, memory_mib=256, disk_mib=256)
 PROVIDER = LocalProvider()
+OTHER_LAB = re.compile(r"mu-(?!t-mach)")
 
 
 def make_spec(directory: Path, name: str, *machines: MachineSpec) -> LabSpec:
@@ -85,11 +88,15 @@ def empty(tmp_path: Path) -> Iterator[LabSpec]:
 
 
 def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> list[str]:
-    """What is left, and what was taken. (Others unmount things too; a lab never could.)"""
-    took = {what: set(before[what]) - set(after[what]) for what in before if what != "mounts"}
-    gone = [f"gone: {what}: {x}" for what in took for x in took[what]]
-    new = [f"left: {what}: {x}" for what in after for x in after[what] if x not in before[what]]
-    return gone + new
+    """What is left of our labs, and what was taken with them. Other labs may come and go."""
+    left = [f"left: {k}: {x}" for k in after for x in after[k] if x not in before[k]]
+    # Others unmount things too; a lab never could.
+    gone = [
+        f"gone: {k}: {x}" for k in before for x in before[k] if k != "mounts" and x not in after[k]
+    ]
+    others = any(OTHER_LAB.search(x) for x in before["netns"] + after["netns"])
+    foreign = re.compile(OTHER_LAB.pattern + r"|netns") if others else OTHER_LAB
+    return [line for line in left + gone if not foreign.search(line)]
 
 
 def host_state() -> dict[str, list[str]]:
@@ -469,7 +476,7 @@ def test_a_machine_can_be_added(lab: LabSpec) -> None:
 
 
 async def test_one_command_at_a_time(lab: LabSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provision.providers.local.state._LOCK_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("provision.providers.lock._WAIT_SECONDS", 0.2)
     async with locked(lab):
         with pytest.raises(LabBusy, match="t-mach"):
             await PROVIDER.stop(lab)

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 
 from provision.providers.base import LabNetwork, LabSpec, MachineSpec
+from provision.providers.identity import Identity, ensure_identity, new_host_key, read_identity
 from provision.providers.local import etc
-from provision.providers.local.identity import ensure_identity, new_host_key, read_identity
 
 MACHINE = MachineSpec("w1", "worker", "10.213.9.21", 1.5, 512, 2048)
 LAB = LabSpec(
@@ -30,7 +30,7 @@ FACTS = etc.HostFacts(
     tmpfiles=frozenset({"var.conf", "postgresql-common.conf"}),
     alternatives={"iptables": "/usr/sbin/iptables-nft"},
 )
-IDENTITY = etc.Identity("0" * 32, "PRIVATE", "ssh-ed25519 HOST")
+IDENTITY = Identity("0" * 32, "PRIVATE", "ssh-ed25519 HOST")
 
 
 @pytest.fixture

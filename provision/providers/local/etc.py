@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from provision.providers.base import LabSpec, MachineSpec
+from provision.providers.identity import Identity
 
 # Accounts beyond base-passwd's that sshd, systemd and its tmpfiles.d need; fixed for all machines.
 EXTRA_USERS = {"sshd": (105, 65534, "/run/sshd"), "systemd-network": (998, 998, "/")}
@@ -59,15 +60,6 @@ class HostFacts:
     alternatives: Mapping[str, str] = field(default_factory=dict)
     os_release: str = ""
     certificates: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What stays the same for the machine's whole life."""
-
-    machine_id: str
-    host_key: str  # OpenSSH private key
-    host_key_public: str
 
 
 @dataclass(frozen=True, slots=True)

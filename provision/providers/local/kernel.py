@@ -80,6 +80,10 @@ def detach(target: str) -> None:
     _checked(_libc.umount2(target.encode(), ctypes.c_int(MNT_DETACH)), f"umount {target}")
 
 
+def unmount(target: str) -> None:
+    _checked(_libc.umount2(target.encode(), ctypes.c_int(0)), f"umount {target}")
+
+
 def pivot_here() -> None:
     """Make the working directory the root, and let go of the old root and all its mounts.
 

@@ -179,7 +179,7 @@ async def _remove_netns_directory() -> None:
     if not _MADE_BY_US.exists() or any(NETNS_DIRECTORY.glob("*")):
         return
     with contextlib.suppress(OSError):
-        kernel.detach(str(NETNS_DIRECTORY))
+        kernel.unmount(str(NETNS_DIRECTORY))
         NETNS_DIRECTORY.rmdir()
     _MADE_BY_US.unlink(missing_ok=True)
 

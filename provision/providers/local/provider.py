@@ -22,15 +22,16 @@ from provision.providers.base import (
     Unprepared,
     silent,
 )
+from provision.providers.identity import ensure_identity, read_identity
 from provision.providers.local import cgroupfs, checks, network, processes
 from provision.providers.local.cgroups import CgroupLayout, MachineSize
 from provision.providers.local.disk import ensure_disk, wait_unmounted
 from provision.providers.local.etc import HostFacts
 from provision.providers.local.hostfacts import read_host_facts
-from provision.providers.local.identity import ensure_identity, read_identity
 from provision.providers.local.spec import launch_spec
-from provision.providers.local.state import LabPaths, locked
+from provision.providers.local.state import LabPaths
 from provision.providers.local.waiting import wait_ended, wait_for_sshd
+from provision.providers.lock import locked
 
 # SIGRTMIN+4 asks systemd as PID 1 for an orderly poweroff (systemd(1), "Signals").
 _POWEROFF_SIGNAL = signal.SIGRTMIN + 4

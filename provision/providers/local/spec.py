@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable
 
 from provision.providers.base import LabSpec, MachineSpec
+from provision.providers.identity import Identity
 from provision.providers.local.cgroupfs import procs_files
 from provision.providers.local.cgroups import CgroupLayout, links_inside, mounts_inside
-from provision.providers.local.etc import File, HostFacts, Identity, every_boot, first_boot
+from provision.providers.local.etc import File, HostFacts, every_boot, first_boot
 from provision.providers.local.hostfacts import library_cache
 from provision.providers.local.launchspec import FileSpec, LaunchSpec
 from provision.providers.local.names import machine_netns

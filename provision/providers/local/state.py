@@ -1,4 +1,4 @@
-"""Where a lab's machines live on the host's disk, and the lock on them.
+"""Where a lab's machines live on the host's disk.
 
     <state_dir>/provider.lock             held by the command that changes the lab
     <state_dir>/machines/lab.json         which subnet the lab has taken
@@ -12,24 +12,19 @@ The lab's state directory also holds what others put there; `destroy` takes only
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import fcntl
 import json
-import os
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-from provision.providers.base import LabBusy, LabSpec, ProviderError
-
-_LOCK_WAIT_SECONDS = 10.0
+from provision.providers.base import LabSpec
+from provision.providers.lock import lock_file
 
 
 class LabPaths:
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
-        self.lock = state_dir / "provider.lock"
+        self.lock = lock_file(state_dir)
         self.machines = state_dir / "machines"
         self.lab = self.machines / "lab.json"
 
@@ -81,50 +76,3 @@ def claimed_subnet(state_dir: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return claim.get("subnet")
-
-
-@contextlib.asynccontextmanager
-async def locked(lab: LabSpec) -> AsyncIterator[None]:
-    """Hold the lab for one command. Others wait for a moment, then are told to come back."""
-    if os.geteuid() != 0:
-        raise ProviderError(f'changing lab "{lab.name}" needs root', "run the command as root")
-    made = not lab.state_dir.exists()
-    path = LabPaths(lab.state_dir).lock
-    descriptor = await _acquire(lab.name, path)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            if made and list(lab.state_dir.iterdir()) == [path]:
-                # Nothing came of it: leave no directory behind for a lab that never was.
-                path.unlink()
-                lab.state_dir.rmdir()
-        os.close(descriptor)
-
-
-async def _acquire(lab: str, path: Path) -> int:
-    deadline = asyncio.get_running_loop().time() + _LOCK_WAIT_SECONDS
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-        else:
-            if _is_current(descriptor, path):
-                return descriptor
-            os.close(descriptor)  # the holder before us has destroyed the lab, lock and all
-            continue
-        if asyncio.get_running_loop().time() > deadline:
-            raise LabBusy(
-                f'lab "{lab}" is being changed by another command', "wait until it has ended"
-            )
-        await asyncio.sleep(0.05)
-
-
-def _is_current(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

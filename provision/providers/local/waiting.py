@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 
 from provision.providers.base import MachineSpec, ProviderError
 from provision.providers.local import processes
 from provision.providers.local.state import MachinePaths
+from provision.providers.ssh import greets
 
 _BOOT_SECONDS = 90.0
 _POLL_SECONDS = 0.02
@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.02
 async def wait_for_sshd(machine: MachineSpec, paths: MachinePaths) -> None:
     """Until port 22 greets with its version (RFC 4253, section 4.2)."""
     deadline = asyncio.get_running_loop().time() + _BOOT_SECONDS
-    while not await _greets(machine.address):
+    while not await greets(machine.address):
         if not processes.is_alive(processes.read_record(paths.process)):
             raise ProviderError(f'machine "{machine.name}" died while booting{_last_words(paths)}')
         if asyncio.get_running_loop().time() > deadline:
@@ -26,20 +26,6 @@ async def wait_for_sshd(machine: MachineSpec, paths: MachinePaths) -> None:
                 f"after {_BOOT_SECONDS:.0f} s{_last_words(paths)}"
             )
         await asyncio.sleep(_POLL_SECONDS)
-
-
-async def _greets(address: str) -> bool:
-    try:
-        async with asyncio.timeout(1.0):
-            reader, writer = await asyncio.open_connection(address, 22)
-            try:
-                return (await reader.read(4)).startswith(b"SSH")
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-    except (OSError, TimeoutError):
-        return False
 
 
 def _last_words(paths: MachinePaths) -> str:

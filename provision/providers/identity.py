@@ -1,14 +1,22 @@
-"""What stays a machine's own from its making to its removal: host key and machine id."""
+"""What stays a machine's own from its making to its removal: SSH host key and machine id."""
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from provision.providers.local.etc import Identity
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What stays the same for the machine's whole life."""
+
+    machine_id: str
+    host_key: str  # OpenSSH private key
+    host_key_public: str
 
 
 def ensure_identity(directory: Path) -> Identity:

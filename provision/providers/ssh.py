@@ -1,0 +1,37 @@
+"""Whether a machine answers SSH yet, whatever provider it came from."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from provision.providers.base import ProviderError, SshTarget
+
+_POLL_SECONDS = 0.5
+
+
+async def wait_for_ssh(name: str, target: SshTarget, seconds: float) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not await greets(target.host, target.port):
+        if asyncio.get_running_loop().time() > deadline:
+            raise ProviderError(
+                f'machine "{name}" does not answer SSH on {target.host}:{target.port} '
+                f"after {seconds:.0f} s",
+                "look at its console, and at firewalls in between",
+            )
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+async def greets(host: str, port: int = 22) -> bool:
+    """Whether an SSH server answers with its version (RFC 4253, section 4.2)."""
+    try:
+        async with asyncio.timeout(1.0):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                return (await reader.read(4)).startswith(b"SSH")
+            finally:
+                writer.close()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
+    except (OSError, TimeoutError):
+        return False
