@@ -149,23 +149,32 @@ class Store:
     @contextlib.contextmanager
     def locked(self, name: str, *, wait: bool = False) -> Iterator[None]:
         """Hold the lab (or `.allocate`, for the addresses of all) against other commands."""
-        try:
-            locks = self.root / ".locks"
-            locks.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(locks / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise self._denied(error) from None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            raise LabConflict(
-                f'another command is changing lab "{name}"', "wait until it is done, and repeat"
-            ) from None
+        path = self.root / ".locks" / name
+        descriptor = self._acquire(path, wait=wait)
         try:
             yield
         finally:
+            if not self.directory(name).path.exists():
+                path.unlink(missing_ok=True)  # the lab is gone, and its lock with it
             os.close(descriptor)
+
+    def _acquire(self, path: Path, *, wait: bool) -> int:
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                    return descriptor
+                os.close(descriptor)  # its holder removed the lab, lock and all: once more
+            except BlockingIOError:
+                os.close(descriptor)
+                raise LabConflict(
+                    f'another command is changing lab "{path.name}"',
+                    "wait until it is done, and repeat",
+                ) from None
+            except OSError as error:
+                raise self._denied(error) from None
 
     def _denied(self, error: OSError) -> HostNotReady:
         hint = "run it as root (sudo), or set MUSTER_STATE_DIR"

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 import yaml
-from rich.table import Table
-from rich.text import Text
-
-from muster.cli.console import stdout
 
 FORMATS = ("table", "wide", "json", "yaml", "name")
 Column = tuple[str, Callable[[dict[str, Any]], object]]
@@ -45,13 +41,15 @@ def show(
         for row in rows:
             click.echo(row["name"])
     else:
-        stdout().print(_table(rows, [*columns, *(wide if output == "wide" else ())]))
+        for line in table(rows, [*columns, *(wide if output == "wide" else ())]):
+            click.echo(line)
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="")
-    for title, _ in columns:
-        table.add_column(title, no_wrap=True)
-    for row in rows:
-        table.add_row(*(Text(str(value(row))) for _, value in columns))
-    return table
+def table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> Iterator[str]:
+    """Aligned columns, never cut: what is piped on must be whole."""
+    cells = [[title for title, _ in columns]]
+    cells += [[str(value(row)) for _, value in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield "   ".join(padded).rstrip()

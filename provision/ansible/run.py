@@ -30,9 +30,7 @@ class Outcome:
         data = event.get("event_data", {})
         host, task = data.get("host", ""), data.get("task", "")
         kind, result = event.get("event", ""), data.get("res", {})
-        if kind == "runner_on_start":
-            report(host, task[:1].lower() + task[1:])
-        elif kind == "runner_on_ok" and result.get("changed"):
+        if kind == "runner_on_ok" and result.get("changed"):
             words = _changes(result)
             self.changed.setdefault(host, []).append(words)
             report(host, words)
@@ -100,6 +98,8 @@ def _private_directory() -> Iterator[Path]:
     """0700, and short: the control sockets in it must fit in 108 characters."""
     directory = Path(tempfile.mkdtemp(prefix="muster-"))
     try:
+        # Empty, in place of the user's own: only what we say here counts.
+        (directory / "ansible.cfg").touch()
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -108,7 +108,7 @@ def _private_directory() -> Iterator[Path]:
 def _environment(directory: Path, machines: int) -> dict[str, str]:
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-        "ANSIBLE_CONFIG": os.devnull,
+        "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
         "ANSIBLE_HOME": str(directory / "home"),
         "ANSIBLE_LOCAL_TEMP": str(directory / "tmp"),
         "ANSIBLE_ROLES_PATH": str(ROLES),

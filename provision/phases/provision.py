@@ -80,6 +80,8 @@ async def apply_roles(
         session.record.machines, targets, archives, layers, packages,
         session.directory.known_hosts,
     )  # fmt: skip
+    if packages:
+        step.say("", "installing Debian packages where they are missing")
     cancelled = threading.Event()
     try:
         return await asyncio.to_thread(run_roles, document, step.say, cancelled.is_set)
