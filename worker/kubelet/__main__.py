@@ -1,0 +1,3 @@
+from worker.kubelet.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,302 @@
+"""`python -m worker.kubelet`: flags, and the wiring of all parts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from cryptography import x509
+
+from muster.api import core
+from muster.client.client import Client
+from muster.client.events import EventRecorder
+from muster.client.informer import Informer
+from muster.component.log import get_logger
+from muster.component.metrics import serve_app
+from muster.component.run import notify_ready, run
+from muster.component.tls import TlsFiles, load_kubeconfig, server_context
+from muster.component.version import architecture
+from worker.kubelet import machine, metrics
+from worker.kubelet.cgroups import Cgroups
+from worker.kubelet.configs import NodeShape
+from worker.kubelet.cri import Runtime, RuntimeFailure
+from worker.kubelet.dns import ClusterDns, parse_resolv_conf
+from worker.kubelet.images import Images
+from worker.kubelet.node import NodeFacts, parse_labels, parse_taint
+from worker.kubelet.nodeagent import AgentSettings, NodeAgent
+from worker.kubelet.podset import PodSet
+from worker.kubelet.server import Server
+from worker.kubelet.sources import SourceReader
+from worker.kubelet.statuses import StatusWriter
+from worker.kubelet.tools import NodeSettings, Tools
+from worker.kubelet.volumes import Volumes
+
+log = get_logger(__name__)
+STARTS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The flags."""
+
+    kubeconfig: Path | None
+    api_servers: tuple[str, ...]
+    name: str
+    node_ip: str
+    endpoint: str
+    taints: tuple[core.Taint, ...]
+    labels: dict[str, str]
+    tls: TlsFiles | None
+    address: str
+    port: int
+    healthz_port: int
+    root: Path
+    pod_logs: Path
+    machine_info: Path
+    lease_seconds: float
+    renew_seconds: float
+    update_seconds: float
+    max_pods: int
+    cluster_dns: tuple[str, ...]
+    cluster_domain: str
+    resolv_conf: Path
+    cgroup_root: str
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
+        parser = _parser()
+        flags = parser.parse_args(argv)
+        try:
+            taints = tuple(parse_taint(t) for t in _split(flags.register_with_taints))
+        except ValueError as error:
+            parser.error(f"--register-with-taints: {error}")
+        tls = None
+        if flags.tls_cert_file and flags.tls_private_key_file and flags.client_ca_file:
+            tls = TlsFiles(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file)
+        return cls(
+            kubeconfig=flags.kubeconfig,
+            api_servers=_split(flags.api_servers),
+            name=flags.hostname_override.lower(),
+            node_ip=flags.node_ip,
+            endpoint=flags.container_runtime_endpoint,
+            taints=taints,
+            labels=parse_labels(flags.node_labels),
+            tls=tls,
+            address=flags.address,
+            port=flags.port,
+            healthz_port=flags.healthz_port,
+            root=flags.root_dir,
+            pod_logs=flags.pod_logs_dir,
+            machine_info=flags.machine_info,
+            lease_seconds=flags.node_lease_duration_seconds,
+            renew_seconds=flags.node_lease_renew_interval,
+            update_seconds=flags.node_status_update_frequency,
+            max_pods=flags.max_pods,
+            cluster_dns=_split(flags.cluster_dns),
+            cluster_domain=flags.cluster_domain,
+            resolv_conf=flags.resolv_conf,
+            cgroup_root=flags.cgroup_root,
+        )
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kubelet", description="runs the pods of this node")
+    add = parser.add_argument
+    add("--kubeconfig", type=Path, help="identity and CA; without it plaintext (tests)")
+    add("--api-servers", required=True, help="host:6444[,host:6444...]")
+    add("--hostname-override", required=True, help="the node's name")
+    add("--node-ip", required=True)
+    add("--container-runtime-endpoint", default="unix:///run/muster/runtime.sock")
+    add("--register-with-taints", default="", help="key=value:Effect[,...]")
+    add("--node-labels", default="", help="a=b[,...]")
+    add("--tls-cert-file", type=Path)
+    add("--tls-private-key-file", type=Path)
+    add("--client-ca-file", type=Path)
+    add("--address", default="0.0.0.0", help="where the server listens")  # noqa: S104
+    add("--port", type=int, default=10250)
+    add("--healthz-port", type=int, default=10248)
+    add("--root-dir", type=Path, default=Path("/var/lib/kubelet"))
+    add("--pod-logs-dir", type=Path, default=Path("/var/log/pods"))
+    add("--machine-info", type=Path, default=Path("/etc/muster/machine.json"))
+    add("--node-lease-duration-seconds", type=float, default=40.0)
+    add("--node-lease-renew-interval", type=float, default=10.0)
+    add("--node-status-update-frequency", type=float, default=10.0)
+    add("--max-pods", type=int, default=110)
+    add("--cluster-dns", default="", help="IP[,IP...]")
+    add("--cluster-domain", default="cluster.local")
+    add("--resolv-conf", type=Path, default=Path("/etc/resolv.conf"))
+    add("--cgroup-root", default="/")
+    return parser
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Run the kubelet until `stop` is set. Containers go on running afterwards."""
+    async with (
+        Runtime(config.endpoint) as runtime,
+        Client.connect(config.api_servers, config.kubeconfig) as client,
+        aiohttp.ClientSession() as session,
+    ):
+        version = await _runtime_version(runtime, stop)
+        if version is None:
+            return
+        await _serve_with(config, stop, runtime, client, session, version)
+
+
+async def _runtime_version(runtime: Runtime, stop: asyncio.Event) -> tuple[str, str] | None:
+    """(name, version), waiting for a runtime that starts together with us."""
+    told = False
+    while not stop.is_set():
+        try:
+            found = await runtime.version()
+            return found.runtime_name, found.runtime_version
+        except RuntimeFailure as error:
+            if not told:
+                log.warning("waiting for the container runtime", error=error.details)
+                told = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await stop.wait()
+    return None
+
+
+async def _serve_with(
+    config: Config,
+    stop: asyncio.Event,
+    runtime: Runtime,
+    client: Client,
+    session: aiohttp.ClientSession,
+    version: tuple[str, str],
+) -> None:
+    size = machine.read_machine(config.machine_info)
+    config.root.mkdir(parents=True, exist_ok=True)
+    events = EventRecorder(client, "kubelet", config.name)
+    services = Informer(client, core.Service)
+    pods = Informer(client, core.Pod, field_selector=f"spec.nodeName={config.name}")
+    tools = _tools(config, size, runtime, client, session, events, services, version[0])
+    podset = PodSet(tools, pods)
+    facts = _facts(config, size, version)
+    agent = NodeAgent(client, runtime, events, facts, _agent_settings(config), podset.pleg.health)
+    _set_static_metrics(config)
+    async with _listening(config, Server(tools, podset, {"pleg": podset.pleg.health})):
+        async with asyncio.TaskGroup() as tasks:
+            running = [
+                tasks.create_task(events.run(), name="events"),
+                tasks.create_task(services.run(), name="services"),
+                tasks.create_task(agent.run(), name="node-agent"),
+                # The node must exist before pods can be listed by the Node authorizer.
+                tasks.create_task(pods.run(), name="pods"),
+                tasks.create_task(podset.run(), name="podset"),
+            ]
+            notify_ready(f"node {config.name}")
+            await stop.wait()
+            await podset.close()
+            for task in running:
+                task.cancel()
+        tools.statuses.close()
+
+
+def _tools(
+    config: Config,
+    size: machine.Machine,
+    runtime: Runtime,
+    client: Client,
+    session: aiohttp.ClientSession,
+    events: EventRecorder,
+    services: Informer[core.Service],
+    runtime_name: str,
+) -> Tools:
+    sources = SourceReader(client, services)
+    sources.allocatable = {
+        "cpu": size.cpu_milli,
+        "memory": size.memory_bytes,
+        "ephemeral-storage": machine.disk(config.root).capacity,
+    }
+    resolv = config.resolv_conf.read_text() if config.resolv_conf.exists() else ""
+    hosts = Path("/etc/hosts")
+    node = NodeSettings(
+        name=config.name,
+        ip=config.node_ip,
+        runtime_name=runtime_name,
+        shape=NodeShape(size.memory_bytes, config.cgroup_root, config.pod_logs),
+        dns=ClusterDns(config.cluster_dns, config.cluster_domain, parse_resolv_conf(resolv)),
+        hosts_text=hosts.read_text() if hosts.exists() else "",
+        pod_logs=config.pod_logs,
+    )
+    return Tools(
+        node=node,
+        client=client,
+        runtime=runtime,
+        images=Images(runtime),
+        volumes=Volumes(config.root),
+        cgroups=Cgroups(),
+        sources=sources,
+        statuses=StatusWriter(client),
+        events=events,
+        session=session,
+        starts=asyncio.Semaphore(STARTS_AT_ONCE),
+    )
+
+
+def _facts(config: Config, size: machine.Machine, version: tuple[str, str]) -> NodeFacts:
+    return NodeFacts(
+        name=config.name,
+        ip=config.node_ip,
+        port=config.port,
+        architecture=architecture(),
+        cpu_milli=size.cpu_milli,
+        memory_bytes=size.memory_bytes,
+        disk_bytes=machine.disk(config.root).capacity,
+        max_pods=config.max_pods,
+        system=machine.system_info(),
+        runtime_version=f"{version[0]}://{version[1]}",
+    )
+
+
+def _agent_settings(config: Config) -> AgentSettings:
+    return AgentSettings(
+        labels=config.labels,
+        taints=config.taints,
+        endpoint=config.endpoint,
+        lease_seconds=config.lease_seconds,
+        renew_seconds=config.renew_seconds,
+        update_seconds=config.update_seconds,
+        disk=config.root,
+    )
+
+
+@asynccontextmanager
+async def _listening(config: Config, server: Server) -> AsyncIterator[None]:
+    """The HTTPS port, and plain health on loopback."""
+    tls = server_context(config.tls) if config.tls else None
+    host = config.address if tls else "127.0.0.1"
+    async with (
+        serve_app(server.app(), host, config.port, tls),
+        serve_app(server.health_app(), "127.0.0.1", config.healthz_port, None),
+    ):
+        yield
+
+
+def _set_static_metrics(config: Config) -> None:
+    metrics.NODE_NAME.labels(config.name).set(1)
+    metrics.NODE_CONFIG_ERROR.set(0)
+    if config.tls:
+        serving = x509.load_pem_x509_certificate(config.tls.cert.read_bytes())
+        metrics.SERVER_TTL.set_function(metrics.seconds_left(serving.not_valid_after_utc))
+    if config.kubeconfig:
+        material = load_kubeconfig(config.kubeconfig).material
+        client = x509.load_pem_x509_certificate(material.cert)
+        metrics.CLIENT_TTL.set_function(metrics.seconds_left(client.not_valid_after_utc))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(serve, Config.from_argv(argv), "kubelet")
