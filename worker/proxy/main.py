@@ -115,7 +115,7 @@ def _servers(text: str) -> tuple[str, ...]:
 
 def _cidr(text: str) -> str:
     try:
-        return str(IPv4Network(text))
+        return str(IPv4Network(text)) if text else ""
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{error}") from error
 

@@ -1,0 +1,272 @@
+"""The proxy's pure parts: names, flows to forget, what is pending, health, flags, errors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from muster.api.core import Node as ApiNode
+from muster.api.core import Service
+from muster.api.discovery import EndpointSlice
+from worker.proxy import names
+from worker.proxy.conntrack import Flows, stale_flows
+from worker.proxy.endpoints import Node
+from worker.proxy.health import Health, eligible
+from worker.proxy.healthcheck import Check, answer, checks_of
+from worker.proxy.main import Config
+from worker.proxy.pending import Pending
+from worker.proxy.restore import Restore, changes, dialect, explain, full, translated
+from worker.proxy.ruleset import JUMPS, Options, RenderedService, render_service
+from worker.proxy.text import one_in
+
+NODE = Node("w1")
+
+
+def service(protocol: str = "TCP", **spec: Any) -> Service:
+    port = {"name": "p80", "port": 80, "protocol": protocol, "nodePort": spec.pop("node_port", 0)}
+    return msgspec.convert(
+        {
+            "metadata": {"namespace": "ns1", "name": "svc1"},
+            "spec": {"clusterIP": "172.30.0.41", "ports": [port], **spec},
+        },
+        Service,
+    )
+
+
+def slice_of(*ips: str, protocol: str = "TCP", trigger: str = "") -> EndpointSlice:
+    annotations = {"endpoints.kubernetes.io/last-change-trigger-time": trigger} if trigger else {}
+    return msgspec.convert(
+        {
+            "addressType": "IPv4",
+            "metadata": {
+                "namespace": "ns1",
+                "name": "x",
+                "labels": {"kubernetes.io/service-name": "svc1"},
+                "annotations": annotations,
+            },
+            "ports": [{"name": "p80", "port": 80, "protocol": protocol}],
+            "endpoints": [{"addresses": [ip], "nodeName": "w1"} for ip in ips],
+        },
+        EndpointSlice,
+    )
+
+
+def rendered(one: Service | None, *slices: EndpointSlice) -> RenderedService:
+    return render_service(one, slices, NODE, Options())
+
+
+# Pairs that kube-proxy's published rule dumps show.
+@pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        (names.cluster_chain("ns1/svc1:p80", "TCP"), "KUBE-SVC-XPGD46QRK7WJZT7O"),
+        (names.external_chain("ns2/svc2:p80", "TCP"), "KUBE-EXT-GNZBNJ2PO5MGZ6GT"),
+        (names.local_chain("ns2/svc2:p80", "TCP"), "KUBE-SVL-GNZBNJ2PO5MGZ6GT"),
+        (names.firewall_chain("ns5/svc5:p80", "TCP"), "KUBE-FW-NUKIZ6OKUXPJNT4C"),
+        (
+            names.endpoint_chain("ns1/svc1:p80", "TCP", "10.180.0.1:80"),
+            "KUBE-SEP-SXIVWICOYRO3J4NJ",
+        ),
+    ],
+)
+def test_chain_names_are_upstreams(chain: str, expected: str) -> None:
+    assert chain == expected
+    assert names.is_ours(chain)
+    assert not names.is_ours("KUBE-IPTABLES-HINT")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 1000])
+def test_probabilities_survive_the_kernels_rounding(count: int) -> None:
+    """Reading back what the kernel keeps of the printed digits gives the same digits."""
+    printed = one_in(count).split()[-1]
+    kept = round(float(printed) * 2**31)
+    assert f"{kept / 2**31:.11f}" == printed
+    assert math.isclose(float(printed), 1 / count, abs_tol=1e-9)
+
+
+# -- conntrack
+
+
+def test_udp_flows_to_a_removed_endpoint_are_forgotten_on_every_way_in() -> None:
+    one = service("UDP", node_port=30080, externalIPs=["198.51.100.1"])
+    old = rendered(one, slice_of("10.0.0.1", "10.0.0.2", protocol="UDP"))
+    new = rendered(one, slice_of("10.0.0.2", protocol="UDP"))
+    assert stale_flows(old, new) == {
+        Flows("172.30.0.41", 80, "10.0.0.1"),
+        Flows("198.51.100.1", 80, "10.0.0.1"),
+        Flows("", 30080, "10.0.0.1"),
+    }
+
+
+def test_a_udp_service_that_gets_its_first_endpoint_forgets_untranslated_flows() -> None:
+    one = service("UDP")
+    new = rendered(one, slice_of("10.0.0.1", protocol="UDP"))
+    for old in (RenderedService(), rendered(one)):
+        assert stale_flows(old, new) == {Flows("172.30.0.41", 80, "")}
+
+
+def test_a_deleted_udp_service_forgets_its_flows_and_nothing_more() -> None:
+    old = rendered(service("UDP"), slice_of("10.0.0.1", protocol="UDP"))
+    assert stale_flows(old, RenderedService()) == {Flows("172.30.0.41", 80, "10.0.0.1")}
+    assert not stale_flows(old, old)
+
+
+def test_tcp_flows_are_left_alone() -> None:
+    old = rendered(service(), slice_of("10.0.0.1"))
+    assert not stale_flows(old, RenderedService())
+
+
+def test_the_conntrack_command_names_port_address_and_endpoint() -> None:
+    command = " ".join(Flows("10.96.0.5", 53, "10.244.0.7").command())
+    assert command == (
+        "conntrack -D -f ipv4 -p udp --dport 53 --orig-dst 10.96.0.5 --dst-nat 10.244.0.7"
+    )
+
+
+# -- pending changes
+
+
+def test_changes_wait_under_the_services_key_and_come_back_after_a_failure() -> None:
+    pending = Pending()
+    assert pending.service(None, service())
+    assert pending.slice_(None, slice_of("10.0.0.1", trigger="2026-01-02T03:04:05Z"))
+    taken = pending.take()
+    assert (taken.keys, taken.services, taken.slices) == ({"ns1/svc1"}, 1, 1)
+    assert taken.triggers == [1767323045.0]
+    assert pending == Pending()
+    pending.put_back(taken)
+    assert pending == taken
+
+
+def test_a_change_of_a_services_annotations_alone_is_no_change() -> None:
+    one = service()
+    meta = msgspec.structs.replace(one.metadata, annotations={"a": "b"}, resource_version="2")
+    assert not Pending().service(one, msgspec.structs.replace(one, metadata=meta))
+
+
+def test_triggers_from_before_the_start_are_not_measured() -> None:
+    pending = Pending()
+    pending.slice_(None, slice_of("10.0.0.1", trigger="2026-01-02T03:04:05Z"), since=1767323046)
+    assert pending.keys
+    assert not pending.triggers
+
+
+def test_a_slice_of_no_service_is_ignored() -> None:
+    assert not Pending().slice_(None, EndpointSlice())
+
+
+# -- restore
+
+
+def test_only_missing_jumps_are_added_however_the_present_ones_are_printed() -> None:
+    saved = {"nat": {"OUTPUT": ("-A OUTPUT -m comment --comment x -j KUBE-SERVICES",)}}
+    restore = full(saved, {"nat": {}}, [jump for jump in JUMPS if jump.table == "nat"])
+    inserted = [line for line in restore.text.splitlines() if line.startswith("-I")]
+    assert [line.split()[1] for line in inserted] == ["PREROUTING", "POSTROUTING"]
+
+
+def test_foreign_chains_are_not_touched() -> None:
+    saved = {"nat": {"DOCKER": ("-A DOCKER -j RETURN",), "KUBE-SVC-OLD": ()}}
+    assert (
+        changes(saved, {"nat": {}}).text == "*nat\n:KUBE-SVC-OLD - [0:0]\n-X KUBE-SVC-OLD\nCOMMIT\n"
+    )
+
+
+def test_a_chain_that_prints_otherwise_is_written_once_and_then_known() -> None:
+    desired = {"nat": {"KUBE-SERVICES": ("-A KUBE-SERVICES -j RETURN",)}}
+    printed = {"nat": {"KUBE-SERVICES": ("-A KUBE-SERVICES  -j RETURN",)}}
+    assert changes(printed, desired).text
+    spoken = dialect(printed, desired)
+    assert not changes(translated(printed, spoken, desired), desired).text
+    # Somebody else's rule in it is still noticed.
+    flushed = {"nat": {"KUBE-SERVICES": ()}}
+    assert changes(translated(flushed, spoken, desired), desired).text
+
+
+@pytest.mark.parametrize(
+    "stderr",
+    [
+        "iptables-restore: line 3 failed",
+        "iptables-nft-restore v1.8.9 (nf_tables): \nline 3: RULE_APPEND failed (Invalid argument)",
+        "iptables-restore v1.8.9: unknown option\nError occurred at line: 3\n",
+    ],
+)
+def test_a_failure_names_the_rule(stderr: str) -> None:
+    restore = Restore("*nat\n:KUBE-X - [0:0]\n-A KUBE-X -j NONSENSE\nCOMMIT\n")
+    assert "rule: -A KUBE-X -j NONSENSE" in explain(restore, stderr)
+
+
+# -- health
+
+
+def test_health_turns_bad_when_a_change_waits_too_long_and_good_after_the_sync() -> None:
+    health = Health(patience=60)
+    assert not health.healthy(100)  # nothing synced yet
+    health.updated(100)
+    health.queued(110)
+    health.queued(150)  # the oldest one counts
+    assert health.healthy(169.9)
+    assert not health.healthy(170)
+    health.updated(171)
+    assert health.healthy(1e6)
+
+
+@pytest.mark.parametrize(
+    ("document", "takes_traffic"),
+    [
+        ({}, True),
+        ({"metadata": {"deletionTimestamp": "2026-01-02T03:04:05Z"}}, False),
+        ({"spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler"}]}}, False),
+    ],
+)
+def test_a_node_that_goes_away_is_not_eligible(document: Any, takes_traffic: bool) -> None:
+    assert eligible(msgspec.convert(document, ApiNode)) is takes_traffic
+    assert eligible(None)
+
+
+def test_the_health_check_port_counts_local_endpoints_of_local_services() -> None:
+    balanced = {"type": "LoadBalancer", "healthCheckNodePort": 32000, "node_port": 30080}
+    one = service(externalTrafficPolicy="Local", **balanced)
+    check = Check(32000, "ns1", "svc1")
+    assert checks_of({"": rendered(one, slice_of("10.0.0.1", "10.0.0.2"))}) == {check: 2}
+    assert not checks_of({"": rendered(service(**balanced))})
+    assert [answer(check, *case)[0] for case in ((2, True), (0, True), (2, False))] == [
+        200, 503, 503,
+    ]  # fmt: skip
+
+
+# -- flags
+
+TLS = ["--tls-cert-file", "c", "--tls-private-key-file", "k", "--client-ca-file", "a"]
+
+
+def test_flags_become_a_config() -> None:
+    config = Config.from_argv(
+        ["--api-servers", "a:6444,b:6444", "--hostname-override", "w1", "--cluster-cidr",
+         "10.244.0.0/16", "--iptables-sync-period", "7.5", *TLS]
+    )  # fmt: skip
+    assert config.api_servers == ("a:6444", "b:6444")
+    assert (config.hostname, config.sync_period, config.healthz_port) == ("w1", 7.5, 10256)
+    assert config.tls is not None
+
+
+@pytest.mark.parametrize(
+    ("argv", "complaint"),
+    [
+        (TLS, "--api-servers is required"),
+        (["--api-servers", "a:1"], "--client-ca-file are required"),
+        (["--api-servers", "a:1", *TLS, "--cluster-cidr", "10.0.0.1/8"], "host bits set"),
+        (["--api-servers", "a:1", *TLS, "--iptables-sync-period", "0"], "more than 0"),
+        (["--api-servers", "a:1", *TLS, "--masquerade-bit", "32"], "invalid choice"),
+    ],
+)
+def test_bad_flags_are_refused_with_the_reason(
+    argv: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Config.from_argv(argv)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
