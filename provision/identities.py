@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct
 
 from provision.errors import LabConflict
 from provision.labfile.size import mebibytes
-from provision.labfile.spec import Lab, MachineSize
+from provision.labfile.spec import Lab, MachineSize, Network
 from provision.labfile.validate import sizes
 from provision.providers.base import LabNetwork, MachineSpec, Role
 
@@ -155,9 +155,11 @@ def amend(record: LabRecord, wanted: Lab) -> LabRecord:
 def _same_network(record: LabRecord, wanted: Lab) -> None:
     if wanted.spec.network.subnet is not UNSET:
         _same(record, "network.subnet", record.network.subnet, wanted.spec.network.subnet)
-    for field in ("pod_cidr", "service_cidr", "node_port_range"):
-        current = getattr(record.lab.spec.network, field)
-        _same(record, f"network.{field}", current, getattr(wanted.spec.network, field))
+    for field in msgspec.structs.fields(Network):
+        if field.name != "subnet":
+            current = getattr(record.lab.spec.network, field.name)
+            asked = getattr(wanted.spec.network, field.name)
+            _same(record, f"network.{field.encode_name}", current, asked)
 
 
 def _same(record: LabRecord, field: str, current: object, wanted: object) -> None:

@@ -1,0 +1,124 @@
+"""Names and addresses: allocated once, kept for the lab's life."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provision.errors import LabConflict
+from provision.identities import LabRecord, allocate, amend
+from provision.labfile import parse_lab
+from provision.labfile.spec import Lab
+
+
+def lab(spec: str = "{}", name: str = "default") -> Lab:
+    return parse_lab(
+        f"apiVersion: muster/v1\nkind: Lab\nmetadata: {{name: {name}}}\nspec: {spec}"
+    )
+
+
+def test_the_default_lab() -> None:
+    record = allocate(lab(), {})
+    assert [(m.name, m.role, m.address) for m in record.machines] == [
+        ("m1", "master", "10.200.0.11"),
+        ("w1", "worker", "10.200.0.21"),
+        ("w2", "worker", "10.200.0.22"),
+    ]
+    assert (record.network.gateway, record.network.host_address) == ("10.200.0.1", "10.200.0.254")
+    assert (record.vip, record.endpoint) == (None, "10.200.0.11")
+
+
+def test_several_masters_share_a_floating_address() -> None:
+    record = allocate(lab("{masters: 3}"), {})
+    assert (record.vip, record.endpoint) == ("10.200.0.10", "10.200.0.10")
+    assert [m.address for m in record.masters] == ["10.200.0.11", "10.200.0.12", "10.200.0.13"]
+
+
+def test_no_address_floats_in_a_cloud() -> None:
+    record = allocate(lab("{masters: 3, provider: ec2}"), {})
+    assert (record.vip, record.endpoint) == (None, "10.200.0.11")
+
+
+def test_other_labs_get_the_next_free_network() -> None:
+    assert allocate(lab(name="two"), {}).network.subnet == "10.200.1.0/24"
+    taken = {"default": "10.200.0.0/24", "two": "10.200.1.0/24", "big": "10.200.2.0/23"}
+    assert allocate(lab(name="three"), taken).network.subnet == "10.200.4.0/24"
+
+
+def test_a_network_of_the_labs_own_is_not_taken_for_its_machines() -> None:
+    record = allocate(lab("{network: {podCIDR: 10.200.0.0/22}}", "pods"), {})
+    assert record.network.subnet == "10.200.4.0/24"
+
+
+def test_a_subnet_that_another_lab_has_is_refused() -> None:
+    with pytest.raises(LabConflict, match='overlaps lab "one"'):
+        allocate(lab("{network: {subnet: 10.9.1.0/24}}", "two"), {"one": "10.9.0.0/16"})
+
+
+def test_when_all_networks_are_taken_it_says_so() -> None:
+    with pytest.raises(LabConflict, match="no free /24"):
+        allocate(lab(name="more"), {"all": "10.200.0.0/16"})
+
+
+def test_sizes_reach_the_machines() -> None:
+    record = allocate(lab("{workers: [{cpus: 4, memory: 1Gi, disk: 5Gi}]}"), {})
+    worker = record.workers[0]
+    assert (worker.cpus, worker.memory_mib, worker.disk_mib) == (4.0, 1024, 5120)
+    assert record.masters[0].disk_mib is None
+
+
+@given(st.sampled_from([1, 3, 5, 7, 9]), st.integers(0, 200), st.integers(16, 24))
+def test_no_two_machines_share_an_address(masters: int, workers: int, prefix: int) -> None:
+    subnet = IPv4Network((int(IPv4Address("172.16.0.0")), prefix))
+    record = allocate(
+        lab(f"{{masters: {masters}, workers: {workers}, network: {{subnet: {subnet}}}}}"), {}
+    )
+    addresses = [m.address for m in record.machines]
+    addresses += [record.network.gateway, record.network.host_address]
+    addresses += [record.vip] if record.vip else []
+    assert len(set(addresses)) == len(addresses)
+    assert all(IPv4Address(a) in subnet for a in addresses)
+
+
+def test_the_record_survives_its_file() -> None:
+    record = allocate(lab("{masters: 3, workers: [{disk: 5Gi}]}"), {})
+    assert msgspec.json.decode(msgspec.json.encode(record), type=LabRecord) == record
+
+
+def test_workers_may_be_added_and_keep_what_they_have() -> None:
+    record = allocate(lab(), {})
+    more = amend(record, lab("{workers: 4}"))
+    assert more.machines[:3] == record.machines
+    assert [m.address for m in more.workers[2:]] == ["10.200.0.23", "10.200.0.24"]
+
+
+def test_the_same_wish_changes_nothing() -> None:
+    record = allocate(lab("{masters: 3}"), {})
+    assert amend(record, record.lab) == record
+
+
+def test_timers_may_change() -> None:
+    assert amend(allocate(lab(), {}), lab("{timers: kubernetes}")).lab.spec.timers == "kubernetes"
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("{workers: 1}", "has 2 workers; 1 were asked for"),
+        ("{workers: [{memory: 4Gi}, {}]}", "of other sizes"),
+        ("{masters: 3}", "another spec.masters: 1 machines, and 3 machines was asked for"),
+        ("{provider: ec2}", "another spec.provider: local, and ec2"),
+        ("{network: {subnet: 10.9.0.0/24}}", "another spec.network.subnet"),
+        ("{network: {serviceCIDR: 10.97.0.0/16}}", "another spec.network.serviceCIDR"),
+        ("{runtime: containerd}", "another spec.runtime"),
+    ],
+)
+def test_what_would_need_another_lab_is_refused(spec: str, said: str) -> None:
+    with pytest.raises(LabConflict) as caught:
+        amend(allocate(lab(), {}), lab(spec))
+    assert said in caught.value.message
+    assert "muster down" in caught.value.hint
