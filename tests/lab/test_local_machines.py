@@ -46,7 +46,6 @@ NETWORK = LabNetwork("10.213.7.0/24", "10.213.7.1", "10.213.7.254")
 M1 = MachineSpec("m1", "master", "10.213.7.11", cpus=1, memory_mib=768)
 W1 = MachineSpec("w1", "worker", "10.213.7.21", cpus=0.5, memory_mib=256, disk_mib=256)
 PROVIDER = LocalProvider()
-OTHER_LAB = re.compile(r"mu-(?!t-mach)")
 
 
 def make_spec(directory: Path, name: str, *machines: MachineSpec) -> LabSpec:
@@ -88,15 +87,12 @@ def empty(tmp_path: Path) -> Iterator[LabSpec]:
 
 
 def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> list[str]:
-    """What is left of our labs, and what was taken with them. Other labs may come and go."""
+    """What our labs left or took. Only /run/netns is shared with what others make meanwhile."""
     left = [f"left: {k}: {x}" for k in after for x in after[k] if x not in before[k]]
-    # Others unmount things too; a lab never could.
-    gone = [
-        f"gone: {k}: {x}" for k in before for x in before[k] if k != "mounts" and x not in after[k]
-    ]
-    others = any(OTHER_LAB.search(x) for x in before["netns"] + after["netns"])
-    foreign = re.compile(OTHER_LAB.pattern + r"|netns") if others else OTHER_LAB
-    return [line for line in left + gone if not foreign.search(line)]
+    gone = [f"gone: {k}: {x}" for k in before for x in before[k] if x not in after[k]]
+    alone = not before["netns"] + after["netns"]
+    ours = re.compile(r"t-mach|10\.213\." + (r"|/run/.*netns" if alone else ""))
+    return [line for line in left + gone if ours.search(line)]
 
 
 def host_state() -> dict[str, list[str]]:
