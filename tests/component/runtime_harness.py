@@ -93,6 +93,7 @@ class Lab:
         self.logs.mkdir(parents=True)
         self.state.mkdir()
         subprocess.run(["ip", "netns", "add", self.name], check=True)
+        subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
         self.write_network()
         self.start()
         return self
@@ -105,11 +106,7 @@ class Lab:
                 remove = cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id)
                 self.runtime.RemovePodSandbox(remove, timeout=60)
         self.stop()
-        subprocess.run(["ip", "netns", "del", self.name], check=True)
-        shutil.rmtree(self.state)
-        shutil.rmtree(self.root)
-        for parent in Path("/sys/fs/cgroup").glob(f"**/{self.name}"):
-            parent.rmdir()
+        clean(self.name)
 
     def write_network(self) -> None:
         conf = {
@@ -235,6 +232,31 @@ def container(*command: str, name: str = "main", attempt: int = 0) -> cri.Contai
     config.linux.security_context.namespace_options.pid = cri.CONTAINER
     config.linux.resources.memory_limit_in_bytes = 64 << 20
     return config
+
+
+def clean(name: str) -> None:
+    """End and remove whatever carries the name, also after a test that broke half way."""
+    cgroups = sorted(Path("/sys/fs/cgroup").glob(f"*/{name}/**/"), reverse=True)
+    for cgroup in cgroups:
+        for pid in (cgroup / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+    for cgroup in cgroups:
+        wait_until("cgroup empty", lambda c=cgroup: not (c / "cgroup.procs").read_text())
+        cgroup.rmdir()
+    for mount in reversed(mounts_of(name)):
+        subprocess.run(["umount", "-l", mount], check=True)
+    if Path("/run/netns", name).exists():
+        subprocess.run(["ip", "netns", "del", name], check=True)
+    for path in (Path("/run", name), Path("/var/tmp", name)):
+        if path.exists():
+            shutil.rmtree(path)
+
+
+def mounts_of(name: str) -> list[str]:
+    """Mount points in the lab's own directories, oldest first."""
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return [p for p in points if p.startswith((f"/run/{name}/", f"/var/tmp/{name}/"))]
 
 
 @contextlib.contextmanager

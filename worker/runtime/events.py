@@ -6,7 +6,8 @@ A subscriber that does not keep up is dropped; it subscribes again and lists, as
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from muster.cri import api_pb2 as cri
 from worker.runtime.errors import Unavailable
@@ -31,14 +32,20 @@ class EventBroker:
                 queue.get_nowait()
                 queue.put_nowait(None)
 
-    async def subscribe(self) -> AsyncIterator[cri.ContainerEventResponse]:
+    @contextmanager
+    def subscription(self) -> Iterator[AsyncIterator[cri.ContainerEventResponse]]:
+        """Events from now on, in order, for as long as the block runs."""
         queue: asyncio.Queue[cri.ContainerEventResponse | None] = asyncio.Queue(QUEUE_LENGTH)
         self._queues.add(queue)
         try:
-            while True:
-                event = await queue.get()
-                if event is None:
-                    raise Unavailable("events were lost because they were read too slowly")
-                yield event
+            yield _events(queue)
         finally:
             self._queues.discard(queue)
+
+
+async def _events(
+    queue: asyncio.Queue[cri.ContainerEventResponse | None],
+) -> AsyncIterator[cri.ContainerEventResponse]:
+    while (event := await queue.get()) is not None:
+        yield event
+    raise Unavailable("events were lost because they were read too slowly")

@@ -257,10 +257,13 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         return cri.ListPodSandboxStatsResponse(stats=stats)
 
     async def GetContainerEvents(
-        self, request: cri.GetEventsRequest, _: Context
+        self, request: cri.GetEventsRequest, context: Context
     ) -> AsyncIterator[cri.ContainerEventResponse]:
-        async for event in self._node.events.subscribe():
-            yield event
+        with self._node.events.subscription() as events:
+            # Tells the client that nothing is missed from here on.
+            await context.send_initial_metadata(())
+            async for event in events:
+                yield event
 
     async def ListMetricDescriptors(
         self, request: cri.ListMetricDescriptorsRequest, _: Context
