@@ -1,0 +1,162 @@
+"""What each machine is given: only its own secrets, and flags that its components understand."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from provision.identities import LabRecord, allocate
+from provision.labfile import parse_lab
+from provision.payload.archive import payload_archive
+from provision.payload.build import build_payload
+from provision.payload.keepalived import router_id
+from provision.payload.masters import api_servers
+from provision.payload.model import Payload, arguments
+from provision.payload.units import render
+from provision.pki.store import Pki, ensure_pki
+
+
+def lab(spec: str) -> LabRecord:
+    return allocate(parse_lab(f"apiVersion: muster/v1\nkind: Lab\nspec: {spec}"), {})
+
+
+RECORD = lab("{masters: 3, workers: 2}")
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return ensure_pki(RECORD, tmp_path_factory.mktemp("pki"))
+
+
+def payload(pki: Pki, name: str, record: LabRecord = RECORD) -> Payload:
+    machine = record.machine(name)
+    assert machine is not None
+    return build_payload(record, machine, pki)
+
+
+@pytest.mark.parametrize("machine", ["m1", "w1"])
+@pytest.mark.parametrize("profile", ["fast", "kubernetes"])
+def test_every_component_understands_its_flags(pki: Pki, machine: str, profile: str) -> None:
+    record = lab(f"{{masters: 3, workers: 2, timers: {profile}}}")
+    for unit in payload(pki, machine, record).units:
+        if unit.python:
+            assert unit.command[:2] == ("/usr/bin/python3", "-m")
+            module = importlib.import_module(f"{unit.command[2]}.main")
+            assert module.Config.from_argv(unit.command[3:])
+
+
+def test_the_control_plane_runs_on_masters_only(pki: Pki) -> None:
+    agents = ["muster-runtime", "muster-kubelet", "muster-proxy", "muster-network"]
+    assert [u.name for u in payload(pki, "w1").units] == agents
+    masters = [u.name for u in payload(pki, "m1").units]
+    assert masters[-4:] == agents
+    assert "muster-kvstore" in masters and "muster-keepalived" in masters
+
+
+def test_one_master_needs_no_floating_address(pki: Pki) -> None:
+    units = payload(pki, "m1", lab("{workers: 0}")).units
+    assert "muster-keepalived" not in [u.name for u in units]
+
+
+def test_a_machine_gets_no_other_machines_secret_and_no_authoritys_key(pki: Pki) -> None:
+    own = {name: pair.key for name, pair in pki.pairs.items()}
+    for machine in RECORD.machines:
+        content = b"".join(f.content for f in payload(pki, machine.name).files)
+        for name, key in own.items():
+            if name.startswith("machines/") and not name.startswith(f"machines/{machine.name}/"):
+                assert key not in content
+            if name in ("ca", "etcd/ca", "front-proxy-ca", "monitoring", "etcd/monitoring"):
+                assert key not in content
+
+
+def test_a_worker_gets_nothing_of_the_store_or_the_administrator(pki: Pki) -> None:
+    paths = [f.path for f in payload(pki, "w1").files]
+    assert not [p for p in paths if "etcd" in p or "admin" in p or "/sa." in p or "apiserver" in p]
+
+
+def test_whatever_holds_a_private_key_is_for_root_alone(pki: Pki) -> None:
+    for machine in ("m1", "w1"):
+        for file in payload(pki, machine).files:
+            holds_key = b"PRIVATE KEY" in file.content or b"client-key-data" in file.content
+            assert file.secret is holds_key, file.path
+
+
+def test_a_unit_restarts_for_every_file_that_it_reads(pki: Pki) -> None:
+    for machine in ("m1", "w1"):
+        found = payload(pki, machine)
+        paths = {f.path for f in found.files}
+        for unit in found.units:
+            named = {p for p in paths if any(arg.endswith(f"={p}") for arg in unit.command)}
+            assert named <= set(unit.inputs), unit.name
+            assert set(unit.inputs) <= paths, unit.name
+
+
+def test_masters_try_themselves_first_and_workers_start_at_different_ones() -> None:
+    order = {m.name: api_servers(RECORD, m).split(",") for m in RECORD.machines}
+    for index, master in enumerate(RECORD.masters):
+        assert order[master.name][0] == f"10.200.0.1{index + 1}:6444"
+    assert order["w1"][0] != order["w2"][0]
+    assert all(len(set(each)) == 3 for each in order.values())
+
+
+def test_flags_are_written_plainly() -> None:
+    assert arguments({"a": None, "b": 4.5, "c": 40, "d": "x"}) == [
+        "--a",
+        "--b=4.5",
+        "--c=40",
+        "--d=x",
+    ]
+
+
+def test_systemds_specifier_character_is_escaped(pki: Pki) -> None:
+    from dataclasses import replace
+
+    unit = replace(payload(pki, "w1").units[0], command=("/bin/x", "--a=100%"))
+    assert "--a=100%%" in render(unit)
+
+
+def test_the_archive_is_the_same_bytes_for_the_same_payload(pki: Pki) -> None:
+    first, second = (payload_archive(payload(pki, "m1")) for _ in range(2))
+    assert first == second
+    assert payload_archive(payload(pki, "m2")) != first
+
+
+def test_the_archive_holds_what_the_manifest_says(pki: Pki) -> None:
+    with tarfile.open(fileobj=io.BytesIO(payload_archive(payload(pki, "m1")))) as archive:
+        names = set(archive.getnames())
+        manifest = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+        assert names == {"manifest.json", "apply.py"} | {f"files{p}" for p in manifest["files"]}
+        assert archive.getmember("files/etc/kubernetes/pki/sa.key").mode == 0o600
+        assert manifest["files"]["/etc/muster/keepalived.conf"]["interface"] is True
+        assert manifest["address"] == "10.200.0.11"
+
+
+def test_the_hash_follows_content_mode_and_units(pki: Pki) -> None:
+    from dataclasses import replace
+
+    base = payload(pki, "w1")
+    file = base.files[0]
+    hashes = {
+        base.hash(),
+        replace(base, files=(replace(file, content=b"x"), *base.files[1:])).hash(),
+        replace(base, files=(replace(file, mode=0o600), *base.files[1:])).hash(),
+        replace(base, units=base.units[:-1]).hash(),
+    }
+    assert len(hashes) == 4
+
+
+def test_router_ids_are_vrrps() -> None:
+    assert all(1 <= router_id(f"lab{n}") <= 255 for n in range(300))
+
+
+def test_the_check_script_is_complete(pki: Pki) -> None:
+    check = payload(pki, "m1").file("/etc/muster/check_apiserver.py")
+    compile(check.content, check.path, "exec")
+    assert check.mode == 0o755
+    source = Path("provision/payload/check_apiserver.py")
+    assert check.content == (Path(__file__).parents[2] / source).read_bytes()
