@@ -1,0 +1,1 @@
+"""kube-scheduler's role: a node for each pod, chosen by filters and scores."""

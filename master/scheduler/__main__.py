@@ -1,0 +1,3 @@
+from master.scheduler.main import main
+
+raise SystemExit(main())

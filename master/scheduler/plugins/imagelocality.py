@@ -1,0 +1,38 @@
+"""ImageLocality: prefer nodes that have the images, counted less where few nodes do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from master.scheduler.framework import MAX_SCORE, SKIP, Plugin
+from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.podinfo import PodInfo
+
+_MEBIBYTE = 1024 * 1024
+_LEAST = 23 * _MEBIBYTE
+_MOST_PER_CONTAINER = 1000 * _MEBIBYTE
+
+
+class ImageLocality(Plugin):
+    name = "ImageLocality"
+    scores = True
+
+    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
+        """Image -> share of the nodes that have it."""
+        images = {normalized(image) for image in pod.images}
+        spread = {i: sum(i in node.images for node in nodes) / len(nodes) for i in images if nodes}
+        found = {image: share for image, share in spread.items() if share}
+        return found or SKIP
+
+    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+        here = sum(node.images.get(image, 0) * share for image, share in prepared.items())
+        most = _MOST_PER_CONTAINER * len(pod.images)
+        clipped: float = min(max(here, _LEAST), most)
+        return MAX_SCORE * (clipped - _LEAST) / (most - _LEAST)
+
+
+def normalized(image: str) -> str:
+    """With the tag `latest` where there is none, as nodes report it."""
+    last = image.rsplit("/", 1)[-1]
+    return image if ":" in last or "@" in last else f"{image}:latest"

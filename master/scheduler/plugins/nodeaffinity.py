@@ -1,0 +1,93 @@
+"""NodeAffinity: nodeSelector and nodeAffinity, required and preferred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from master.scheduler.framework import NODE_ADD, NODE_LABEL, SKIP, Plugin, Rejection, scaled
+from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.podinfo import PodInfo
+from muster.api.core import NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm
+
+
+class NodeAffinity(Plugin):
+    name = "NodeAffinity"
+    weight = 2.0
+    filters = True
+    scores = True
+    events = frozenset({NODE_ADD, NODE_LABEL})
+
+    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
+        preferred = _preferred(pod)
+        if not pod.pod.spec.node_selector and pod.required_affinity is None and not preferred:
+            return SKIP
+        return preferred
+
+    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+        if matches_required(pod, node):
+            return None
+        return Rejection(("node(s) didn't match Pod's node affinity/selector",))
+
+    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+        return float(
+            sum(
+                term.weight or 0
+                for term in prepared
+                if term.preference is not None and term_matches(term.preference, node)
+            )
+        )
+
+    def normalize(self, scores: list[float]) -> list[float]:
+        return scaled(scores)
+
+
+def _preferred(pod: PodInfo) -> tuple[PreferredSchedulingTerm, ...]:
+    affinity = pod.pod.spec.affinity
+    if affinity is None or affinity.node_affinity is None:
+        return ()
+    return affinity.node_affinity.preferred_during_scheduling_ignored_during_execution
+
+
+def matches_required(pod: PodInfo, node: NodeInfo) -> bool:
+    """nodeSelector and required affinity must both hold; of the terms one is enough."""
+    if not pod.pod.spec.node_selector.items() <= node.labels.items():
+        return False
+    required = pod.required_affinity
+    if required is None:
+        return True
+    return any(term_matches(term, node) for term in required.node_selector_terms)
+
+
+def term_matches(term: NodeSelectorTerm, node: NodeInfo) -> bool:
+    """All requirements hold. A term without any matches nothing."""
+    if not term.match_expressions and not term.match_fields:
+        return False
+    fields = {"metadata.name": node.name}
+    return all(_holds(r, node.labels) for r in term.match_expressions) and all(
+        _holds(r, fields) for r in term.match_fields
+    )
+
+
+def _holds(requirement: NodeSelectorRequirement, labels: Mapping[str, str]) -> bool:
+    value = labels.get(requirement.key)
+    operator = requirement.operator
+    if operator == "Exists":
+        return value is not None
+    if operator == "DoesNotExist":
+        return value is None
+    if operator == "NotIn":
+        return value is None or value not in requirement.values
+    if value is None:
+        return False
+    if operator == "In":
+        return value in requirement.values
+    return _compares(operator, value, requirement.values)
+
+
+def _compares(operator: str, value: str, bounds: Sequence[str]) -> bool:
+    try:
+        left, right = int(value), int(bounds[0])
+    except (ValueError, IndexError):
+        return False
+    return left > right if operator == "Gt" else operator == "Lt" and left < right

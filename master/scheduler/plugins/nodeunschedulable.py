@@ -1,0 +1,25 @@
+"""NodeUnschedulable: cordoned nodes take no new pods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from master.scheduler.framework import NODE_ADD, NODE_TAINT, Plugin, Rejection
+from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugins.tainttoleration import tolerates
+from master.scheduler.podinfo import PodInfo
+from muster.api.core import Taint
+
+_TAINT = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
+
+
+class NodeUnschedulable(Plugin):
+    name = "NodeUnschedulable"
+    filters = True
+    events = frozenset({NODE_ADD, NODE_TAINT})
+
+    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+        assert node.node is not None
+        if not node.node.spec.unschedulable or tolerates(pod.tolerations, _TAINT):
+            return None
+        return Rejection(("node(s) were unschedulable",))

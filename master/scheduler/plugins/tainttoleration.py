@@ -1,0 +1,55 @@
+"""TaintToleration: NoSchedule and NoExecute taints repel, PreferNoSchedule ones discourage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from master.scheduler.framework import NODE_ADD, NODE_TAINT, Plugin, Rejection, scaled
+from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.podinfo import PodInfo
+from muster.api.core import Taint, Toleration
+
+
+class TaintToleration(Plugin):
+    name = "TaintToleration"
+    weight = 3.0
+    filters = True
+    scores = True
+    events = frozenset({NODE_ADD, NODE_TAINT})
+
+    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+        for taint in node.taints:
+            if taint.effect != "PreferNoSchedule" and not tolerates(pod.tolerations, taint):
+                text = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
+                return Rejection((text,))
+        return None
+
+    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
+        return [t for t in pod.tolerations if t.effect in ("", "PreferNoSchedule")]
+
+    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+        return float(
+            sum(
+                taint.effect == "PreferNoSchedule" and not tolerates(prepared, taint)
+                for taint in node.taints
+            )
+        )
+
+    def normalize(self, scores: list[float]) -> list[float]:
+        return scaled(scores, reverse=True)
+
+
+def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
+    """Whether any toleration matches (core/v1 ToleratesTaint)."""
+    return any(_matches(toleration, taint) for toleration in tolerations)
+
+
+def _matches(toleration: Toleration, taint: Taint) -> bool:
+    if toleration.effect and toleration.effect != taint.effect:
+        return False
+    if toleration.key and toleration.key != taint.key:
+        return False
+    if toleration.operator == "Exists":
+        return True
+    return bool(toleration.key) and toleration.value == taint.value
