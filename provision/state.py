@@ -185,7 +185,8 @@ class Store:
 
 def lab_spec(record: LabRecord, directory: LabDir) -> LabSpec:
     """The value that every verb of a provider takes."""
-    options = getattr(record.lab.spec, record.lab.spec.provider)
+    given = getattr(record.lab.spec, record.lab.spec.provider)
+    options = {} if given is msgspec.UNSET else msgspec.structs.asdict(given)
     return LabSpec(
         name=record.name,
         network=record.network,
@@ -193,5 +194,5 @@ def lab_spec(record: LabRecord, directory: LabDir) -> LabSpec:
         state_dir=directory.path,
         ssh_public_key=directory.ssh_key.with_suffix(".pub").read_text().strip(),
         ssh_private_key=directory.ssh_key,
-        options={} if options is msgspec.UNSET else msgspec.to_builtins(options),
+        options={name: x for name, x in options.items() if x is not msgspec.UNSET},
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import yaml
+from msgspec import structs
 
 from provision.errors import LabFileError
 from provision.labfile import spec as specs
@@ -59,7 +60,10 @@ def load_lab(path: Path) -> Lab:
         raise LabFileError(f'"{path}" is not UTF-8 text: {error}') from None
     except OSError as error:
         raise LabFileError(f'cannot read "{path}": {error.strerror}') from None
-    return parse_lab(text, str(path))
+    lab = parse_lab(text, str(path))
+    # Archives are named relative to the file that names them.
+    images = [str((path.parent / Path(x).expanduser()).resolve()) for x in lab.spec.images]
+    return structs.replace(lab, spec=structs.replace(lab.spec, images=images))
 
 
 def parse_lab(text: str, source: str = "lab file") -> Lab:

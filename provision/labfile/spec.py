@@ -79,10 +79,17 @@ class VagrantOptions(Strict, frozen=True):
 
 
 class Ec2Options(Strict, frozen=True):
-    """EC2 instances."""
+    """EC2 instances. What is left out follows AWS's own configuration, or Debian's images."""
 
     region: str | UnsetType = UNSET
+    profile: str | UnsetType = UNSET
+    endpoint_url: str | UnsetType = UNSET
+    image: Annotated[str, Meta(description="AMI id; left out: Debian 12's.")] | UnsetType = UNSET
     instance_type: str | UnsetType = UNSET
+    user: str | UnsetType = UNSET
+    ingress: list[Cidr] | UnsetType = UNSET
+    ports: list[Annotated[int, Meta(ge=1, le=65535)]] | UnsetType = UNSET
+    boot_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
 
 
 class Spec(Strict, frozen=True):

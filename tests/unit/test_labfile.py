@@ -152,3 +152,9 @@ def test_the_published_schema_is_fresh() -> None:
     assert published.read_text() == schema_text(), (
         "python -m provision.labfile.schema > docs/lab.schema.json"
     )
+
+
+def test_archives_are_named_relative_to_the_lab_file(tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(HEAD + "spec: {images: [a.tar, /b.tar]}")
+    assert load_lab(file).spec.images == [str(tmp_path / "a.tar"), "/b.tar"]
