@@ -37,43 +37,35 @@ def wait_until(what: str, check: Callable[[], T], seconds: float = 20.0) -> T:
         time.sleep(0.02)
 
 
-def usable_oci_runtime() -> str | None:
-    """crun where its cgroup check lets it run, else runc: probed with a throw-away container.
-
-    crun refuses hybrid cgroups whose cgroup2 root has controllers, as on some bare hosts.
-    """
-    for binary in ("/usr/bin/crun", "/usr/sbin/runc", "/usr/bin/runc"):
-        if Path(binary).exists() and _can_run(binary):
-            return binary
-    return None
-
-
-def _can_run(binary: str) -> bool:
-    name = f"mt-rt-probe-{secrets.token_hex(4)}"
-    bundle = Path("/var/tmp", name)
-    (bundle / "rootfs/bin").mkdir(parents=True)
-    shutil.copy("/bin/busybox", bundle / "rootfs/bin/busybox")
-    spec = {
-        "ociVersion": "1.0.2",
-        "process": {"user": {"uid": 0, "gid": 0}, "args": ["/bin/busybox", "true"], "cwd": "/"},
-        "root": {"path": "rootfs"},
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {
-            "cgroupsPath": f"/{name}",
-            "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")],
-        },
-    }
-    (bundle / "config.json").write_text(json.dumps(spec))
-    try:
-        done = subprocess.run(
-            [binary, "run", "-b", str(bundle), name],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            timeout=30,
-        )  # fmt: skip
-        return done.returncode == 0
-    finally:
-        subprocess.run([binary, "delete", "-f", name], capture_output=True)
-        shutil.rmtree(bundle)
+# A machine of its own as far as cgroups go: crun refuses hybrid hosts whose cgroup2 root has
+# controllers, and is content in a cgroup namespace where there are none.
+_MACHINE = """
+for dir in /sys/fs/cgroup/*/; do
+    mkdir -p $dir/$1
+    if [ -f $dir/$1/cpuset.cpus ]; then
+        cat $dir/cpuset.cpus > $dir/$1/cpuset.cpus
+        cat $dir/cpuset.mems > $dir/$1/cpuset.mems
+        echo 1 > $dir/$1/cgroup.clone_children
+    fi
+    echo $$ > $dir/$1/cgroup.procs
+done
+exec unshare --mount --cgroup --propagation private sh -c '
+    set -e
+    names=$(ls /sys/fs/cgroup)
+    mount -t tmpfs cgroup /sys/fs/cgroup
+    for name in $names; do
+        mkdir /sys/fs/cgroup/$name
+        case $name in
+            unified) mount -t cgroup2 cgroup2 /sys/fs/cgroup/$name ;;
+            systemd) mount -t cgroup -o none,name=systemd cgroup /sys/fs/cgroup/$name ;;
+            *) mount -t cgroup -o $name cgroup /sys/fs/cgroup/$name ;;
+        esac
+    done
+    echo ready
+    exec sleep infinity
+'
+"""
+V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
 class Lab:
@@ -87,6 +79,7 @@ class Lab:
         self.socket = self.state / "cri.sock"
         self.logs = self.root / "pods"
         self.process: subprocess.Popen[bytes] | None = None
+        self._machine: subprocess.Popen[bytes] | None = None
         self._channel: grpc.Channel | None = None
 
     def __enter__(self) -> Lab:
@@ -94,9 +87,31 @@ class Lab:
         self.state.mkdir()
         subprocess.run(["ip", "netns", "add", self.name], check=True)
         subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
+        if not V2:
+            self._start_machine()
         self.write_network()
         self.start()
         return self
+
+    def _start_machine(self) -> None:
+        self._machine = subprocess.Popen(
+            ["sh", "-c", _MACHINE, "sh", self.name],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self._machine.stdout is not None
+        assert self._machine.stdout.readline() == b"ready\n"
+
+    def inside(self, *command: str) -> list[str]:
+        """A command line that runs in the machine's mount and cgroup namespaces."""
+        if self._machine is None:
+            return list(command)
+        return ["nsenter", f"--target={self._machine.pid}", "--mount", "--cgroup", *command]
+
+    def mounts(self) -> list[str]:
+        """Mount points in the lab's own directories, oldest first."""
+        pid = "self" if self._machine is None else self._machine.pid
+        points = [line.split()[1] for line in Path(f"/proc/{pid}/mounts").read_text().splitlines()]
+        return [p for p in points if p.startswith((f"/run/{self.name}/", f"/var/tmp/{self.name}/"))]
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(Exception):
@@ -107,6 +122,10 @@ class Lab:
                 self.runtime.RemovePodSandbox(remove, timeout=60)
         self.stop()
         clean(self.name)
+        if self._machine is not None:
+            assert self._machine.stdout is not None
+            self._machine.stdout.close()
+            self._machine.wait(10)
 
     def write_network(self) -> None:
         conf = {
@@ -132,12 +151,12 @@ class Lab:
         with log:
             self.process = subprocess.Popen(
                 [
-                    "nsenter", f"--net=/run/netns/{self.name}",
-                    sys.executable, "-m", "worker.runtime",
+                    *self.inside("nsenter", f"--net=/run/netns/{self.name}"),
+                    "env", f"--chdir={REPO}", sys.executable, "-m", "worker.runtime",
                     f"--listen={self.socket}", f"--root={self.root / 'lib'}",
                     f"--state={self.state}", f"--oci-runtime={self.oci_runtime}",
                     f"--cni-conf-dir={self.root / 'cni'}", f"--netns-dir={self.state / 'netns'}",
-                    f"--cgroup-parent=/{self.name}",
+                    f"--cgroup-parent=/{self.name if V2 else 'pods'}",
                 ],
                 cwd=REPO, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip
@@ -244,7 +263,8 @@ def clean(name: str) -> None:
     for cgroup in cgroups:
         wait_until("cgroup empty", lambda c=cgroup: not (c / "cgroup.procs").read_text())
         cgroup.rmdir()
-    for mount in reversed(mounts_of(name)):
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in reversed([p for p in points if f"/{name}/" in p]):
         subprocess.run(["umount", "-l", mount], check=True)
     if Path("/run/netns", name).exists():
         subprocess.run(["ip", "netns", "del", name], check=True)
@@ -253,16 +273,8 @@ def clean(name: str) -> None:
             shutil.rmtree(path)
 
 
-def mounts_of(name: str) -> list[str]:
-    """Mount points in the lab's own directories, oldest first."""
-    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return [p for p in points if p.startswith((f"/run/{name}/", f"/var/tmp/{name}/"))]
-
-
 @contextlib.contextmanager
-def lab(images: Path) -> Iterator[Lab]:
-    oci_runtime = usable_oci_runtime()
-    assert oci_runtime, "neither crun nor runc can run a container here"
+def lab(images: Path, oci_runtime: str = "crun") -> Iterator[Lab]:
     with Lab(oci_runtime) as made:
         for archive in sorted(images.glob("*.tar")):
             made.load(archive)

@@ -23,7 +23,6 @@ from tests.component.runtime_harness import (
     Lab,
     container,
     lab,
-    mounts_of,
     process_alive,
     wait_until,
 )
@@ -282,9 +281,8 @@ def test_what_is_gone_may_be_stopped_and_removed_again(node: Lab) -> None:
         with pytest.raises(grpc.RpcError) as failure:
             call()
         assert failure.value.code() == grpc.StatusCode.NOT_FOUND
-    mounts = Path("/proc/mounts").read_text()
-    assert sandbox not in mounts
-    assert container_id not in mounts
+    left = [m for m in node.mounts() if sandbox in m or container_id in m]
+    assert left == []
 
 
 def test_the_same_request_again_gives_the_same_sandbox(node: Lab) -> None:
@@ -426,6 +424,16 @@ async def test_a_stream_url_works_once(node: Lab, sandbox: str) -> None:
     assert codes == ["400", "404"]  # first: not a WebSocket; then: used
 
 
+def test_runc_serves_as_well_as_crun(archives: Path) -> None:
+    with lab(archives, "runc") as node:
+        sandbox = node.run_sandbox(node.pod())
+        container_id = node.run(sandbox, container("sh", "-c", "echo $HOSTNAME; exec sleep 1000"))
+        assert node.exec(container_id, "sh", "-c", "echo in; exit 2").exit_code == 2
+        stop(node, container_id)
+        assert node.status(container_id).exit_code == 137
+        assert "stdout F pod" in log_text(node, container_id)
+
+
 # ---- Restarts
 
 
@@ -471,8 +479,8 @@ def _power_cut(node: Lab, pids: list[int]) -> None:
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
         wait_until("process gone", lambda p=pid: not process_alive(p))
-    for mount in reversed(mounts_of(node.name)):
-        subprocess.run(["umount", "-l", mount], check=True)
+    for mount in reversed(node.mounts()):
+        subprocess.run(node.inside("umount", "-l", mount), check=True)
     shutil.rmtree(node.state)
     node.state.mkdir()
 
