@@ -10,6 +10,7 @@ from worker.proxy import names
 from worker.proxy.ruleset import Jump, Tables
 
 _LINE = re.compile(r"line:? (\d+)")
+_QUOTED = re.compile(r"'([^'\s]+)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +162,18 @@ def _target(line: str) -> str:
 
 
 def explain(restore: Restore, stderr: str) -> str:
-    """iptables' complaint together with the rule that it names by line number."""
+    """iptables' complaint together with the rule that it means."""
     message = " ".join(stderr.split()) or "no message"
-    culprits = [restore.line(int(number)) for number in _LINE.findall(stderr)]
-    shown = "; ".join(f"rule: {line}" for line in dict.fromkeys(culprits) if line)
-    return f"{message} ({shown})" if shown else message
+    numbers = [int(number) for number in _LINE.findall(stderr)]
+    culprits = [line for line in map(restore.line, numbers) if line and line != "COMMIT"]
+    # The nft back end checks jumps at the end only, and then names the chain, not the line.
+    culprits = culprits or [
+        line
+        for word in _QUOTED.findall(stderr)
+        for line in restore.text.splitlines()
+        if line.startswith("-") and word in line.split()
+    ]
+    if culprits:
+        return f"{message} ({'; '.join(f'rule: {line}' for line in dict.fromkeys(culprits))})"
+    # The legacy back end hands a table over as one: the kernel refuses it without a reason.
+    return f"{message} (while writing {', '.join(restore.chains[:8]) or 'jumps'})"
