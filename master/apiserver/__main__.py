@@ -1,0 +1,5 @@
+"""`python -m master.apiserver`."""
+
+from master.apiserver.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Who calls (client certificates) and what they may do (built-in RBAC rules, node rules)."""

@@ -1,0 +1,58 @@
+"""From a verified client certificate to a user: CN is the name, each O a group (x509 authn)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+MASTERS = "system:masters"
+NODES = "system:nodes"
+NODE_PREFIX = "system:node:"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    name: str
+    groups: frozenset[str]
+
+    @property
+    def node_name(self) -> str:
+        """The node that this user is the kubelet of, or ""."""
+        if NODES in self.groups and self.name.startswith(NODE_PREFIX):
+            return self.name.removeprefix(NODE_PREFIX)
+        return ""
+
+
+ANONYMOUS = User("system:anonymous", frozenset({UNAUTHENTICATED}))
+# What the api-server itself does (bootstrap) is not asked about.
+LOOPBACK = User("system:apiserver", frozenset({MASTERS}))
+
+
+def user_from_subject(common_name: str, organizations: list[str]) -> User:
+    if not common_name:
+        return ANONYMOUS
+    return User(common_name, frozenset({*organizations, AUTHENTICATED}))
+
+
+@lru_cache(maxsize=4096)
+def user_from_der(der: bytes) -> User:
+    """The user of a certificate that TLS has verified."""
+    return _user(x509.load_der_x509_certificate(der))
+
+
+@lru_cache(maxsize=4096)
+def user_from_pem(pem: bytes) -> User:
+    return _user(x509.load_pem_x509_certificate(pem))
+
+
+def _user(certificate: x509.Certificate) -> User:
+    subject = certificate.subject
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    groups = subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return user_from_subject(
+        str(names[0].value) if names else "", [str(group.value) for group in groups]
+    )

@@ -1,0 +1,162 @@
+"""What must exist in every cluster, and this server's place among the api-servers.
+
+Upstream: pkg/controlplane/controller/{systemnamespaces,kubernetesservice} and the lease
+endpoint reconciler: each api-server keeps a key with a 15 s lease, and the live keys are the
+endpoints of the service `kubernetes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from master.apiserver.cache.cacher import Cacher
+from master.apiserver.etcd3.errors import StoreError
+from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
+from master.apiserver.registry.allocation import Ranges
+from master.apiserver.registry.metadata import with_meta
+from master.apiserver.registry.options import Target, WriteOptions
+from master.apiserver.registry.writer import Writer
+from master.apiserver.storage.keys import MASTER_LEASES
+from muster.api.core import (
+    EndpointAddress,
+    EndpointPort,
+    Endpoints,
+    EndpointSubset,
+    Namespace,
+    Service,
+    ServicePort,
+    ServiceSpec,
+)
+from muster.api.discovery import Endpoint, EndpointConditions, EndpointSlice
+from muster.api.discovery import EndpointPort as SlicePort
+from muster.api.errors import AlreadyExists, NotFound, StatusError
+from muster.api.meta import ObjectMeta
+from muster.api.scheme import ApiObject, resource_for
+from muster.component.log import get_logger
+
+log = get_logger(__name__)
+SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+LEASE_SECONDS = 15
+RENEW_SECONDS = 5.0
+NAME = "kubernetes"
+_OPTIONS = WriteOptions(field_manager="kube-apiserver")
+
+
+class Bootstrap:
+    def __init__(
+        self, store: Store, cacher: Cacher, writer: Writer, ranges: Ranges, address: str, port: int
+    ) -> None:
+        self._store = store
+        self._cacher = cacher
+        self._writer = writer
+        self._ranges = ranges
+        self._address = address
+        self._port = port
+        self._running = False
+
+    async def run(self) -> None:
+        """Keep it so, for ever; what the store refuses now is done in the next round."""
+        self._running = True
+        while self._running:
+            try:
+                await self._ensure_objects()
+                await self._renew()
+                await self._advertise(await self._masters())
+            except (StoreError, StatusError) as error:
+                log.warning("bootstrap postponed", error=str(error))
+                await asyncio.sleep(1)
+                continue
+            await asyncio.sleep(RENEW_SECONDS)
+
+    async def withdraw(self) -> None:
+        """This server stops: clients of the service are sent to the others at once."""
+        self._running = False
+        try:
+            async with asyncio.timeout(2):
+                await self._store.commit([Change(self._key, ANY, None)])
+                await self._advertise(await self._masters())
+        except (StoreError, StatusError, TimeoutError) as error:
+            log.warning("could not withdraw from the service", error=str(error))
+
+    @property
+    def _key(self) -> bytes:
+        return f"{MASTER_LEASES}{self._address}".encode()
+
+    async def _ensure_objects(self) -> None:
+        for name in SYSTEM_NAMESPACES:
+            if self._cacher[resource_for(Namespace)].get(name) is None:
+                await self._create(Namespace(metadata=ObjectMeta(name=name)))
+        if self._cacher[resource_for(Service)].get(f"default/{NAME}") is None:
+            await self._create(self._service())
+
+    def _service(self) -> Service:
+        address = self._ranges.kubernetes_ip
+        return Service(
+            metadata=ObjectMeta(
+                name=NAME,
+                namespace="default",
+                labels={"component": "apiserver", "provider": "kubernetes"},
+            ),
+            spec=ServiceSpec(
+                cluster_ip=address,
+                cluster_ips=(address,),
+                ports=(ServicePort(name="https", port=443, target_port=self._port),),
+            ),
+        )
+
+    async def _create(self, obj: ApiObject) -> None:
+        target = Target(resource_for(type(obj)), obj.metadata.namespace)
+        try:
+            await self._writer.create(target, obj, _OPTIONS)
+        except AlreadyExists:
+            return  # another api-server was faster
+        log.info("created", kind=obj.kind, name=obj.metadata.name)
+
+    async def _renew(self) -> None:
+        lease = await self._store.grant_lease(LEASE_SECONDS)
+        await self._store.commit([Change(self._key, ANY, self._address.encode(), lease)])
+
+    async def _masters(self) -> list[str]:
+        prefix = MASTER_LEASES.encode()
+        page = await self._store.range(prefix, prefix_end(prefix))
+        return sorted(kv.value.decode() for kv in page.kvs)
+
+    async def _advertise(self, addresses: list[str]) -> None:
+        """Endpoints and EndpointSlice of the service, equal to the live api-servers."""
+        meta = ObjectMeta(
+            name=NAME,
+            namespace="default",
+            labels={"endpointslice.kubernetes.io/skip-mirror": "true"},
+        )
+        subsets = (
+            EndpointSubset(
+                addresses=tuple(EndpointAddress(ip=address) for address in addresses),
+                ports=(EndpointPort(name="https", port=self._port, protocol="TCP"),),
+            ),
+        )
+        await self._put(Endpoints(metadata=meta, subsets=subsets if addresses else ()))
+        slice_meta = msgspec.structs.replace(meta, labels={"kubernetes.io/service-name": NAME})
+        await self._put(
+            EndpointSlice(
+                metadata=slice_meta,
+                address_type="IPv4",
+                endpoints=tuple(
+                    Endpoint(addresses=(address,), conditions=EndpointConditions(ready=True))
+                    for address in addresses
+                ),
+                ports=(SlicePort(name="https", port=self._port, protocol="TCP"),),
+            )
+        )
+
+    async def _put(self, obj: ApiObject) -> None:
+        target = Target(resource_for(type(obj)), "default", NAME)
+
+        def replaced(old: ApiObject) -> ApiObject:
+            return with_meta(obj, resource_version=old.metadata.resource_version)
+
+        try:
+            await self._writer.edit(target, replaced, _OPTIONS)
+        except NotFound:
+            await self._create(obj)

@@ -1,0 +1,125 @@
+"""The cache of one kind: entries in key order, recent events, watchers. No I/O."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+import msgspec
+from sortedcontainers import SortedDict
+
+from master.apiserver.cache.entry import Entry, Selection, make_entry
+from master.apiserver.cache.watcher import Watcher
+from master.apiserver.cache.window import ADDED, DELETED, MODIFIED, CacheEvent, Window
+from muster.api.scheme import Resource
+from muster.component.log import get_logger
+
+log = get_logger(__name__)
+# Watchers that pin this field to one value are only offered the events that concern it: with
+# a thousand kubelets each watching its own pods, an event costs two look-ups, not a thousand.
+_TRIGGERS = {"Pod": "spec.nodeName"}
+_DEFAULT_TRIGGER = "metadata.name"
+
+
+class ResourceCache:
+    def __init__(self, resource: Resource) -> None:
+        self.resource = resource
+        self.trigger = _TRIGGERS.get(resource.kind, _DEFAULT_TRIGGER)
+        self.window = Window(horizon=0)
+        self._entries: SortedDict[str, Entry] = SortedDict()
+        self._watchers: set[Watcher] = set()
+        self._pinned: dict[str, set[Watcher]] = defaultdict(set)
+
+    # reading
+
+    def get(self, key: str) -> Entry | None:
+        found: Entry | None = self._entries.get(key)
+        return found
+
+    def select(self, selection: Selection, after: str = "") -> Iterator[Entry]:
+        """Matching entries in key order, from the first key after `after`."""
+        start = f"{selection.namespace}/" if selection.namespace else ""
+        for key in self._entries.irange(max(start, after), inclusive=(False, True)):
+            if start and not key.startswith(start):
+                return
+            entry = self._entries[key]
+            if selection.matches(entry):
+                yield entry
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # feeding
+
+    def replace(self, stored: list[tuple[str, bytes, int]], revision: int) -> None:
+        """Begin anew from a list at `revision`; watches of the lost history end as expired."""
+        self._entries = SortedDict(self._readable(stored))
+        self.window = Window(horizon=revision)
+        self.close_watchers(expired=True)
+
+    def _readable(self, stored: list[tuple[str, bytes, int]]) -> Iterator[tuple[str, Entry]]:
+        for key, value, revision in stored:
+            try:
+                yield key, make_entry(self.resource, key, value, revision)
+            except msgspec.MsgspecError as error:  # a foreign value that is no object of ours
+                log.error("unreadable object in the store", key=key, error=str(error))
+
+    def put(self, key: str, value: bytes, revision: int) -> None:
+        previous = self.get(key)
+        entry = make_entry(self.resource, key, value, revision)
+        self._entries[key] = entry
+        self._emit(CacheEvent(MODIFIED if previous else ADDED, entry, previous))
+
+    def delete(self, key: str, revision: int) -> None:
+        previous: Entry | None = self._entries.pop(key, None)
+        if previous is None:
+            return
+        # The last state is sent with the revision of the deletion, as upstream does.
+        last = make_entry(self.resource, key, previous.stored, revision)
+        self._emit(CacheEvent(DELETED, last, previous))
+
+    # watching
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        self._home(watcher).add(watcher)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        home = self._home(watcher)
+        home.discard(watcher)
+        if not home and home is not self._watchers:
+            self._pinned.pop(self._pin(watcher), None)
+
+    def close_watchers(self, expired: bool) -> None:
+        """End all watches: their history is lost (`expired`), or the server stops."""
+        for watcher in self._all_watchers():
+            watcher.close(expired)
+        self._watchers.clear()
+        self._pinned.clear()
+
+    @property
+    def watchers(self) -> int:
+        return len(self._watchers) + sum(map(len, self._pinned.values()))
+
+    def _pin(self, watcher: Watcher) -> str:
+        for requirement in watcher.selection.fields:
+            if requirement.field == self.trigger and not requirement.negated:
+                return requirement.value
+        return ""
+
+    def _home(self, watcher: Watcher) -> set[Watcher]:
+        pin = self._pin(watcher)
+        return self._pinned[pin] if pin else self._watchers
+
+    def _all_watchers(self) -> list[Watcher]:
+        return [*self._watchers, *(w for pinned in self._pinned.values() for w in pinned)]
+
+    def _emit(self, event: CacheEvent) -> None:
+        self.window.append(event)
+        for watcher in self._watchers:
+            watcher.offer(event)
+        pins = {event.entry.fields.get(self.trigger, "")}
+        if event.previous:
+            pins.add(event.previous.fields.get(self.trigger, ""))
+        for pin in pins:
+            for watcher in self._pinned.get(pin, ()):
+                watcher.offer(event)

@@ -1,0 +1,83 @@
+"""Which lists merge by a key, from the types' published `patchMergeKey` and `patchStrategy`.
+
+`Shape` walks an API type beside a JSON value, so that a list deep in a patch knows its key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+
+# (type, field) -> the key that identifies an element. "" = a list of primitives that merges.
+MERGE_KEYS: dict[tuple[str, str], str] = {
+    ("ObjectMeta", "finalizers"): "",
+    ("ObjectMeta", "ownerReferences"): "uid",
+    ("PodSpec", "containers"): "name",
+    ("PodSpec", "initContainers"): "name",
+    ("PodSpec", "ephemeralContainers"): "name",
+    ("PodSpec", "volumes"): "name",
+    ("PodSpec", "imagePullSecrets"): "name",
+    ("PodSpec", "hostAliases"): "ip",
+    ("PodSpec", "topologySpreadConstraints"): "topologyKey",
+    ("PodSpec", "schedulingGates"): "name",
+    ("PodSpec", "resourceClaims"): "name",
+    ("Container", "ports"): "containerPort",
+    ("Container", "env"): "name",
+    ("Container", "volumeMounts"): "mountPath",
+    ("Container", "volumeDevices"): "devicePath",
+    ("EphemeralContainer", "ports"): "containerPort",
+    ("EphemeralContainer", "env"): "name",
+    ("EphemeralContainer", "volumeMounts"): "mountPath",
+    ("EphemeralContainer", "volumeDevices"): "devicePath",
+    ("PodStatus", "conditions"): "type",
+    ("PodStatus", "podIPs"): "ip",
+    ("PodStatus", "hostIPs"): "ip",
+    ("PodStatus", "resourceClaimStatuses"): "name",
+    ("NodeSpec", "podCIDRs"): "",
+    ("NodeStatus", "conditions"): "type",
+    ("NodeStatus", "addresses"): "type",
+    ("NamespaceStatus", "conditions"): "type",
+    ("ServiceSpec", "ports"): "port",
+    ("ServiceStatus", "conditions"): "type",
+    ("ServiceAccount", "secrets"): "name",
+    ("ServiceAccount", "imagePullSecrets"): "name",
+    ("DeploymentStatus", "conditions"): "type",
+    ("ReplicaSetStatus", "conditions"): "type",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What is known about a JSON value: the struct type of it, or of its elements."""
+
+    type: type[msgspec.Struct] | None = None
+
+    def field(self, name: str) -> Shape:
+        if self.type is None:
+            return Shape()
+        return Shape(_fields(self.type).get(name))
+
+    def merge_key(self, name: str) -> str | None:
+        """The key of the list field `name`; "" merges primitives, None replaces the list."""
+        return MERGE_KEYS.get((self.type.__name__, name)) if self.type else None
+
+
+@cache
+def _fields(type_: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | None]:
+    hints = get_type_hints(type_)
+    return {f.encode_name: _struct_in(hints[f.name]) for f in msgspec.structs.fields(type_)}
+
+
+def _struct_in(hint: Any) -> type[msgspec.Struct] | None:
+    """The struct in `X`, `X | None`, `tuple[X, ...]`; maps hold no structs that merge."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint
+    if get_origin(hint) in (Union, UnionType, tuple):
+        for part in get_args(hint):
+            if part is not Ellipsis and (found := _struct_in(part)):
+                return found
+    return None

@@ -1,0 +1,260 @@
+"""get, list and watch: from the watch cache where that is as fresh as the store, else from it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import msgspec
+
+from master.apiserver.cache.cacher import Cacher, StaleCache
+from master.apiserver.cache.entry import Entry, Selection, make_entry
+from master.apiserver.cache.watcher import Watcher, WatcherClosed
+from master.apiserver.cache.window import ADDED, BOOKMARK, as_seen
+from master.apiserver.etcd3.store import Store, prefix_end
+from master.apiserver.registry.options import Listed, ListOptions, Target, WatchOptions
+from master.apiserver.storage.codec import with_revision
+from master.apiserver.storage.fields import supported_fields
+from master.apiserver.storage.keys import key_of, prefix_of
+from muster.api.errors import BadRequest, Expired, ServiceUnavailable, Timeout, not_found
+from muster.api.scheme import Resource
+from muster.api.selectors import SelectorError, parse_fields, parse_labels
+
+# How often an idle watch hears the current revision, so that it can resume from there.
+BOOKMARK_SECONDS = 10.0
+STORE_PAGE = 500
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One watch event: its type and the object's JSON."""
+
+    type: str
+    data: bytes
+
+
+class _Token(msgspec.Struct):
+    """What a `continue` value holds: the list's revision and the last key already given."""
+
+    rv: int
+    start: str
+
+
+def encode_token(revision: int, last: str) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(_Token(revision, last))).decode()
+
+
+def decode_token(text: str) -> tuple[int, str]:
+    try:
+        token = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Token)
+    except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
+        raise BadRequest(f"continue key is not valid: {error}") from error
+    return token.rv, token.start
+
+
+def selection_of(
+    resource: Resource, namespace: str, labels: str, fields: str, name: str = ""
+) -> Selection:
+    """Parse both selectors. Raises BadRequest with upstream's texts."""
+    try:
+        label_selector = parse_labels(labels)
+        field_selector = parse_fields(fields)
+    except SelectorError as error:
+        raise BadRequest(str(error)) from error
+    supported = supported_fields(resource)
+    for requirement in field_selector:
+        if requirement.field not in supported:
+            raise BadRequest(f"field label not supported: {requirement.field}")
+    if name:
+        field_selector = (*field_selector, *parse_fields(f"metadata.name={name}"))
+    return Selection(namespace, label_selector, field_selector)
+
+
+def parse_revision(text: str) -> int:
+    """A resourceVersion of a request; "" is 0. Raises BadRequest."""
+    if text and not text.isdecimal():
+        raise BadRequest(f'invalid resource version "{text}"')
+    return int(text or 0)
+
+
+class Reader:
+    def __init__(self, store: Store, cacher: Cacher) -> None:
+        self._store = store
+        self._cacher = cacher
+
+    async def get(self, target: Target, resource_version: str = "") -> bytes:
+        """The object's JSON, by a linearizable read unless an older state will do."""
+        resource = target.resource
+        wanted = parse_revision(resource_version)
+        if resource_version and self._cacher.synced.is_set():
+            await self._wait_for(wanted)
+            entry = self._cacher[resource].get(_cache_key(target))
+            if entry:
+                return entry.data
+        kv, _ = await self._store.get(key_of(resource, target.namespace, target.name))
+        if kv is None:
+            raise not_found(resource.plural, resource.group, target.name)
+        return with_revision(resource, kv.value, kv.mod_revision)
+
+    # list
+
+    async def list(self, target: Target, options: ListOptions) -> Listed:
+        selection = selection_of(
+            target.resource, target.namespace, options.label_selector, options.field_selector
+        )
+        if options.continue_:
+            revision, start = decode_token(options.continue_)
+            return await self._list_store(target, selection, options.limit, revision, start)
+        wanted = parse_revision(options.resource_version)
+        if options.resource_version_match == "Exact" and wanted:
+            return await self._list_store(target, selection, options.limit, wanted, "")
+        if not self._cacher.synced.is_set():
+            return await self._list_store(target, selection, options.limit, 0, "")
+        if options.resource_version:
+            await self._wait_for(wanted)
+        else:
+            try:
+                await self._cacher.wait_fresh()
+            except StaleCache:
+                return await self._list_store(target, selection, options.limit, 0, "")
+        return self._list_cache(target.resource, selection, options.limit)
+
+    def _list_cache(self, resource: Resource, selection: Selection, limit: int) -> Listed:
+        revision = self._cacher.revision
+        found = self._cacher[resource].select(selection)
+        if not limit:
+            return Listed([entry.data for entry in found], str(revision))
+        page: list[Entry] = []
+        for entry in found:
+            if len(page) == limit:
+                # Only a list without selectors knows cheaply how many are left.
+                left = 1 + sum(1 for _ in found) if selection.everything else None
+                token = encode_token(revision, page[-1].key)
+                return Listed([e.data for e in page], str(revision), token, left)
+            page.append(entry)
+        return Listed([entry.data for entry in page], str(revision))
+
+    async def _list_store(
+        self, target: Target, selection: Selection, limit: int, revision: int, start: str
+    ) -> Listed:
+        """A list at `revision` (0: now) from the first key after `start`, page by page."""
+        resource = target.resource
+        prefix = prefix_of(resource) + (f"{target.namespace}/" if target.namespace else "")
+        end = prefix_end(prefix.encode())
+        key = (prefix_of(resource) + start).encode() + b"\0" if start else prefix.encode()
+        items: list[bytes] = []
+        while True:
+            page = await self._store.range(
+                key, end, limit=min(limit, STORE_PAGE) or STORE_PAGE, revision=revision
+            )
+            revision = revision or page.revision
+            for index, kv in enumerate(page.kvs):
+                tail = kv.key.decode()[len(prefix_of(resource)) :]
+                entry = make_entry(resource, tail, kv.value, kv.mod_revision)
+                if not selection.matches(entry):
+                    continue
+                items.append(entry.data)
+                remaining = page.count - index - 1
+                if limit and len(items) == limit and remaining:
+                    left = (
+                        remaining
+                        if not (selection.labels.requirements or selection.fields)
+                        else None
+                    )
+                    return Listed(items, str(revision), encode_token(revision, tail), left)
+            if not page.more:
+                return Listed(items, str(revision))
+            key = page.kvs[-1].key + b"\0"
+
+    async def _wait_for(self, revision: int) -> None:
+        try:
+            await self._cacher.wait_for(revision)
+        except StaleCache:
+            raise Timeout(
+                f"Too large resource version: {revision}, current: {self._cacher.revision}"
+            ) from None
+
+    # watch
+
+    async def watch(self, target: Target, options: WatchOptions) -> AsyncIterator[Frame]:
+        """Events from the given resourceVersion on, until timeout or the cache ends the watch.
+
+        Raises Expired before the first event when the resourceVersion is too old; later
+        problems come as an ERROR frame, as HTTP has no other place for them.
+        """
+        resource = target.resource
+        selection = selection_of(
+            resource, target.namespace, options.label_selector, options.field_selector, target.name
+        )
+        if not self._cacher.synced.is_set():
+            raise ServiceUnavailable("the watch cache is not filled yet, please try again")
+        start = parse_revision(options.resource_version)
+        await self._ready_for_watch(options, start)
+        watcher = self._start_watcher(resource, selection, options, start)
+        return self._frames(resource, watcher, options)
+
+    async def _ready_for_watch(self, options: WatchOptions, start: int) -> None:
+        if options.resource_version:
+            await self._wait_for(start)
+            return
+        try:
+            await self._cacher.wait_fresh()
+        except StaleCache as error:
+            raise ServiceUnavailable(f"the watch cache is behind the store: {error}") from error
+
+    def _start_watcher(
+        self, resource: Resource, selection: Selection, options: WatchOptions, start: int
+    ) -> Watcher:
+        """Without awaiting in between: the first events, and the registration for the rest."""
+        cache = self._cacher[resource]
+        initial: list[tuple[str, Entry]] = []
+        if start == 0 or options.send_initial_events:
+            initial = [(ADDED, entry) for entry in cache.select(selection)]
+        elif not cache.window.covers(start):
+            raise Expired(f"too old resource version: {start} ({cache.window.horizon})")
+        else:
+            for event in cache.window.after(start):
+                if seen := as_seen(event, selection):
+                    initial.append(seen)
+        watcher = Watcher(selection, initial)
+        cache.add_watcher(watcher)
+        return watcher
+
+    async def _frames(
+        self, resource: Resource, watcher: Watcher, options: WatchOptions
+    ) -> AsyncIterator[Frame]:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (options.timeout_seconds or float("inf"))
+        initial_end = options.send_initial_events and options.allow_bookmarks
+        try:
+            while (left := end - loop.time()) > 0:
+                wait = 0.0 if initial_end else min(BOOKMARK_SECONDS, left)
+                batch = await watcher.next_batch(wait)
+                for type_, entry in batch:
+                    yield Frame(type_, entry.data)
+                if not batch and options.allow_bookmarks:
+                    yield Frame(BOOKMARK, self._bookmark(resource, initial_end))
+                if not batch:
+                    initial_end = False
+        except WatcherClosed as closed:
+            if closed.expired:
+                error = Expired("too old resource version: the store's history was compacted")
+                yield Frame("ERROR", msgspec.json.encode(error.status()))
+        finally:
+            self._cacher[resource].remove_watcher(watcher)
+
+    def _bookmark(self, resource: Resource, initial_end: bool) -> bytes:
+        meta: dict[str, object] = {"resourceVersion": str(self._cacher.revision)}
+        if initial_end:
+            meta["annotations"] = {INITIAL_EVENTS_END: "true"}
+        return msgspec.json.encode(
+            {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
+        )
+
+
+def _cache_key(target: Target) -> str:
+    return f"{target.namespace}/{target.name}" if target.resource.namespaced else target.name

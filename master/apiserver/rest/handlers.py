@@ -1,0 +1,226 @@
+"""The verbs on resources: URL, query and body to `Api` calls, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from master.apiserver import metrics
+from master.apiserver.auth.identity import User
+from master.apiserver.registry.api import PATCH_TYPES, Api, body_type
+from master.apiserver.registry.options import ListOptions, Target, WatchOptions, WriteOptions
+from master.apiserver.rest.body import (
+    FieldValidation,
+    decode_object,
+    delete_options,
+    describe,
+    parse_body,
+    read_body,
+)
+from master.apiserver.rest.negotiate import negotiate
+from master.apiserver.rest.requestinfo import ResourcePath
+from master.apiserver.rest.responses import (
+    json_response,
+    list_body,
+    list_meta,
+    plain_response,
+    status_success,
+)
+from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
+from master.apiserver.rest.watch import stream_watch
+from muster.api.errors import BadRequest, MethodNotAllowed, NotFound, UnsupportedMediaType
+from muster.api.meta import DeleteOptions
+
+DEFAULT_WATCH_SECONDS = 1800.0
+_RETURNS_DELETED = frozenset({"Pod", "Namespace", "Service"})
+
+
+def truthy(query: dict[str, str], name: str) -> bool:
+    """Go's bool parameters: present and not false."""
+    return name in query and query[name].lower() not in ("false", "0", "f")
+
+
+def number(query: dict[str, str], name: str) -> int:
+    text = query.get(name, "")
+    if text and not text.isdecimal():
+        raise BadRequest(f'invalid {name} "{text}"')
+    return int(text or 0)
+
+
+class ResourceHandlers:
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def handle(
+        self, request: web.Request, path: ResourcePath, user: User
+    ) -> web.StreamResponse:
+        resource = path.resource
+        if resource is None or path.rest:
+            raise NotFound("the server could not find the requested resource")
+        if path.subresource and path.subresource not in resource.subresources:
+            raise NotFound("the server could not find the requested resource")
+        if path.name and resource.namespaced and not path.namespace:
+            raise NotFound("the server could not find the requested resource")
+        namespace = path.namespace if resource.namespaced else ""
+        target = Target(resource, namespace, path.name, path.subresource)
+        query = dict(request.query)
+        match request.method, bool(path.name):
+            case "GET", True if not truthy(query, "watch"):
+                return await self._get(request, target, user, query)
+            case "GET", _:
+                return await self._list_or_watch(request, target, user, query)
+            case "POST", _:
+                return await self._create(request, target, user, query)
+            case "PUT", True:
+                return await self._update(request, target, user, query)
+            case "PATCH", True:
+                return await self._patch(request, target, user, query)
+            case "DELETE", True:
+                return await self._delete(request, target, user, query)
+            case "DELETE", False:
+                return await self._delete_collection(request, target, user, query)
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
+
+    async def _get(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.Response:
+        accepted = negotiate(request.headers.get("Accept", ""))
+        data = await self._api.get(user, target, query.get("resourceVersion", ""))
+        if accepted.form == "object" or target.subresource == "scale":
+            return json_response(data)
+        if accepted.form == "metadata":
+            return json_response(render_object(target.resource, data, accepted.version))
+        options = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
+        return json_response(render_table(target.resource, [data], options, {}))
+
+    async def _list_or_watch(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.StreamResponse:
+        if truthy(query, "watch"):
+            return await self._watch(request, target, user, query)
+        accepted = negotiate(request.headers.get("Accept", ""))
+        options = ListOptions(
+            query.get("labelSelector", ""),
+            query.get("fieldSelector", ""),
+            number(query, "limit"),
+            query.get("continue", ""),
+            query.get("resourceVersion", ""),
+            query.get("resourceVersionMatch", ""),
+        )
+        listed = await self._api.list(user, target, options)
+        if accepted.form == "object":
+            return json_response(list_body(target.resource, listed))
+        if accepted.form == "metadata":
+            items = [render_object(target.resource, d, accepted.version) for d in listed.items]
+            head = {
+                "kind": "PartialObjectMetadataList",
+                "apiVersion": f"meta.k8s.io/{accepted.version}",
+                "metadata": list_meta(listed),
+                "items": [msgspec.Raw(item) for item in items],
+            }
+            return plain_response(head)
+        table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
+        return json_response(render_table(target.resource, listed.items, table, list_meta(listed)))
+
+    async def _watch(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.StreamResponse:
+        accepted = negotiate(request.headers.get("Accept", ""))
+        options = WatchOptions(
+            query.get("labelSelector", ""),
+            query.get("fieldSelector", ""),
+            query.get("resourceVersion", ""),
+            truthy(query, "allowWatchBookmarks"),
+            truthy(query, "sendInitialEvents"),
+            float(number(query, "timeoutSeconds") or DEFAULT_WATCH_SECONDS),
+        )
+        frames = await self._api.watch(user, target, options)
+        table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
+        resource = target.resource
+        with metrics.watching("watch", resource.group, resource.plural):
+            return await stream_watch(request, resource, frames, accepted.form, table)
+
+    async def _create(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.Response:
+        if target.name and not target.subresource:
+            raise MethodNotAllowed(
+                "the server does not allow this method on the requested resource"
+            )
+        validation = FieldValidation(query.get("fieldValidation", ""))
+        obj = await self._read(request, target, validation)
+        data = await self._api.create(user, target, obj, write_options(query))
+        return json_response(data, 201, validation.warnings)
+
+    async def _update(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.Response:
+        validation = FieldValidation(query.get("fieldValidation", ""))
+        obj = await self._read(request, target, validation)
+        data = await self._api.update(user, target, obj, write_options(query))
+        return json_response(data, 200, validation.warnings)
+
+    async def _read(
+        self, request: web.Request, target: Target, validation: FieldValidation
+    ) -> msgspec.Struct:
+        type_ = body_type(target.resource, target.subresource)
+        body = await read_body(request)
+        return decode_object(body, request.content_type, target.resource, type_, validation)
+
+    async def _patch(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.Response:
+        patch_type = request.content_type
+        if patch_type not in PATCH_TYPES:
+            raise UnsupportedMediaType(
+                "the body of the request was in an unknown format - accepted media types "
+                f"include: {', '.join(PATCH_TYPES)}"
+            )
+        validation = FieldValidation(query.get("fieldValidation", ""))
+        patch = parse_body(await read_body(request), patch_type, None)
+
+        def check(value: Any, type_: type[msgspec.Struct]) -> None:
+            validation.warnings.clear()
+            validation.check(value, type_, [], describe(target.resource, type_))
+
+        data, created = await self._api.patch(
+            user, target, patch_type, patch, write_options(query), check
+        )
+        return json_response(data, 201 if created else 200, validation.warnings)
+
+    async def _delete(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.Response:
+        if target.subresource:
+            raise MethodNotAllowed(
+                "the server does not allow this method on the requested resource"
+            )
+        options = delete_options(await read_body(request), request.content_type, query)
+        deleted = await self._api.delete(user, target, options)
+        resource = target.resource
+        if not deleted.gone or resource.kind in _RETURNS_DELETED:
+            return json_response(deleted.data)
+        return plain_response(
+            status_success(
+                name=target.name, group=resource.group, kind=resource.plural, uid=deleted.uid
+            )
+        )
+
+    async def _delete_collection(
+        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    ) -> web.Response:
+        options: DeleteOptions = delete_options(
+            await read_body(request), request.content_type, query
+        )
+        wanted = ListOptions(query.get("labelSelector", ""), query.get("fieldSelector", ""))
+        listed = await self._api.delete_collection(user, target, wanted, options)
+        return json_response(list_body(target.resource, listed))
+
+
+def write_options(query: dict[str, str]) -> WriteOptions:
+    dry_run = query.get("dryRun", "")
+    if dry_run not in ("", "All"):
+        raise BadRequest(f'invalid dryRun "{dry_run}": must be All')
+    return WriteOptions(dry_run == "All", query.get("fieldManager", ""), truthy(query, "force"))

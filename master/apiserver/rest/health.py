@@ -1,0 +1,54 @@
+"""/healthz, /livez, /readyz and /metrics of the api-server."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+
+from master.apiserver import metrics
+from master.apiserver.cache.cacher import Cacher
+from master.apiserver.etcd3.errors import StoreError
+from master.apiserver.etcd3.store import Store
+from muster.api.scheme import RESOURCES
+from muster.component.metrics import health_response
+
+# The store must answer within this (apiserver etcd3 health check).
+PROBE_SECONDS = 2.0
+
+
+class HealthHandlers:
+    def __init__(self, store: Store, cacher: Cacher) -> None:
+        self._store = store
+        self._cacher = cacher
+        self.stopping = False
+
+    async def handle(self, request: web.Request, which: str) -> web.Response:
+        verbose = "verbose" in request.query
+        if which == "livez":
+            return health_response({"ping": lambda: None}, verbose=verbose)
+        failed = await self._probe()
+        checks = {
+            "ping": lambda: None,
+            "etcd": lambda: failed,
+            "informer-sync": lambda: None if self._cacher.synced.is_set() else "cache not filled",
+            "shutdown": lambda: "process is shutting down" if self.stopping else None,
+        }
+        return health_response(checks, verbose=verbose)
+
+    async def _probe(self) -> str | None:
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await self._store.revision(total_seconds=PROBE_SECONDS)
+        except (StoreError, TimeoutError) as error:
+            return f"etcd is not reachable: {error}"
+        return None
+
+    def metrics(self) -> web.Response:
+        for resource in RESOURCES:
+            name = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
+            metrics.objects.labels(name).set(len(self._cacher[resource]))
+        return web.Response(
+            body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )

@@ -1,0 +1,161 @@
+"""An upgraded connection through the api-server: the kubelet and the client talk end to end.
+
+The HTTP Upgrade request goes on to the kubelet with the api-server's certificate; after its
+`101` both directions are copied as they are. WebSocket frames are never looked into.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from aiohttp import web
+
+from muster.api.errors import BadRequest, InternalError, ServiceUnavailable, StatusError
+
+DIAL_SECONDS = 5.0
+CHUNK_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
+# Hop-by-hop headers that make the upgrade, and what belongs to it.
+_FORWARDED = ("Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
+              "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Origin", "User-Agent")  # fmt: skip
+_SPDY_TEXT = (
+    "this server streams exec and attach over WebSocket (v5.channel.k8s.io) only; SPDY was "
+    "asked for: use kubectl 1.31 or newer, or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true"
+)
+
+
+async def relay_upgrade(
+    request: web.Request, host: str, port: int, path: str, tls: ssl.SSLContext
+) -> web.StreamResponse:
+    """Forward the upgrade and copy until either side closes. Raises StatusError before that."""
+    upgrade = request.headers.get("Upgrade", "").lower()
+    if upgrade.startswith("spdy"):
+        raise BadRequest(_SPDY_TEXT)
+    if upgrade != "websocket":
+        raise BadRequest("Upgrade request required")
+    try:
+        async with asyncio.timeout(DIAL_SECONDS):
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
+    except (OSError, TimeoutError) as error:
+        raise ServiceUnavailable(f"error dialing backend: {host}:{port}: {error}") from error
+    try:
+        head = await _handshake(request, reader, writer, host, port, path)
+        return await _tunnel(request, reader, writer, head)
+    finally:
+        writer.close()
+
+
+async def _handshake(
+    request: web.Request,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    host: str,
+    port: int,
+    path: str,
+) -> bytes:
+    """Send the upgrade request; the kubelet's `101` head. Any other answer becomes an error."""
+    lines = [f"GET {path} HTTP/1.1", f"Host: {host}:{port}"]
+    for name in _FORWARDED:
+        lines += [f"{name}: {value}" for value in request.headers.getall(name, [])]
+    writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    await writer.drain()
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
+        raise InternalError(f"the kubelet did not answer the upgrade: {error}") from error
+    status = head.split(b" ", 2)[1]
+    if status == b"101":
+        return head
+    raise await _refusal(reader, head, int(status))
+
+
+async def _refusal(reader: asyncio.StreamReader, head: bytes, status: int) -> StatusError:
+    try:
+        async with asyncio.timeout(DIAL_SECONDS):
+            body = await reader.read(4096)
+    except TimeoutError:
+        body = b""
+    text = body.decode(errors="replace").strip() or head.split(b"\r\n", 1)[0].decode()
+    return (BadRequest if status < 500 else InternalError)(text)
+
+
+async def _tunnel(
+    request: web.Request,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    head: bytes,
+) -> web.StreamResponse:
+    """Take the client's connection over from the HTTP server and copy both ways."""
+    response = _Hijacked(head)
+    await response.prepare(request)
+    transport = request.transport
+    protocol = request.protocol
+    if transport is None:
+        return response
+    pump = _ClientPump(writer)
+    # From here on the client's bytes are ours, not HTTP.
+    transport.set_protocol(pump)
+    try:
+        transport.write(head)
+        while chunk := await reader.read(CHUNK_BYTES):
+            if transport.is_closing():
+                break
+            transport.write(chunk)
+            await pump.drained()
+    except OSError:
+        pass  # one side broke off; both end
+    finally:
+        pump.end()
+        protocol.force_close()
+        transport.close()
+    return response
+
+
+class _Hijacked(web.StreamResponse):
+    """A response whose head is written by us, byte for byte as the kubelet sent it."""
+
+    def __init__(self, head: bytes) -> None:
+        super().__init__(status=101)
+        self._head = head
+
+    async def _start(self, request: web.BaseRequest) -> None:  # type: ignore[override]
+        self._req = request
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        return None
+
+
+class _ClientPump(asyncio.Protocol):
+    """The client's side after the upgrade: its bytes go to the kubelet."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(data)
+
+    def eof_received(self) -> bool:
+        self.end()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._may_write.set()
+        self.end()
+
+    def pause_writing(self) -> None:
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        self._may_write.set()
+
+    async def drained(self) -> None:
+        await self._may_write.wait()
+
+    def end(self) -> None:
+        if not self._writer.is_closing():
+            self._writer.close()

@@ -1,0 +1,65 @@
+"""HTTP answers: objects, lists and Status errors as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from aiohttp import web
+
+from master.apiserver.registry.options import Listed
+from muster.api.errors import StatusError, TooManyRequests, encode_status
+from muster.api.scheme import Resource
+
+JSON = "application/json"
+
+
+def json_response(body: bytes, status: int = 200, warnings: Iterable[str] = ()) -> web.Response:
+    response = web.Response(body=body, status=status, content_type=JSON)
+    response.headers["Cache-Control"] = "no-cache, private"
+    for warning in warnings:
+        text = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{text}"')
+    return response
+
+
+def plain_response(value: object, status: int = 200) -> web.Response:
+    return json_response(msgspec.json.encode(value), status)
+
+
+def error_response(error: StatusError) -> web.Response:
+    response = json_response(encode_status(error), error.http_code)
+    if isinstance(error, TooManyRequests) or error.http_code in (503, 504):
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def status_success(
+    *, name: str = "", group: str = "", kind: str = "", uid: str = ""
+) -> Mapping[str, object]:
+    """What deleting an object that is gone at once answers."""
+    details = {"name": name, "group": group, "kind": kind, "uid": uid}
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {key: value for key, value in details.items() if value},
+    }
+
+
+def list_body(resource: Resource, listed: Listed) -> bytes:
+    """A List of stored bytes, joined without decoding them."""
+    head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version}
+    meta = list_meta(listed)
+    start = msgspec.json.encode({**head, "metadata": meta})[:-1]
+    return start + b',"items":[' + b",".join(listed.items) + b"]}"
+
+
+def list_meta(listed: Listed) -> dict[str, object]:
+    meta: dict[str, object] = {"resourceVersion": listed.resource_version}
+    if listed.continue_:
+        meta["continue"] = listed.continue_
+    if listed.remaining is not None:
+        meta["remainingItemCount"] = listed.remaining
+    return meta

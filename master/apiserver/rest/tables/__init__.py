@@ -1,0 +1,1 @@
+"""Server-side printing: what `kubectl get` shows, with upstream's columns."""

@@ -1,0 +1,47 @@
+"""Watch streams over HTTP: one JSON object a line, objects as stored or as one-row tables."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from master.apiserver.cache.window import BOOKMARK
+from master.apiserver.registry.reader import Frame
+from master.apiserver.rest.negotiate import Form
+from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
+from muster.api.scheme import Resource
+
+
+async def stream_watch(
+    request: web.Request,
+    resource: Resource,
+    frames: AsyncIterator[Frame],
+    form: Form,
+    options: TableOptions,
+) -> web.StreamResponse:
+    """Write the frames until the watch ends or the client has gone."""
+    response = web.StreamResponse(
+        headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+    )
+    response.enable_chunked_encoding()
+    # Headers go out at once: a client may wait for them before it acts.
+    await response.prepare(request)
+    first = True
+    try:
+        async for frame in frames:
+            data = frame.data
+            if frame.type != "ERROR" and form == "table":
+                # Only the first table names its columns, as upstream's do.
+                rows = [] if frame.type == BOOKMARK else [data]
+                data = render_table(resource, rows, options, {}, with_columns=first)
+                first = False
+            elif frame.type != "ERROR" and form == "metadata":
+                data = render_object(resource, data, options.version)
+            await response.write(b'{"type":"%s","object":%s}\n' % (frame.type.encode(), data))
+        await response.write_eof()
+    except ConnectionResetError:
+        pass  # the client has gone; its watch ends with this generator
+    finally:
+        await frames.aclose()  # type: ignore[attr-defined]
+    return response

@@ -1,0 +1,1 @@
+"""The components' front end: the Resources service over gRPC."""

@@ -1,0 +1,235 @@
+"""muster.resources.v1.Resources: the registry's verbs on gRPC messages.
+
+Errors travel as a metav1 Status in the trailing metadata, so that a component sees exactly
+what a REST client would.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+import msgspec
+from grpc import aio
+
+from master.apiserver import metrics
+from master.apiserver.auth.identity import ANONYMOUS, User, user_from_pem
+from master.apiserver.etcd3.errors import StoreError
+from master.apiserver.registry.api import (
+    APPLY_PATCH,
+    PATCH_TYPES,
+    Api,
+    as_status_error,
+    body_type,
+)
+from master.apiserver.registry.decode import decode_fast, decode_json
+from master.apiserver.registry.options import ListOptions, Target, WatchOptions, WriteOptions
+from muster.api.errors import (
+    TRAILER,
+    BadRequest,
+    InternalError,
+    NotFound,
+    StatusError,
+    Unauthorized,
+    UnsupportedMediaType,
+    encode_status,
+)
+from muster.api.meta import DeleteOptions
+from muster.api.scheme import resource_for_plural
+from muster.component.log import get_logger
+from muster.resources import resources_pb2 as pb
+from muster.resources import resources_pb2_grpc
+
+log = get_logger(__name__)
+T = TypeVar("T")
+Context = Any
+
+
+class ResourcesService(resources_pb2_grpc.ResourcesServicer):
+    """`insecure_user` is who calls without TLS; only tests serve without."""
+
+    def __init__(self, api: Api, *, insecure_user: User = ANONYMOUS) -> None:
+        self._api = api
+        self._insecure_user = insecure_user
+
+    async def Get(self, request: pb.GetRequest, context: Context) -> pb.Object:
+        async def run(user: User) -> pb.Object:
+            target = _target(request.ref, named=True)
+            return pb.Object(json=await self._api.get(user, target, request.resource_version))
+
+        return await self._answer(context, "GET", request.ref, run)
+
+    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+        async def run(user: User) -> pb.ListResponse:
+            options = ListOptions(
+                request.label_selector,
+                request.field_selector,
+                request.limit,
+                getattr(request, "continue"),
+                request.resource_version,
+                request.resource_version_match,
+            )
+            found = await self._api.list(user, _target(request.ref), options)
+            answer = pb.ListResponse(
+                items=found.items,
+                resource_version=found.resource_version,
+                remaining_item_count=found.remaining or 0,
+            )
+            setattr(answer, "continue", found.continue_)
+            return answer
+
+        return await self._answer(context, "LIST", request.ref, run)
+
+    async def Create(self, request: pb.CreateRequest, context: Context) -> pb.Object:
+        async def run(user: User) -> pb.Object:
+            target = _target(request.ref)
+            obj = _decode(target, request.json)
+            options = WriteOptions(request.dry_run, request.field_manager)
+            return pb.Object(json=await self._api.create(user, target, obj, options))
+
+        return await self._answer(context, "POST", request.ref, run)
+
+    async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.Object:
+        async def run(user: User) -> pb.Object:
+            target = _target(request.ref, named=True)
+            obj = _decode(target, request.json)
+            options = WriteOptions(request.dry_run, request.field_manager)
+            return pb.Object(json=await self._api.update(user, target, obj, options))
+
+        return await self._answer(context, "PUT", request.ref, run)
+
+    async def Patch(self, request: pb.PatchRequest, context: Context) -> pb.Object:
+        async def run(user: User) -> pb.Object:
+            if request.patch_type not in PATCH_TYPES:
+                raise UnsupportedMediaType(f'unknown patch type "{request.patch_type}"')
+            options = WriteOptions(request.dry_run, request.field_manager, request.force)
+            data, _ = await self._api.patch(
+                user,
+                _target(request.ref, named=True),
+                request.patch_type,
+                decode_json(request.patch),
+                options,
+            )
+            return pb.Object(json=data)
+
+        verb = "APPLY" if request.patch_type == APPLY_PATCH else "PATCH"
+        return await self._answer(context, verb, request.ref, run)
+
+    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.Object:
+        async def run(user: User) -> pb.Object:
+            options = (
+                decode_fast(DeleteOptions, request.options, "DeleteOptions")
+                if request.options
+                else DeleteOptions()
+            )
+            deleted = await self._api.delete(user, _target(request.ref, named=True), options)
+            return pb.Object(json=deleted.data)
+
+        return await self._answer(context, "DELETE", request.ref, run)
+
+    async def Watch(
+        self, request: pb.WatchRequest, context: Context
+    ) -> AsyncIterator[pb.WatchEvent]:
+        try:
+            options = WatchOptions(
+                request.label_selector,
+                request.field_selector,
+                request.resource_version,
+                request.allow_watch_bookmarks,
+                timeout_seconds=float(request.timeout_seconds),
+            )
+            frames = await self._api.watch(self._user(context), _target(request.ref), options)
+        except (StatusError, StoreError) as error:
+            await _abort(context, _status_error(error))
+            return
+        # Headers now: the client knows that the watch stands before anything happens.
+        await context.send_initial_metadata(())
+        with metrics.watching("watch", request.ref.group, request.ref.resource):
+            async for frame in frames:
+                yield pb.WatchEvent(type=frame.type, object=frame.data)
+
+    async def _answer(
+        self, context: Context, verb: str, ref: pb.Ref, run: Callable[[User], Awaitable[T]]
+    ) -> T:
+        began = time.perf_counter()
+        code = 200
+        try:
+            with metrics.inflight(verb):
+                return await run(self._user(context))
+        except (StatusError, StoreError) as error:
+            status = _status_error(error)
+            code = status.http_code
+            await _abort(context, status)
+            raise AssertionError("abort raises") from error
+        except Exception as error:
+            log.exception("request failed", verb=verb, resource=ref.resource, name=ref.name)
+            code = 500
+            await _abort(context, InternalError(f"internal error: {error!r}"))
+            raise AssertionError("abort raises") from error
+        finally:
+            metrics.observe(
+                verb, ref.group, ref.version, ref.resource, ref.subresource,
+                ref.namespace, ref.name, code, time.perf_counter() - began,
+            )  # fmt: skip
+
+    def _user(self, context: Context) -> User:
+        pem = context.auth_context().get("x509_pem_cert")
+        if not pem:
+            if self._insecure_user is ANONYMOUS:
+                raise Unauthorized("Unauthorized")
+            return self._insecure_user
+        return user_from_pem(pem[0])
+
+
+def _target(ref: pb.Ref, named: bool = False) -> Target:
+    resource = resource_for_plural(ref.group, ref.resource)
+    if resource is None:
+        raise NotFound("the server could not find the requested resource")
+    if named and not ref.name:
+        raise BadRequest("a name is required")
+    namespace = ref.namespace if resource.namespaced else ""
+    if resource.namespaced and ref.name and not namespace:
+        raise BadRequest("an empty namespace may not be set when a resource name is provided")
+    return Target(resource, namespace, ref.name, ref.subresource)
+
+
+def _decode(target: Target, body: bytes) -> msgspec.Struct:
+    type_ = body_type(target.resource, target.subresource)
+    what = f'{type_.__name__} in version "{target.resource.version}"'
+    return decode_fast(type_, body, what)
+
+
+def _status_error(error: Exception) -> StatusError:
+    return error if isinstance(error, StatusError) else as_status_error(error)  # type: ignore[arg-type]
+
+
+async def _abort(context: Context, error: StatusError) -> None:
+    trailer = ((TRAILER, encode_status(error)),)
+    await context.abort(error.code, error.message, trailing_metadata=trailer)
+
+
+def make_server(
+    service: ResourcesService, address: str, credentials: grpc.ServerCredentials | None
+) -> tuple[aio.Server, int]:
+    """A server on `address` (`host:port`); returns it and the bound port."""
+    server = aio.server(
+        options=[
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", 0),
+            # Clients ping idle watches to notice a dead api-server; that is welcome.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
+            ("grpc.http2.max_ping_strikes", 0),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+    )
+    resources_pb2_grpc.add_ResourcesServicer_to_server(service, server)
+    if credentials is None:
+        return server, server.add_insecure_port(address)
+    return server, server.add_secure_port(address, credentials)
+
+
+# An object of 1.5 MiB and its request's other fields.
+MAX_MESSAGE_BYTES = 1536 * 1024 + 64 * 1024
