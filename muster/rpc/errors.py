@@ -37,6 +37,8 @@ class RpcError(Exception):
 
     code: Code = Code.UNKNOWN
     message: str = ""
+    # Trailing metadata; a name that ends in `-bin` has bytes.
+    trailers: tuple[tuple[str, str | bytes], ...] = ()
 
     def __init__(self, message: str | None = None, code: Code | None = None) -> None:
         if message is not None:

@@ -122,6 +122,10 @@ class Mvcc:
     def keys(self) -> int:
         return len(self._live)
 
+    def live(self) -> Iterator[Record]:
+        """What exists now, in key order."""
+        return (self._histories[name][-1] for name in self._live)
+
     # --- writing
 
     def begin(self) -> WriteTxn:

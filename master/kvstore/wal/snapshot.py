@@ -72,10 +72,14 @@ class SnapshotDirectory:
         """Write, fsync, rename: the name exists only with the whole content."""
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.path(meta)
+        self._write(path, encode(meta, body))
+        return path
+
+    def _write(self, path: Path, pieces: Iterable[bytes]) -> None:
         scratch = path.with_suffix(".tmp")
         try:
             with scratch.open("wb") as out:
-                for piece in encode(meta, body):
+                for piece in pieces:
                     out.write(piece)
                 out.flush()
                 os.fsync(out.fileno())
@@ -84,7 +88,11 @@ class SnapshotDirectory:
             scratch.unlink(missing_ok=True)
             raise
         sync_directory(self.directory)
-        return path
+
+    def install(self, meta: SnapshotMeta, data: bytes) -> None:
+        """Keep a whole stream that a leader sent and that was checked already."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._write(self.path(meta), [data])
 
     def newest(self) -> tuple[SnapshotMeta, memoryview] | None:
         """The newest snapshot, or None when there is none. SnapshotCorrupt when it is damaged."""

@@ -1,0 +1,3 @@
+from master.kvstore.main import main
+
+raise SystemExit(main())

@@ -1,0 +1,162 @@
+"""The store's flags, named and defaulted as etcd's."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+from master.kvstore.cluster import ClusterFlagsError, parse_initial_cluster
+from muster.component.tls import TlsFiles
+from muster.component.version import ETCD_VERSION
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One member. All URLs are lists, as etcd's flags take them."""
+
+    name: str
+    data_dir: Path
+    listen_client_urls: tuple[str, ...]
+    advertise_client_urls: tuple[str, ...]
+    listen_peer_urls: tuple[str, ...]
+    initial_advertise_peer_urls: tuple[str, ...]
+    initial_cluster: dict[str, tuple[str, ...]]
+    initial_cluster_state: str
+    initial_cluster_token: str
+    client_tls: TlsFiles | None
+    client_cert_auth: bool
+    peer_tls: TlsFiles | None
+    peer_client_cert_auth: bool
+    listen_metrics_urls: tuple[str, ...]
+    heartbeat_ms: int
+    election_ms: int
+    quota_backend_bytes: int
+    snapshot_count: int
+    watch_progress_notify_seconds: float
+
+    @classmethod
+    def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
+        parser = _parser()
+        flags = parser.parse_args(argv)
+        try:
+            return _build(flags)
+        except (ClusterFlagsError, ValueError) as error:
+            parser.error(str(error))
+
+
+def _build(flags: argparse.Namespace) -> Config:
+    advertised = _urls("--initial-advertise-peer-urls", flags.initial_advertise_peer_urls)
+    cluster = flags.initial_cluster or ",".join(f"{flags.name}={url}" for url in advertised)
+    client_tls = _tls("", flags.cert_file, flags.key_file, flags.trusted_ca_file)
+    peer_tls = _tls("peer-", flags.peer_cert_file, flags.peer_key_file, flags.peer_trusted_ca_file)
+    config = Config(
+        name=flags.name,
+        data_dir=Path(flags.data_dir or f"{flags.name}.etcd"),
+        listen_client_urls=_urls("--listen-client-urls", flags.listen_client_urls),
+        advertise_client_urls=_urls("--advertise-client-urls", flags.advertise_client_urls),
+        listen_peer_urls=_urls("--listen-peer-urls", flags.listen_peer_urls),
+        initial_advertise_peer_urls=advertised,
+        initial_cluster=parse_initial_cluster(cluster),
+        initial_cluster_state=flags.initial_cluster_state,
+        initial_cluster_token=flags.initial_cluster_token,
+        client_tls=client_tls,
+        client_cert_auth=flags.client_cert_auth,
+        peer_tls=peer_tls,
+        peer_client_cert_auth=flags.peer_client_cert_auth,
+        listen_metrics_urls=_urls("--listen-metrics-urls", flags.listen_metrics_urls),
+        heartbeat_ms=flags.heartbeat_interval,
+        election_ms=flags.election_timeout,
+        quota_backend_bytes=flags.quota_backend_bytes or 2 << 30,
+        snapshot_count=flags.snapshot_count,
+        watch_progress_notify_seconds=parse_duration(
+            flags.experimental_watch_progress_notify_interval
+        ),
+    )
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    if config.election_ms < 5 * config.heartbeat_ms:
+        raise ValueError(
+            f"--election-timeout[{config.election_ms}ms] should be at least 5 times "
+            f"--heartbeat-interval[{config.heartbeat_ms}ms]"
+        )
+    if config.election_ms > 50_000:
+        raise ValueError("--election-timeout is too long, and should be set less than 50000ms")
+    secure = (*config.listen_client_urls, *config.listen_metrics_urls)
+    if any(url.startswith("https:") for url in secure) and config.client_tls is None:
+        raise ValueError("https URLs need --cert-file, --key-file and --trusted-ca-file")
+    if any(url.startswith("https:") for url in config.listen_peer_urls) and not config.peer_tls:
+        raise ValueError(
+            "https peer URLs need --peer-cert-file, --peer-key-file and --peer-trusted-ca-file"
+        )
+
+
+def _urls(flag: str, text: str) -> tuple[str, ...]:
+    urls = tuple(filter(None, text.split(",")))
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not parts.port:
+            raise ValueError(f'{flag}: "{url}" is not of the form https://host:port')
+    return urls
+
+
+def _tls(prefix: str, cert: str, key: str, ca: str) -> TlsFiles | None:
+    if not (cert or key or ca):
+        return None
+    for name, value in (("cert-file", cert), ("key-file", key), ("trusted-ca-file", ca)):
+        if not value:
+            raise ValueError(f"--{prefix}{name} is missing")
+        if not Path(value).is_file():
+            raise ValueError(f'--{prefix}{name}: "{value}" is no file')
+    return TlsFiles(Path(cert), Path(key), Path(ca))
+
+
+def parse_duration(text: str) -> float:
+    """Go's notation for a time span: `100ms`, `10m`, `1h30m`."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f'"{text}" is no duration such as 10m or 500ms')
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def address(url: str) -> SplitResult:
+    return urlsplit(url)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="muster-kvstore", description=__doc__)
+    add = parser.add_argument
+    add("--version", action="version", version=f"etcd Version: {ETCD_VERSION}")
+    add("--name", default="default", help="this member's name in --initial-cluster")
+    add("--data-dir", default="", help="default: NAME.etcd")
+    add("--listen-client-urls", default="http://127.0.0.1:2379")
+    add("--advertise-client-urls", default="http://127.0.0.1:2379")
+    add("--listen-peer-urls", default="http://127.0.0.1:2380")
+    add("--initial-advertise-peer-urls", default="http://127.0.0.1:2380")
+    add("--initial-cluster", default="", help="name=peer-url,... of all members")
+    add("--initial-cluster-state", choices=("new", "existing"), default="new")
+    add("--initial-cluster-token", default="etcd-cluster")
+    add("--cert-file", default="")
+    add("--key-file", default="")
+    add("--trusted-ca-file", default="")
+    add("--client-cert-auth", action="store_true", help="clients must show a certificate")
+    add("--peer-cert-file", default="")
+    add("--peer-key-file", default="")
+    add("--peer-trusted-ca-file", default="")
+    add("--peer-client-cert-auth", action="store_true", help="peers must show a certificate")
+    add("--listen-metrics-urls", default="")
+    add("--heartbeat-interval", type=int, default=100, metavar="MS")
+    add("--election-timeout", type=int, default=1000, metavar="MS")
+    add("--quota-backend-bytes", type=int, default=0, help="0: 2 GiB")
+    add("--snapshot-count", type=int, default=10_000, help="applied entries between snapshots")
+    add("--experimental-watch-progress-notify-interval", default="10m", metavar="DURATION")
+    return parser

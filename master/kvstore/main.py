@@ -1,0 +1,266 @@
+"""The store's process: flags, recovery from disk, wiring, serving."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+from prometheus_client import REGISTRY
+
+from master.kvstore import state
+from master.kvstore.cluster import bootstrap_identity, members_of
+from master.kvstore.config import Config, address
+from master.kvstore.errors import StoreError
+from master.kvstore.machine import Machine
+from master.kvstore.metrics import (
+    CLIENT_RECEIVED,
+    CLIENT_SENT,
+    PEER_FAILURES,
+    PEER_RECEIVED,
+    PEER_RTT,
+    PEER_SENT,
+    WAL_FSYNC,
+    NodeCollector,
+)
+from master.kvstore.node import Limits, Node, Timing
+from master.kvstore.raft.core import Config as CoreConfig
+from master.kvstore.raft.core import Core
+from master.kvstore.raft.messages import HardState
+from master.kvstore.services import all_methods
+from master.kvstore.services.common import MAX_RECEIVE_BYTES
+from master.kvstore.transport.frames import PROTOCOL, Hello
+from master.kvstore.transport.peer import PeerClient, PeerEvents
+from master.kvstore.transport.server import PeerHandlers, PeerServer
+from master.kvstore.wal.log import Contents, Wal, segment_files
+from master.kvstore.wal.record import WalCorrupt
+from master.kvstore.wal.snapshot import SnapshotDirectory
+from master.kvstore.wal.writer import DiskWriter
+from muster.component import metrics, run
+from muster.component.log import get_logger
+from muster.component.tls import client_context, server_context
+from muster.etcd import command_pb2, rpc_pb2
+from muster.rpc.grpcio import Listen, grpc_server
+from muster.rpc.metrics import PrometheusObserver
+
+log = get_logger(__name__)
+
+
+async def serve(config: Config, stop: asyncio.Event) -> None:
+    """Recover, listen, take part, until `stop`. A failing disk ends it with that error."""
+    failure: list[BaseException] = []
+
+    def on_fatal(error: BaseException) -> None:
+        log.error("member must stop", error=str(error) or repr(error))
+        failure.append(error)
+        stop.set()
+
+    node, wal = recover(config, on_fatal)
+    node.start(
+        DiskWriter(
+            wal,
+            asyncio.get_running_loop(),
+            on_fatal=on_fatal,
+            observe_seconds=WAL_FSYNC.observe,
+        )
+    )
+    collector = NodeCollector(node)
+    REGISTRY.register(collector)
+    try:
+        async with AsyncExitStack() as stack:
+            await _listen_to_peers(config, node, stack)
+            await _connect_to_peers(config, node, stack)
+            stack.push_async_callback(node.stop)  # while the peers can still be told
+            await _serve_metrics(config, node, stack)
+            await _serve_clients(config, node, stack)
+            publishing = asyncio.create_task(_publish(config, node), name="publish")
+            stack.callback(publishing.cancel)
+            run.notify_ready()
+            log.info("serving", member=f"{node.id:x}", clients=config.listen_client_urls)
+            await stop.wait()
+    finally:
+        REGISTRY.unregister(collector)
+    if failure:
+        raise failure[0]
+
+
+def recover(config: Config, on_fatal: Callable[[BaseException], None]) -> tuple[Node, Wal]:
+    """The member as its disk has it, or a new one."""
+    snapshots = SnapshotDirectory(config.data_dir / "member" / "snap")
+    wal, contents = _open_log(config)
+    assert contents.identity is not None
+    identity = contents.identity
+    machine = Machine()
+    machine.members = members_of(identity)
+    newest = snapshots.newest()
+    if newest is not None:
+        meta, body = newest
+        machine = state.restore(body)
+        contents.start_from(meta)
+    elif contents.snapshot.index:
+        raise WalCorrupt(
+            f'the log starts after a snapshot at {contents.snapshot.index}, but "'
+            f'{snapshots.directory}" has none'
+        )
+    contents.check_whole()
+    snapshots.drop_old()
+    core = Core(
+        CoreConfig(identity.member_id, election_ticks=config.election_ms // config.heartbeat_ms),
+        random.SystemRandom(),
+        membership=identity.membership(),
+        hard_state=_hard_state(contents),
+        snapshot=contents.snapshot if contents.snapshot.index else None,
+        entries=contents.entries,
+    )
+    timing = Timing(config.heartbeat_ms / 1000, core.config.election_ticks)
+    limits = Limits(
+        config.quota_backend_bytes, config.snapshot_count, config.watch_progress_notify_seconds
+    )
+    log.info(
+        "recovered",
+        member=f"{identity.member_id:x}",
+        cluster=f"{identity.cluster_id:x}",
+        snapshot=contents.snapshot.index,
+        last=core.log.last_index,
+    )
+    return Node(identity, core, machine, snapshots, timing, limits, on_fatal), wal
+
+
+def _open_log(config: Config) -> tuple[Wal, Contents]:
+    directory = config.data_dir / "member" / "wal"
+    if segment_files(directory):
+        return Wal.open(directory)
+    config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = bootstrap_identity(config.name, config.initial_cluster, config.initial_cluster_token)
+    return Wal.create(directory, identity), Contents(identity=identity)
+
+
+def _hard_state(contents: Contents) -> HardState:
+    """A snapshot that was received just before a crash may be newer than the logged term."""
+    saved = contents.hard_state
+    if contents.snapshot.term > saved.term:
+        return HardState(contents.snapshot.term, commit=contents.snapshot.index)
+    return saved
+
+
+async def _listen_to_peers(config: Config, node: Node, stack: AsyncExitStack) -> None:
+    members = {member.id for member in node.identity.members}
+    me = Hello(PROTOCOL, node.identity.cluster_id, node.id, 0, secrets.randbits(62))
+    server = PeerServer(
+        me,
+        members,
+        PeerHandlers(
+            messages=node.receive,
+            request=node.answer_peer,
+            snapshot=node.receive_snapshot,
+            received=lambda member, size: PEER_RECEIVED.labels(f"{member:x}").inc(size),
+        ),
+    )
+    for url in config.listen_peer_urls:
+        parts = address(url)
+        tls = _peer_server_tls(config) if parts.scheme == "https" else None
+        await stack.enter_async_context(server.listen(parts.hostname or "", parts.port or 0, tls))
+
+
+def _peer_server_tls(config: Config) -> ssl.SSLContext:
+    assert config.peer_tls is not None
+    return server_context(config.peer_tls, require_client_cert=config.peer_client_cert_auth)
+
+
+async def _connect_to_peers(config: Config, node: Node, stack: AsyncExitStack) -> None:
+    incarnation = secrets.randbits(62)
+    tls = client_context(config.peer_tls) if config.peer_tls else None
+    events = PeerEvents(
+        gone=node.peer_gone,
+        unreachable=node.peer_unreachable,
+        sent=lambda member, size: PEER_SENT.labels(f"{member:x}").inc(size),
+        failed=lambda member: PEER_FAILURES.labels(f"{member:x}").inc(),
+        round_trip=lambda member, seconds: PEER_RTT.labels(f"{member:x}").observe(seconds),
+    )
+
+    def hello(to: int) -> Hello:
+        return Hello(PROTOCOL, node.identity.cluster_id, node.id, to, incarnation)
+
+    for member in node.identity.members:
+        if member.id == node.id:
+            continue
+        peer = node.peers[member.id] = PeerClient(
+            member.id, member.peer_urls[0], hello, tls, events
+        )
+        task = asyncio.create_task(peer.run(), name=f"peer-{member.name}")
+        stack.callback(task.cancel)
+
+
+async def _serve_metrics(config: Config, node: Node, stack: AsyncExitStack) -> None:
+    checks: dict[str, metrics.Check] = {
+        "leader": lambda: None if node.has_leader else "no leader",
+        "alarms": lambda: "alarm is raised" if node.machine.alarms else None,
+    }
+    for url in config.listen_metrics_urls:
+        parts = address(url)
+        tls = None
+        if parts.scheme == "https":
+            assert config.client_tls is not None
+            tls = server_context(config.client_tls, require_client_cert=config.client_cert_auth)
+        app = web.Application()
+        metrics.add_routes(app, checks)
+        app.router.add_get("/health", _health(node))
+        await stack.enter_async_context(
+            metrics.serve_app(app, parts.hostname or "", parts.port or 0, tls)
+        )
+
+
+def _health(node: Node) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """etcd's /health: whether a linearizable read (or, if asked, a local one) works."""
+
+    async def health(request: web.Request) -> web.Response:
+        reason = "ALARM" if node.machine.alarms else ""
+        if not reason and request.query.get("serializable") != "true":
+            try:
+                await node.read_barrier()
+            except StoreError as error:
+                reason = f"RANGE ERROR:{error.message}"
+        body = {"health": "false" if reason else "true", "reason": reason}
+        return web.json_response(body, status=503 if reason else 200)
+
+    return health
+
+
+async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> None:
+    addresses = []
+    for url in config.listen_client_urls:
+        parts = address(url)
+        tls = config.client_tls if parts.scheme == "https" else None
+        addresses.append(
+            Listen(parts.hostname or "", parts.port or 0, tls, config.client_cert_auth)
+        )
+    await stack.enter_async_context(
+        grpc_server(
+            list(all_methods(node)),
+            addresses,
+            PrometheusObserver(CLIENT_RECEIVED, CLIENT_SENT),
+            max_receive_bytes=MAX_RECEIVE_BYTES,
+        )
+    )
+
+
+async def _publish(config: Config, node: Node) -> None:
+    """Tell the others this member's name and client URLs, until they have been applied."""
+    wanted = rpc_pb2.Member(ID=node.id, name=config.name, clientURLs=config.advertise_client_urls)
+    while True:
+        known = node.machine.members[node.id]
+        if (known.name, list(known.clientURLs)) == (wanted.name, list(wanted.clientURLs)):
+            return
+        try:
+            await node.propose(command_pb2.Command(member_attributes=wanted))
+        except StoreError as error:
+            log.info("not published yet", error=error.message)
+            await asyncio.sleep(node.timing.tick_seconds)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return run.run(serve, Config.from_argv(argv), "kvstore")

@@ -1,0 +1,109 @@
+"""The store's metrics under etcd's names, so that etcd's dashboards and alerts read them.
+
+What can be read off the node is read when somebody scrapes, not counted per operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client import Counter, Histogram
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from muster.component.version import ETCD_CLUSTER_VERSION, ETCD_VERSION
+
+if TYPE_CHECKING:
+    from master.kvstore.node import Node
+
+_DISK_BUCKETS = tuple(0.001 * 2**power for power in range(14))
+
+WAL_FSYNC = Histogram(
+    "etcd_disk_wal_fsync_duration_seconds",
+    "From handing a batch to the disk until it is durable.",
+    buckets=_DISK_BUCKETS,
+)
+BACKEND_COMMIT = Histogram(
+    "etcd_disk_backend_commit_duration_seconds",
+    "Applying one batch of committed entries to the key-value state.",
+    buckets=_DISK_BUCKETS,
+)
+SNAPSHOT_SAVE = Histogram(
+    "etcd_debugging_snap_save_total_duration_seconds",
+    "Writing one snapshot file.",
+    buckets=_DISK_BUCKETS,
+)
+PEER_RTT = Histogram(
+    "etcd_network_peer_round_trip_time_seconds",
+    "Round trip of a ping between two members.",
+    ["To"],
+    buckets=tuple(0.0001 * 2**power for power in range(16)),
+)
+PEER_SENT = Counter("etcd_network_peer_sent_bytes_total", "Bytes sent to a member.", ["To"])
+PEER_RECEIVED = Counter(
+    "etcd_network_peer_received_bytes_total", "Bytes received from a member.", ["From"]
+)
+PEER_FAILURES = Counter(
+    "etcd_network_peer_sent_failures_total", "Sends to a member that failed.", ["To"]
+)
+CLIENT_RECEIVED = Counter(
+    "etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients."
+)
+CLIENT_SENT = Counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients.")
+
+
+class NodeCollector(Collector):
+    """Everything that is a property of the node at the moment of the scrape."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterable[Metric]:
+        for name, help_, value in self._gauges():
+            yield GaugeMetricFamily(name, help_, value=value)
+        for name, help_, value in self._counters():
+            yield CounterMetricFamily(name, help_, value=value)
+        yield InfoMetricFamily(
+            "etcd_server_version", "The version that is followed.", {"server_version": ETCD_VERSION}
+        )
+        cluster = GaugeMetricFamily(
+            "etcd_cluster_version", "The cluster's version.", labels=["cluster_version"]
+        )
+        cluster.add_metric([ETCD_CLUSTER_VERSION.rpartition(".")[0]], 1)
+        yield cluster
+        member = GaugeMetricFamily("etcd_server_id", "This member's id.", labels=["server_id"])
+        member.add_metric([f"{self._node.id:x}"], 1)
+        yield member
+
+    def _gauges(self) -> Iterator[tuple[str, str, float]]:
+        node, mvcc = self._node, self._node.machine.mvcc
+        size = mvcc.total_bytes
+        yield "etcd_server_has_leader", "Whether a leader is known.", int(node.has_leader)
+        yield "etcd_server_is_leader", "Whether this member leads.", int(node.is_leader)
+        yield "etcd_server_is_learner", "Whether this member does not vote.", 0
+        yield "etcd_server_proposals_pending", "Proposals without outcome.", node.pending
+        yield "etcd_server_proposals_committed_total", "Highest committed index.", node.commit
+        yield "etcd_server_proposals_applied_total", "Highest applied index.", node.applied
+        yield "etcd_server_quota_backend_bytes", "Quota of the state's size.", node.quota_bytes
+        yield "etcd_mvcc_db_total_size_in_bytes", "Size of all versions held.", size
+        yield "etcd_mvcc_db_total_size_in_use_in_bytes", "The same: nothing is unused.", size
+        yield "etcd_debugging_mvcc_keys_total", "Keys that exist.", mvcc.keys()
+        yield "etcd_debugging_mvcc_current_revision", "The revision.", mvcc.revision
+        yield "etcd_debugging_mvcc_compact_revision", "Compacted up to.", mvcc.compacted
+        yield "etcd_debugging_mvcc_watcher_total", "Watchers.", node.hub.watching()
+        yield "etcd_debugging_mvcc_watch_stream_total", "Streams.", len(node.hub.streams)
+
+    def _counters(self) -> Iterator[tuple[str, str, float]]:
+        node = self._node
+        yield "etcd_server_leader_changes_seen", "Changes of leader.", node.leader_changes
+        yield "etcd_server_proposals_failed", "Proposals that failed.", node.proposals_failed
+        yield "etcd_server_slow_read_indexes", "ReadIndex asked again.", node.barrier.retries
+        yield "etcd_debugging_mvcc_slow_watcher", "Watchers that fell behind.", node.hub.slow
+        for kind, amount in node.applied_kinds.items():
+            yield f"etcd_mvcc_{kind}", "Operations applied.", amount

@@ -1,0 +1,574 @@
+"""The driver of one member: feeds Raft's core and does what it says, in the order it says.
+
+Owns the clock, the peers' connections, the disk writer and the state machine. The services call
+`propose`, `read_barrier` and the lease methods; nothing here knows gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from master.kvstore import state
+from master.kvstore.barrier import ReadBarrier, within
+from master.kvstore.errors import (
+    LeaseNotFound,
+    NoLeader,
+    NoSpace,
+    NotLeader,
+    Stopped,
+    StoreError,
+)
+from master.kvstore.lease.expiry import Expiry
+from master.kvstore.machine import Applied, Machine
+from master.kvstore.metrics import BACKEND_COMMIT, SNAPSHOT_SAVE
+from master.kvstore.proposals import Proposals
+from master.kvstore.raft.core import Core, ProposalDropped, Ready, Role, Write
+from master.kvstore.raft.messages import NOBODY, Entry, Message, MessageType, SnapshotMeta
+from master.kvstore.transport.peer import PeerClient
+from master.kvstore.wal.log import Identity, Wal
+from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory, decode
+from master.kvstore.wal.writer import DiskWriter
+from master.kvstore.watch.hub import Hub
+from muster.component.log import get_logger
+from muster.etcd import command_pb2, rpc_pb2
+
+log = get_logger(__name__)
+
+_KEEP_ENTRIES = 5000  # behind a snapshot, for members that lag a little
+_EXPIRE_SECONDS = 0.5
+_EXPIRE_AT_ONCE = 1000
+_PEER_REQUEST_SECONDS = 2.0
+_NO_LEADER_TIMEOUTS = 3  # after so many election timeouts streams that asked for it end
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    tick_seconds: float = 0.1
+    election_ticks: int = 10
+
+    @property
+    def election_seconds(self) -> float:
+        return self.tick_seconds * self.election_ticks
+
+    @property
+    def request_seconds(self) -> float:
+        """How long a request may take, an election included (etcd: 5 s + 2 x election)."""
+        return 5.0 + 2 * self.election_seconds
+
+    @property
+    def least_lease_seconds(self) -> int:
+        """A lease must outlive an election (etcd: 3/2 election timeouts, rounded up)."""
+        return -int(-1.5 * self.election_seconds // 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    quota_bytes: int = 2 << 30
+    snapshot_count: int = 10_000
+    progress_seconds: float = 600.0  # between notifications to watchers that asked for them
+
+
+class LeaseState(msgspec.Struct, frozen=True, array_like=True):
+    """A leader's answer about a lease. `remaining` -1: no such lease."""
+
+    granted: int
+    remaining: int
+    keys: list[bytes] = []
+
+
+class Node:
+    def __init__(
+        self,
+        identity: Identity,
+        core: Core,
+        machine: Machine,
+        snapshots: SnapshotDirectory,
+        timing: Timing,
+        limits: Limits,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.identity = identity
+        self.id = identity.member_id
+        self.core = core
+        self.machine = machine
+        self.hub = Hub(machine.mvcc)
+        self.timing = timing
+        self.peers: dict[int, PeerClient] = {}
+        self.barrier = ReadBarrier(self._ask_read_index)
+        self.leader_changes = 0
+        self.applied_kinds: Counter[str] = Counter(
+            {"put": 0, "delete_range": 0, "txn": 0, "compaction": 0}
+        )
+        self.applied = core.log.applied
+        self._limits = limits
+        self._snapshots = snapshots
+        self._on_fatal = on_fatal
+        self._proposals = Proposals(self.id)
+        self._expiry = Expiry()
+        self._writer: DiskWriter | None = None
+        self._pumping = False
+        self._pump_scheduled = False
+        self._leader = NOBODY
+        self._leader_lost_at: float | None = monotonic()
+        self._applied_term = 0
+        self._snapshotting = False
+        self._incoming: dict[tuple[int, int], tuple[Machine, bytes]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._on_leaderless: set[Callable[[], None]] = set()
+        self._last_expiry = 0.0
+        self._last_progress = monotonic()
+        self._stopping = False
+
+    # --- what the services see
+
+    @property
+    def has_leader(self) -> bool:
+        return self.core.leader != NOBODY
+
+    @property
+    def is_leader(self) -> bool:
+        return self.core.role is Role.LEADER
+
+    @property
+    def pending(self) -> int:
+        return len(self._proposals)
+
+    @property
+    def proposals_failed(self) -> int:
+        return self._proposals.failed
+
+    @property
+    def commit(self) -> int:
+        return self.core.log.commit
+
+    @property
+    def quota_bytes(self) -> int:
+        return self._limits.quota_bytes
+
+    @property
+    def members(self) -> list[rpc_pb2.Member]:
+        return [self.machine.members[key] for key in sorted(self.machine.members)]
+
+    def fill(self, header: rpc_pb2.ResponseHeader) -> None:
+        """Say who answers, and at which revision unless the answer already says that."""
+        header.cluster_id = self.identity.cluster_id
+        header.member_id = self.id
+        header.raft_term = self.core.term
+        if not header.revision:
+            header.revision = self.machine.mvcc.revision
+
+    async def propose(self, command: command_pb2.Command) -> Applied:
+        """Have `command` agreed on and applied here. Raises the error that it was refused with.
+
+        An Unavailable error leaves open whether it will be applied.
+        """
+        applied = await self._submit(command)
+        if applied.error is not None:
+            raise applied.error
+        return applied
+
+    def _submit(self, command: command_pb2.Command) -> asyncio.Future[Applied]:
+        if self._stopping:
+            raise Stopped
+        outcome = self._proposals.add(command, monotonic() + self.timing.request_seconds)
+        self._schedule_pump()
+        return outcome
+
+    def check_space(self, growth: int) -> None:
+        """Refuse what would not fit, before it takes a place in the log."""
+        if self._writer is not None and self._writer.full:
+            raise NoSpace
+        if self.machine.mvcc.total_bytes + growth > self._limits.quota_bytes:
+            if not self.machine.out_of_space:
+                self._raise_alarm()
+            raise NoSpace
+
+    def _raise_alarm(self) -> None:
+        alarm = rpc_pb2.AlarmRequest(
+            action=rpc_pb2.AlarmRequest.ACTIVATE, memberID=self.id, alarm=rpc_pb2.NOSPACE
+        )
+        self._forget_outcome(command_pb2.Command(alarm=alarm))
+        log.warning("quota exceeded", bytes=self.machine.mvcc.total_bytes)
+
+    def _forget_outcome(self, command: command_pb2.Command) -> None:
+        outcome = self._submit(command)
+        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def read_barrier(self) -> None:
+        """Return once a read of the local state is linearizable."""
+        if self._stopping:
+            raise Stopped
+        await within(self.barrier.wait(monotonic()), self.timing.request_seconds)
+
+    def require_leader(self) -> None:
+        if not self.has_leader:
+            raise NoLeader
+
+    def on_leaderless(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back when the cluster has been without a leader for long. Returns the undo."""
+        self._on_leaderless.add(callback)
+        return lambda: self._on_leaderless.discard(callback)
+
+    def transfer_leadership(self, to: int) -> bool:
+        started = self.core.transfer_leadership(to)
+        self._schedule_pump()
+        return started
+
+    # --- leases: the leader's clock decides
+
+    def least_ttl(self, ttl_seconds: int) -> int:
+        return max(ttl_seconds, self.timing.least_lease_seconds)
+
+    async def lease_renew(self, lease_id: int) -> int:
+        """The TTL that the lease has again. LeaseNotFound when it is gone or has run out."""
+        if not self.is_leader:
+            return int(await self._ask_leader("lease_renew", str(lease_id).encode()))
+        lease = self.machine.lessor.get(lease_id)
+        remaining = self._expiry.remaining(lease_id, monotonic())
+        if remaining is None or remaining <= 0:
+            raise LeaseNotFound  # its revocation is on the way
+        self._expiry.renew(lease_id, lease.ttl_seconds, monotonic())
+        return lease.ttl_seconds
+
+    async def lease_state(self, lease_id: int) -> LeaseState:
+        if not self.is_leader:
+            answer = await self._ask_leader("lease_state", str(lease_id).encode())
+            return msgspec.msgpack.decode(answer, type=LeaseState)
+        lease = self.machine.lessor.leases.get(lease_id)
+        remaining = self._expiry.remaining(lease_id, monotonic())
+        if lease is None or remaining is None or remaining < 0:
+            return LeaseState(0, -1)
+        return LeaseState(lease.ttl_seconds, int(remaining), sorted(lease.keys))
+
+    async def _ask_leader(self, method: str, payload: bytes) -> bytes:
+        leader = self.core.leader
+        peer = self.peers.get(leader)
+        if peer is None:
+            raise NoLeader
+        answer = await peer.request(method, payload, _PEER_REQUEST_SECONDS)
+        if answer.ok:
+            return answer.payload
+        raise LeaseNotFound if answer.payload == b"LeaseNotFound" else NoLeader
+
+    async def answer_peer(self, method: str, payload: bytes) -> bytes:
+        """A request of another member."""
+        if method == "ping":
+            return b""
+        if not self.is_leader:
+            raise NotLeader
+        if method == "lease_renew":
+            return str(await self.lease_renew(int(payload))).encode()
+        if method == "lease_state":
+            return msgspec.msgpack.encode(await self.lease_state(int(payload)))
+        raise NotLeader
+
+    # --- running
+
+    def start(self, writer: DiskWriter) -> None:
+        self._writer = writer
+        self._spawn(self._tick_forever(), "raft-tick")
+
+    def _spawn(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_ended)
+
+    def _task_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_fatal(error)
+
+    async def stop(self) -> None:
+        """Hand leadership on if somebody can take it, then let go of everything."""
+        if self.is_leader and self.peers and (heir := self._best_heir()):
+            self.transfer_leadership(heir)
+            for _ in range(self.timing.election_ticks):
+                if not self.is_leader:
+                    break
+                await asyncio.sleep(self.timing.tick_seconds)
+        self._stopping = True
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._proposals.fail_all(Stopped())
+        self.barrier.fail_all(Stopped())
+        if self._writer is not None:
+            self._writer.stop()
+
+    def _best_heir(self) -> int:
+        others = {
+            member: progress.match
+            for member, progress in self.core.progress.items()
+            if member in self.peers and self.peers[member].connected
+        }
+        return max(others, key=lambda member: others[member], default=NOBODY)
+
+    async def _tick_forever(self) -> None:
+        due = monotonic()
+        while True:
+            due += self.timing.tick_seconds
+            now = monotonic()
+            if due < now - self.timing.election_seconds:
+                due = now  # the machine slept: that time did not pass for the others' messages
+            await asyncio.sleep(max(0.0, due - now))
+            self._tick()
+
+    def _tick(self) -> None:
+        now = monotonic()
+        self.core.tick()
+        self._proposals.expire(now)
+        self.barrier.tick(now, leader_changed=False)
+        if now - self._last_expiry >= _EXPIRE_SECONDS:
+            self._last_expiry = now
+            self._revoke_expired(now)
+        if now - self._last_progress >= self._limits.progress_seconds:
+            self._last_progress = now
+            self.hub.notify_progress()
+        if self._writer is not None and self._writer.full and self.is_leader:
+            self.core.transfer_leadership(self._best_heir())
+        self._tell_leaderless(now)
+        self._pump()
+
+    def _tell_leaderless(self, now: float) -> None:
+        patience = _NO_LEADER_TIMEOUTS * self.timing.election_seconds
+        if self._leader_lost_at is not None and now - self._leader_lost_at > patience:
+            for callback in list(self._on_leaderless):
+                callback()
+
+    def _revoke_expired(self, now: float) -> None:
+        for lease_id in self._expiry.expired(now, _EXPIRE_AT_ONCE):
+            revoke = rpc_pb2.LeaseRevokeRequest(ID=lease_id)
+            self._forget_outcome(command_pb2.Command(lease_revoke=revoke))
+
+    # --- messages
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        """Messages of another member. Garbage that decodes is Raft's business to survive."""
+        for message in messages:
+            if message.to == self.id and message.type is not MessageType.SNAPSHOT:
+                self.core.step(message)
+        self._pump()
+
+    async def receive_snapshot(self, message: Message, data: bytes) -> None:
+        """A leader sent its state. Checked and decoded before Raft hears of it."""
+        try:
+            meta, body = await asyncio.to_thread(decode, data)
+            if meta != message.snapshot:
+                raise SnapshotCorrupt("it is not the snapshot that was announced")
+            machine = await asyncio.to_thread(state.restore, body)
+        except (SnapshotCorrupt, ValueError, msgspec.MsgspecError) as error:
+            log.error("snapshot refused", sender=f"{message.sender:x}", error=str(error))
+            raise StoreError(f"snapshot refused: {error}") from error
+        self._incoming[(meta.index, meta.term)] = (machine, data)
+        self.core.step(message)
+        self._pump()
+        self._incoming.pop((meta.index, meta.term), None)
+
+    def peer_gone(self, peer: int) -> None:
+        if peer == self.core.leader:
+            self.core.suspect_leader()
+
+    def peer_unreachable(self, peer: int) -> None:
+        self.core.report_unreachable(peer)
+
+    def _ask_read_index(self, context: bytes) -> None:
+        self.core.read_index(context)
+        self._schedule_pump()
+
+    # --- the pump
+
+    def _schedule_pump(self) -> None:
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._scheduled_pump)
+
+    def _scheduled_pump(self) -> None:
+        self._pump_scheduled = False
+        self._pump()
+
+    def _pump(self) -> None:
+        """Do everything that Raft wants done. Never waits."""
+        if self._pumping or self._stopping:
+            return
+        self._pumping = True
+        try:
+            self._hand_over_proposals()
+            while (ready := self.core.ready()) != _NOTHING:
+                self._perform(ready)
+            self._notice_leader()
+        except Exception as error:
+            self._on_fatal(error)
+        finally:
+            self._pumping = False
+
+    def _hand_over_proposals(self) -> None:
+        while self.has_leader and (batch := self._proposals.next_batch()):
+            try:
+                self.core.propose([payload for _, payload in batch])
+            except ProposalDropped:
+                self._proposals.put_back(batch)
+                return  # the next tick tries again
+            self._proposals.handed_over(batch, self.core.term)
+
+    def _perform(self, ready: Ready) -> None:
+        for message in ready.messages:
+            self._send(message)
+        if ready.write is not None:
+            self._write(ready.write)
+        if ready.committed:
+            with BACKEND_COMMIT.time():
+                self._apply(ready.committed)
+        for read in ready.reads:
+            self.barrier.answered(read, monotonic())
+
+    def _send(self, message: Message) -> None:
+        peer = self.peers.get(message.to)
+        if peer is None:
+            return
+        if message.type is MessageType.SNAPSHOT:
+            self._spawn(self._send_snapshot(peer, message), f"snapshot-{peer.id:x}")
+        else:
+            peer.send(message)
+
+    async def _send_snapshot(self, peer: PeerClient, message: Message) -> None:
+        assert message.snapshot is not None
+        path = self._snapshots.path(message.snapshot)
+        log.info("sending snapshot", peer=f"{peer.id:x}", index=message.snapshot.index)
+        try:
+            delivered = await peer.send_snapshot(message, self._snapshots.pieces(path))
+        except FileNotFoundError:
+            delivered = False  # a newer one took its place: the core will name that
+        self.core.report_snapshot(peer.id, delivered=delivered)
+        self._schedule_pump()
+
+    def _write(self, write: Write) -> None:
+        assert self._writer is not None
+        received = b""
+        if write.snapshot is not None:
+            received = self._install(write.snapshot)
+
+        def job(wal: Wal) -> None:
+            if write.snapshot is not None:
+                self._snapshots.install(write.snapshot, received)
+            wal.append(write.hard_state, write.entries, write.snapshot)
+
+        self._writer.submit(job, lambda: self._written(write))
+
+    def _written(self, write: Write) -> None:
+        if self._stopping:
+            return
+        for message in write.messages:
+            self._send(message)
+        self.core.advance(write)
+        self._pump()
+
+    def _install(self, meta: SnapshotMeta) -> bytes:
+        """The state that came with a snapshot takes the place of ours."""
+        self.machine, data = self._incoming[(meta.index, meta.term)]
+        self.hub.replaced(self.machine.mvcc)
+        self.applied = meta.index
+        self.barrier.applied(self.applied)
+        log.info("snapshot installed", index=meta.index, revision=self.machine.mvcc.revision)
+        return data
+
+    # --- applying
+
+    def _apply(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.data:
+                self._apply_one(entry)
+            if entry.term > self._applied_term:
+                self._applied_term = entry.term
+                self._proposals.term_applied(entry.term)
+        self.applied = entries[-1].index
+        self.barrier.applied(self.applied)
+        self._maybe_snapshot()
+
+    def _apply_one(self, entry: Entry) -> None:
+        applied = self.machine.apply(entry.data)
+        kind = applied.command.WhichOneof("request") or ""
+        if kind in self.applied_kinds:
+            self.applied_kinds[kind] += 1
+        if applied.changes:
+            self.hub.changed(applied.changes)
+        if applied.error is None:
+            self._follow_leases(kind, applied.command)
+        self._proposals.settle(applied)
+
+    def _follow_leases(self, kind: str, command: command_pb2.Command) -> None:
+        if kind == "lease_grant":
+            grant = command.lease_grant
+            self._expiry.renew(grant.ID, grant.TTL, monotonic())
+        elif kind == "lease_revoke":
+            self._expiry.forget(command.lease_revoke.ID)
+
+    def _notice_leader(self) -> None:
+        leader = self.core.leader
+        if leader == self._leader:
+            return
+        self._leader = leader
+        now = monotonic()
+        if leader == NOBODY:
+            self._leader_lost_at = now
+        else:
+            self._leader_lost_at = None
+            self.leader_changes += 1
+        if leader == self.id:
+            self._expiry.lead(
+                self.machine.lessor.leases.values(), now, self.timing.election_seconds
+            )
+        else:
+            self._expiry.follow()
+        self.barrier.tick(now, leader_changed=True)
+        self._schedule_pump()
+        log.info("leader changed", leader=f"{leader:x}", term=self.core.term)
+
+    # --- snapshots
+
+    def _maybe_snapshot(self) -> None:
+        if self._snapshotting:
+            return
+        if self.applied - self.core.log.snapshot.index >= self._limits.snapshot_count:
+            self._snapshotting = True
+            self._spawn(self._snapshot(), "snapshot")
+
+    async def _snapshot(self) -> None:
+        """Write the state down and forget the log that it replaces."""
+        meta, captured = self.capture()
+        try:
+            with SNAPSHOT_SAVE.time():
+                path = await asyncio.to_thread(self._snapshots.save, meta, state.pieces(captured))
+        except OSError as error:
+            log.error("snapshot not written", error=str(error))
+            self._snapshotting = False
+            return
+        log.info("snapshot written", index=meta.index, bytes=_size(path))
+        assert self._writer is not None
+        self._writer.submit(lambda wal: wal.note_snapshot(meta), lambda: self._snapshot_noted(meta))
+
+    def _snapshot_noted(self, meta: SnapshotMeta) -> None:
+        self._snapshotting = False
+        if meta.index > self.core.log.snapshot.index:
+            self.core.compact(meta, _KEEP_ENTRIES)
+            self._snapshots.drop_old()
+
+    def capture(self) -> tuple[SnapshotMeta, state.Capture]:
+        """A consistent view of the state as it is now, and the log position it stands for."""
+        term = self.core.log.term_at(self.applied)
+        assert term is not None
+        meta = SnapshotMeta(self.applied, term, self.core.membership)
+        return meta, state.capture(self.machine)
+
+
+_NOTHING = Ready()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size

@@ -1,0 +1,103 @@
+"""What this member's clients have proposed and wait for."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from dataclasses import dataclass
+
+from master.kvstore.errors import (
+    RequestTimeout,
+    StoreError,
+    TimeoutDueToLeaderFail,
+    TooManyRequests,
+)
+from master.kvstore.machine import Applied
+from muster.etcd import command_pb2
+
+_MAX_PENDING = 20_000
+_MAX_BATCH_BYTES = 4 << 20
+
+
+@dataclass(slots=True)
+class _Pending:
+    outcome: asyncio.Future[Applied]
+    term: int = 0  # in which it was handed to Raft; 0: not yet
+
+
+class Proposals:
+    """Numbers commands, gathers them into batches, and gives each its outcome."""
+
+    def __init__(self, origin: int) -> None:
+        self.failed = 0
+        self._origin = origin
+        # Numbers of different runs of a member must not meet: an entry of the last run may
+        # still be applied in this one.
+        self._next = secrets.randbits(62)
+        self._pending: dict[int, _Pending] = {}
+        self._deadlines: deque[tuple[float, int]] = deque()
+        self._queue: deque[tuple[int, bytes]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, command: command_pb2.Command, deadline: float) -> asyncio.Future[Applied]:
+        if len(self._pending) >= _MAX_PENDING:
+            raise TooManyRequests
+        self._next = (self._next + 1) & ((1 << 63) - 1)
+        command.id, command.origin = self._next, self._origin
+        outcome: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+        self._pending[command.id] = _Pending(outcome)
+        self._deadlines.append((deadline, command.id))
+        self._queue.append((command.id, command.SerializeToString()))
+        return outcome
+
+    def next_batch(self) -> list[tuple[int, bytes]]:
+        """What to propose next. Those whose clients have given up are dropped."""
+        batch: list[tuple[int, bytes]] = []
+        size = 0
+        while self._queue and size < _MAX_BATCH_BYTES:
+            number, payload = self._queue.popleft()
+            if number in self._pending:
+                batch.append((number, payload))
+                size += len(payload)
+        return batch
+
+    def put_back(self, batch: list[tuple[int, bytes]]) -> None:
+        """Raft would not take it: nothing of it was appended, so it may be proposed again."""
+        self._queue.extendleft(reversed(batch))
+
+    def handed_over(self, batch: list[tuple[int, bytes]], term: int) -> None:
+        for number, _ in batch:
+            self._pending[number].term = term
+
+    def settle(self, applied: Applied) -> None:
+        if applied.command.origin != self._origin:
+            return
+        pending = self._pending.pop(applied.command.id, None)
+        if pending is not None and not pending.outcome.done():
+            pending.outcome.set_result(applied)
+
+    def term_applied(self, term: int) -> None:
+        """An entry of `term` was applied: what an older term had appended comes no more.
+
+        It may still have reached a leader of this term late, so its outcome is unknown.
+        """
+        for number, pending in list(self._pending.items()):
+            if 0 < pending.term < term:
+                self._fail(number, TimeoutDueToLeaderFail())
+
+    def expire(self, now: float) -> None:
+        while self._deadlines and self._deadlines[0][0] <= now:
+            self._fail(self._deadlines.popleft()[1], RequestTimeout())
+
+    def _fail(self, number: int, error: StoreError) -> None:
+        pending = self._pending.pop(number, None)
+        if pending is not None and not pending.outcome.done():
+            self.failed += 1
+            pending.outcome.set_exception(error)
+
+    def fail_all(self, error: StoreError) -> None:
+        for number in list(self._pending):
+            self._fail(number, error)

@@ -1,0 +1,132 @@
+"""etcdserverpb.Maintenance: a member's own state, alarms, checksums, snapshots, leadership."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from master.kvstore import state
+from master.kvstore.errors import BadLeaderTransferee, NotLeader, RequestTimeout
+from master.kvstore.machine import alarm_response
+from master.kvstore.node import Node
+from master.kvstore.services.common import check_call
+from master.kvstore.wal import snapshot
+from muster.component.version import ETCD_VERSION
+from muster.etcd import command_pb2, rpc_pb2
+from muster.rpc.service import CallContext
+
+_BLOB_BYTES = 64 << 10
+
+
+class MaintenanceService:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def status(
+        self, request: rpc_pb2.StatusRequest, context: CallContext
+    ) -> rpc_pb2.StatusResponse:
+        node = self._node
+        response = rpc_pb2.StatusResponse(
+            version=ETCD_VERSION,
+            dbSize=node.machine.mvcc.total_bytes,
+            dbSizeInUse=node.machine.mvcc.total_bytes,
+            leader=node.core.leader,
+            raftIndex=node.commit,
+            raftTerm=node.core.term,
+            raftAppliedIndex=node.applied,
+            errors=self._errors(),
+        )
+        node.fill(response.header)
+        return response
+
+    def _errors(self) -> list[str]:
+        errors = [] if self._node.has_leader else ["etcdserver: no leader"]
+        for member, alarm in sorted(self._node.machine.alarms):
+            name = rpc_pb2.AlarmType.Name(rpc_pb2.AlarmType.ValueType(alarm))
+            errors.append(f"memberID:{member} alarm:{name} ")
+        return errors
+
+    async def alarm(self, request: rpc_pb2.AlarmRequest, context: CallContext) -> Any:
+        check_call(self._node, context)
+        if request.action == rpc_pb2.AlarmRequest.GET:
+            alarms = {
+                (member, alarm)
+                for member, alarm in self._node.machine.alarms
+                if request.memberID in (0, member) and request.alarm in (rpc_pb2.NONE, alarm)
+            }
+            response = alarm_response(rpc_pb2.ResponseHeader(), alarms)
+        else:
+            applied = await self._node.propose(command_pb2.Command(alarm=request))
+            response = applied.response
+        self._node.fill(response.header)
+        return response
+
+    async def defragment(
+        self, request: rpc_pb2.DefragmentRequest, context: CallContext
+    ) -> rpc_pb2.DefragmentResponse:
+        """There is nothing to do: compaction leaves no holes in this store's state."""
+        response = rpc_pb2.DefragmentResponse()
+        self._node.fill(response.header)
+        return response
+
+    async def hash(
+        self, request: rpc_pb2.HashRequest, context: CallContext
+    ) -> rpc_pb2.HashResponse:
+        store = self._node.machine.mvcc
+        response = rpc_pb2.HashResponse(hash=store.hash(store.revision))
+        self._node.fill(response.header)
+        return response
+
+    async def hash_kv(
+        self, request: rpc_pb2.HashKVRequest, context: CallContext
+    ) -> rpc_pb2.HashKVResponse:
+        store = self._node.machine.mvcc
+        revision = request.revision or store.revision
+        store.check_readable(revision)
+        response = rpc_pb2.HashKVResponse(
+            hash=store.hash(revision), compact_revision=store.compacted, hash_revision=revision
+        )
+        self._node.fill(response.header)
+        return response
+
+    async def snapshot(
+        self, request: rpc_pb2.SnapshotRequest, context: CallContext
+    ) -> AsyncIterator[rpc_pb2.SnapshotResponse]:
+        """The state at one moment, then its sha256: the content of a snapshot file."""
+        meta, captured = self._node.capture()
+        header = rpc_pb2.ResponseHeader()
+        self._node.fill(header)
+        data = await asyncio.to_thread(
+            lambda: b"".join(snapshot.encode(meta, state.pieces(captured)))
+        )
+        for start in range(0, len(data), _BLOB_BYTES):
+            blob = data[start : start + _BLOB_BYTES]
+            yield rpc_pb2.SnapshotResponse(
+                header=header,
+                remaining_bytes=len(data) - start - len(blob),
+                blob=blob,
+                version=ETCD_VERSION,
+            )
+
+    async def move_leader(
+        self, request: rpc_pb2.MoveLeaderRequest, context: CallContext
+    ) -> rpc_pb2.MoveLeaderResponse:
+        node = self._node
+        if not node.is_leader:
+            raise NotLeader
+        if request.targetID != node.id:
+            if not node.transfer_leadership(request.targetID):
+                raise BadLeaderTransferee
+            await self._wait_for_leader(request.targetID)
+        response = rpc_pb2.MoveLeaderResponse()
+        node.fill(response.header)
+        return response
+
+    async def _wait_for_leader(self, member: int) -> None:
+        timing = self._node.timing
+        for _ in range(2 * timing.election_ticks):
+            if self._node.core.leader == member:
+                return
+            await asyncio.sleep(timing.tick_seconds)
+        raise RequestTimeout

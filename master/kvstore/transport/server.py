@@ -1,0 +1,132 @@
+"""The incoming side: accepts the other members and hands what they send to the driver."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from master.kvstore.raft.messages import Message
+from master.kvstore.transport import frames
+from master.kvstore.transport.frames import (
+    PROTOCOL,
+    BadFrame,
+    Hello,
+    Request,
+    Response,
+    SnapshotPart,
+)
+from muster.component.log import get_logger
+from muster.rpc.errors import RpcError
+
+log = get_logger(__name__)
+_HELLO_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHandlers:
+    """The driver's side of what comes in."""
+
+    messages: Callable[[tuple[Message, ...]], None]
+    request: Callable[[str, bytes], Awaitable[bytes]]
+    snapshot: Callable[[Message, bytes], Awaitable[None]]
+    received: Callable[[int, int], None]  # member, bytes
+
+
+class PeerServer:
+    def __init__(self, me: Hello, members: Collection[int], handlers: PeerHandlers) -> None:
+        self._me = me
+        self._members = members
+        self._handlers = handlers
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
+        """Accept peers while the block runs; yields the bound port."""
+        server = await asyncio.start_server(self._accepted, host, port, ssl=tls)
+        try:
+            yield int(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            for task in list(self._connections):
+                task.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            sender = await self._greet(reader, writer)
+            await self._serve(sender, reader, writer)
+        except BadFrame as error:
+            log.warning("peer refused", address=writer.get_extra_info("peername"), error=str(error))
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the other side went away, or we stop
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        async with asyncio.timeout(_HELLO_SECONDS):
+            hello, _ = await frames.read(reader)
+        if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
+            raise BadFrame("not a member's hello")
+        if hello.cluster_id != self._me.cluster_id:
+            raise BadFrame(f"a member of another cluster ({hello.cluster_id:x})")
+        if hello.to != self._me.sender or hello.sender not in self._members:
+            raise BadFrame(f"member {hello.sender:x} is not known here")
+        writer.write(frames.encode(self._me))
+        return hello.sender
+
+    async def _serve(
+        self, sender: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                frame, size = await frames.read(reader)
+                self._handlers.received(sender, size)
+                if isinstance(frame, tuple):
+                    self._handlers.messages(frame)
+                elif isinstance(frame, Request):
+                    task = asyncio.create_task(self._answer(frame, writer), name=frame.method)
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                elif isinstance(frame, SnapshotPart) and frame.message is not None:
+                    await self._receive_snapshot(frame.message, sender, reader, writer)
+                else:
+                    raise BadFrame("unexpected frame")
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
+        try:
+            payload = await self._handlers.request(request.method, request.payload)
+            answer = Response(request.id, True, payload)
+        except RpcError as error:
+            answer = Response(request.id, False, type(error).__name__.encode())
+        if not writer.transport.is_closing():
+            writer.write(frames.encode(answer))
+
+    async def _receive_snapshot(
+        self,
+        message: Message,
+        sender: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        data = bytearray()
+        while True:
+            part, size = await frames.read(reader)
+            self._handlers.received(sender, size)
+            if not isinstance(part, SnapshotPart):
+                raise BadFrame("a snapshot was interrupted")
+            data += part.data
+            if part.last:
+                break
+        await self._handlers.snapshot(message, bytes(data))
+        writer.write(frames.encode(Response(0, True)))
