@@ -8,7 +8,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from provision.providers.base import (
@@ -32,6 +32,7 @@ from provision.providers.local.spec import launch_spec
 from provision.providers.local.state import LabPaths
 from provision.providers.local.waiting import wait_ended, wait_for_sshd
 from provision.providers.lock import locked
+from provision.providers.together import together
 
 # SIGRTMIN+4 asks systemd as PID 1 for an orderly poweroff (systemd(1), "Signals").
 _POWEROFF_SIGNAL = signal.SIGRTMIN + 4
@@ -84,11 +85,11 @@ class LocalProvider:
         self, lab: LabSpec, names: Sequence[str] | None = None, progress: Progress = silent
     ) -> None:
         async with locked(lab):
-            await _together(*(_stop(lab, m, progress) for m in lab.chosen(names)))
+            await together(*(_stop(lab, m, progress) for m in lab.chosen(names)))
 
     async def power_off(self, lab: LabSpec, names: Sequence[str] | None = None) -> None:
         async with locked(lab):
-            await _together(*(_power_off(lab, m.name) for m in lab.chosen(names)))
+            await together(*(_power_off(lab, m.name) for m in lab.chosen(names)))
 
     async def pause(self, lab: LabSpec, names: Sequence[str] | None = None) -> None:
         async with locked(lab):
@@ -158,23 +159,10 @@ def _state(lab: LabSpec, layout: CgroupLayout, name: str) -> MachineState:
     return MachineState.PAUSED if frozen else MachineState.RUNNING
 
 
-async def _together(*works: Coroutine[None, None, None]) -> None:
-    """Do all at once. When one fails, the others are cancelled and its error stands for all."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for work in works:
-                tasks.create_task(work)
-    except ExceptionGroup as group:
-        error = group.exceptions[0]
-        if isinstance(error, OSError):
-            raise ProviderError(str(error), "is the disk full? see `df -h`") from group
-        raise error from group
-
-
 async def _boot_all(lab: LabSpec, machines: Sequence[MachineSpec], progress: Progress) -> None:
     await network.make_lab_network(lab)
     facts = read_host_facts()
-    await _together(*(_boot(lab, machine, facts, progress) for machine in machines))
+    await together(*(_boot(lab, machine, facts, progress) for machine in machines))
 
 
 async def _boot(lab: LabSpec, machine: MachineSpec, facts: HostFacts, progress: Progress) -> None:
@@ -260,7 +248,7 @@ async def _power_off(lab: LabSpec, name: str) -> None:
 
 
 async def _destroy_machines(lab: LabSpec, names: Sequence[str], progress: Progress) -> None:
-    await _together(*(_destroy_machine(lab, name, progress) for name in names))
+    await together(*(_destroy_machine(lab, name, progress) for name in names))
 
 
 async def _destroy_machine(lab: LabSpec, name: str, progress: Progress) -> None:
