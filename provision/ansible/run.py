@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from provision.errors import RolesFailed
 
 ROLES = Path(__file__).resolve().parents[1] / "roles"
 Report = Callable[[str, str], None]
+RUN_VARIABLE = "MUSTER_ANSIBLE_RUN"
 
 
 @dataclass(slots=True)
@@ -55,31 +57,30 @@ def _changes(result: Mapping[str, Any]) -> str:
     return ", ".join(parts) or "changed"
 
 
-def run_roles(
-    inventory: dict[str, Any], report: Report, cancelled: Callable[[], bool] = lambda: False
-) -> Outcome:
-    """All machines in parallel. Raises `RolesFailed` with each machine's reason."""
+def run_roles(inventory: dict[str, Any], report: Report, directory: Path) -> Outcome:
+    """All machines in parallel. Raises `RolesFailed` with each machine's reason.
+
+    `directory` is a `run_directory`; ending its processes ends the run.
+    """
     import ansible_runner  # a second to import, so only when roles run
 
     outcome = Outcome()
 
     def on_event(event: dict[str, Any]) -> bool:
         outcome.take(event, report)
-        return False  # do not keep it: artifacts hold key material's file names and noise
+        return False  # nobody reads the artifacts
 
-    with _private_directory() as directory:
-        finished = ansible_runner.run(
-            private_data_dir=str(directory),
-            inventory=inventory,
-            playbook=str(ROLES / "site.yml"),
-            envvars=_environment(directory, len(inventory["all"]["hosts"])),
-            event_handler=on_event,
-            cancel_callback=cancelled,
-            quiet=True,
-            settings={"runner_mode": "subprocess", "suppress_env_files": True},
-        )
-        if finished.status != "successful":
-            raise _failure(outcome, finished)
+    finished = ansible_runner.run(
+        private_data_dir=str(directory),
+        inventory=inventory,
+        playbook=str(ROLES / "site.yml"),
+        envvars=_environment(directory, len(inventory["all"]["hosts"])),
+        event_handler=on_event,
+        quiet=True,
+        settings={"runner_mode": "subprocess", "suppress_env_files": True},
+    )
+    if finished.status != "successful":
+        raise _failure(outcome, finished)
     return outcome
 
 
@@ -94,19 +95,37 @@ def _failure(outcome: Outcome, finished: Any) -> RolesFailed:
 
 
 @contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
-    """0700, and short: the control sockets in it must fit in 108 characters."""
+def run_directory() -> Iterator[Path]:
+    """Where one run keeps its files; all that it started has ended when this closes.
+
+    0700, and short: the control sockets in it must fit in 108 characters.
+    """
     directory = Path(tempfile.mkdtemp(prefix="muster-"))
     try:
         # Empty, in place of the user's own: only what we say here counts.
         (directory / "ansible.cfg").touch()
         yield directory
     finally:
+        end_processes(directory)
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def end_processes(directory: Path) -> None:
+    """End every process of the run in `directory`: ansible, its workers, and their ssh.
+
+    Workers are sessions of their own and survive ansible's end; what all have in common is the
+    variable that they inherited.
+    """
+    mark = f"{RUN_VARIABLE}={directory}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mark in (process / "environ").read_bytes().split(b"\0"):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def _environment(directory: Path, machines: int) -> dict[str, str]:
     return {
+        RUN_VARIABLE: str(directory),
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
         "ANSIBLE_HOME": str(directory / "home"),
@@ -117,7 +136,10 @@ def _environment(directory: Path, machines: int) -> dict[str, str]:
         "ANSIBLE_FORKS": str(machines),
         "ANSIBLE_STRATEGY": "free",
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
-        "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=10s",
+        "ANSIBLE_SSH_ARGS": (
+            "-o ControlMaster=auto -o ControlPersist=10s "
+            "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+        ),
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from provision.ansible.inventory import inventory
-from provision.ansible.run import Outcome, run_roles
+from provision.ansible.run import Outcome, end_processes, run_directory, run_roles
 from provision.bundle import Layer, ensure_bundle
 from provision.identities import LabRecord
 from provision.payload.archive import payload_archive
@@ -82,12 +81,15 @@ async def apply_roles(
     )  # fmt: skip
     if packages:
         step.say("", "installing Debian packages where they are missing")
-    cancelled = threading.Event()
-    try:
-        return await asyncio.to_thread(run_roles, document, step.say, cancelled.is_set)
-    except asyncio.CancelledError:
-        cancelled.set()  # the thread ends ansible; asyncio waits for it on the way out
-        raise
+    with run_directory() as directory:
+        work = asyncio.ensure_future(asyncio.to_thread(run_roles, document, step.say, directory))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            end_processes(directory)
+            await asyncio.wait([work])
+            work.exception()  # it failed because we ended it: nobody else needs to know
+            raise
 
 
 def _further_packages(record: LabRecord) -> tuple[str, ...]:
