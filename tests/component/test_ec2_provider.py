@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -50,15 +51,25 @@ def credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def ec2(endpoint: str, credentials: None) -> Any:
-    return boto3.client("ec2", region_name=REGION, endpoint_url=endpoint)
+@pytest.fixture(scope="module")
+def ec2(endpoint: str) -> Any:
+    return boto3.client(
+        "ec2",
+        region_name=REGION,
+        endpoint_url=endpoint,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+
+
+@pytest.fixture(scope="module")
+def image(ec2: Any) -> str:
+    return str(ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"])
 
 
 @pytest.fixture
-def lab(endpoint: str, ec2: Any, tmp_path: Path) -> LabSpec:
+def lab(endpoint: str, image: str, tmp_path: Path) -> LabSpec:
     _, public = new_host_key()
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
     return LabSpec(
         name="t-ec2",
         network=LabNetwork("10.213.11.0/24", "10.213.11.1", "10.213.11.254"),
@@ -181,8 +192,6 @@ async def test_ssh_goes_to_the_public_address_and_expects_our_host_key(
     found = instances(ec2)["m1"]
     assert (target.host, target.user) == (found["PublicIpAddress"], "admin")
     data = ec2.describe_instance_attribute(InstanceId=found["InstanceId"], Attribute="userData")
-    import base64
-
     told = base64.b64decode(data["UserData"]["Value"]).decode()
     assert target.host_key in told
 

@@ -7,7 +7,7 @@ import contextlib
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from provision.providers.base import (
     LabSpec,
@@ -22,6 +22,7 @@ from provision.providers.base import (
 from provision.providers.ec2.cloud import Cloud, Instance, connect
 from provision.providers.ec2.errors import explained
 from provision.providers.ec2.settings import (
+    Settings,
     instance_type,
     network_problems,
     parse_settings,
@@ -30,6 +31,9 @@ from provision.providers.identity import ensure_identity, read_identity
 from provision.providers.lock import lock_file, locked
 from provision.providers.ssh import wait_for_ssh
 from provision.providers.together import together
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
 
 Result = TypeVar("Result")
 Reachable = Callable[[str, SshTarget, float], Awaitable[None]]
@@ -42,11 +46,13 @@ class Ec2Provider:
 
     def __init__(self, reachable: Reachable = wait_for_ssh) -> None:
         self._reachable = reachable
+        self._clients: dict[Settings, EC2Client] = {}  # making one takes a third of a second
 
     async def check(self, lab: LabSpec) -> list[Problem]:
         problems = list(network_problems(lab))
         try:
-            problems += await _blocking(_account_problems, lab)
+            cloud = await self._cloud(lab)
+            problems += await _blocking(_account_problems, lab, cloud)
         except ProviderError as error:
             problems.append(Problem(error.text, error.fix))
         return problems
@@ -58,7 +64,7 @@ class Ec2Provider:
         if problems:
             raise Unprepared(problems)
         async with locked(lab):
-            cloud = await _cloud(lab)
+            cloud = await self._cloud(lab)
             whole = await _blocking(cloud.vpc) is None
             before = await _blocking(cloud.instances)
             try:
@@ -70,7 +76,7 @@ class Ec2Provider:
 
     async def destroy(self, lab: LabSpec, progress: Progress = silent) -> None:
         async with locked(lab):
-            cloud = await _cloud(lab)
+            cloud = await self._cloud(lab)
             await _destroy(lab, cloud, progress)
             lock_file(lab.state_dir).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
@@ -80,7 +86,7 @@ class Ec2Provider:
         self, lab: LabSpec, names: Sequence[str] | None = None, progress: Progress = silent
     ) -> None:
         async with locked(lab):
-            cloud = await _cloud(lab)
+            cloud = await self._cloud(lab)
             found = await _existing(cloud, lab, names)
             await self._start(lab, cloud, list(found.values()), progress)
 
@@ -102,15 +108,22 @@ class Ec2Provider:
         lab.chosen(names)
 
     async def states(self, lab: LabSpec) -> dict[str, MachineState]:
-        cloud = await _cloud(lab)
+        cloud = await self._cloud(lab)
         found = await _blocking(cloud.instances)
         absent = MachineState.ABSENT
         return {m.name: found[m.name].state if m.name in found else absent for m in lab.machines}
 
     async def ssh_target(self, lab: LabSpec, name: str) -> SshTarget:
-        cloud = await _cloud(lab)
+        cloud = await self._cloud(lab)
         found = await _existing(cloud, lab, [name])
         return _target(lab, found[name])
+
+    async def _cloud(self, lab: LabSpec) -> Cloud:
+        settings = parse_settings(lab.options)
+        client = self._clients.get(settings)
+        if client is None:
+            client = self._clients[settings] = await _blocking(connect, settings)
+        return Cloud(client, lab, settings)
 
     async def _create(
         self, lab: LabSpec, cloud: Cloud, before: dict[str, Instance], progress: Progress
@@ -153,7 +166,7 @@ class Ec2Provider:
 
     async def _halt(self, lab: LabSpec, names: Sequence[str] | None, *, force: bool) -> list[str]:
         async with locked(lab):
-            cloud = await _cloud(lab)
+            cloud = await self._cloud(lab)
             found = await _blocking(cloud.instances)
             chosen = [found[m.name] for m in lab.chosen(names) if m.name in found]
             running = [i.id for i in chosen if i.state == MachineState.RUNNING]
@@ -175,15 +188,7 @@ async def _blocking(call: Callable[..., Result], *args: object, **options: objec
         raise
 
 
-async def _cloud(lab: LabSpec) -> Cloud:
-    settings = parse_settings(lab.options)
-    client = await _blocking(connect, settings)
-    return Cloud(client, lab, settings)
-
-
-def _account_problems(lab: LabSpec) -> list[Problem]:
-    settings = parse_settings(lab.options)
-    cloud = Cloud(connect(settings), lab, settings)
+def _account_problems(lab: LabSpec, cloud: Cloud) -> list[Problem]:
     cidr = cloud.vpc_cidr()
     if cidr not in (None, lab.network.subnet):
         return [
@@ -193,6 +198,7 @@ def _account_problems(lab: LabSpec) -> list[Problem]:
             )
         ]
     image, _ = cloud.image()
+    settings = parse_settings(lab.options)
     for kind in sorted({instance_type(settings, machine) for machine in lab.machines}):
         cloud.may_run_instances(image, kind)
     return []
