@@ -238,9 +238,10 @@ class Core:
         """A new random timeout, so that rarely two members campaign at once (paper, 5.2)."""
         self._elapsed = 0
         self._heartbeat_elapsed = 0
-        self._timeout = self._rng.randrange(
-            self.config.election_ticks, 2 * self.config.election_ticks
-        )
+        least = self.config.election_ticks
+        self._timeout = self._rng.randrange(least, 2 * least)
+        if self.membership.voters == {self.id} and not self.membership.outgoing:
+            self._timeout = 1  # there is nobody to wait for
 
     def _tick_leader(self) -> None:
         if self._elapsed >= self.config.election_ticks:

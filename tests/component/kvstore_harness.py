@@ -1,0 +1,207 @@
+"""Real store processes and the stock etcdctl, over mTLS on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from muster.component.tls import TlsFiles
+from tests.component.pki_fixture import Pki
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Poll until `condition` is true; returns its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+@dataclass
+class StoreProcess:
+    name: str
+    directory: Path
+    client_port: int
+    peer_port: int
+    metrics_port: int
+    server: TlsFiles
+    cluster: str = ""
+    flags: tuple[str, ...] = ()
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def client_url(self) -> str:
+        return f"https://127.0.0.1:{self.client_port}"
+
+    @property
+    def peer_url(self) -> str:
+        return f"https://127.0.0.1:{self.peer_port}"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.directory / self.name
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / f"{self.name}.log"
+
+    def start(self) -> None:
+        tls = self.server
+        command = [
+            sys.executable, "-m", "master.kvstore", "--name", self.name,
+            "--data-dir", str(self.data_dir),
+            "--listen-client-urls", self.client_url,
+            "--advertise-client-urls", self.client_url,
+            "--listen-peer-urls", self.peer_url,
+            "--initial-advertise-peer-urls", self.peer_url,
+            "--initial-cluster", self.cluster, "--initial-cluster-token", "test",
+            "--cert-file", str(tls.cert), "--key-file", str(tls.key),
+            "--trusted-ca-file", str(tls.ca), "--client-cert-auth",
+            "--peer-cert-file", str(tls.cert), "--peer-key-file", str(tls.key),
+            "--peer-trusted-ca-file", str(tls.ca), "--peer-client-cert-auth",
+            "--listen-metrics-urls", f"https://127.0.0.1:{self.metrics_port}",
+            *self.flags,
+        ]  # fmt: skip
+        with self.log_file.open("ab") as out:
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def kill(self) -> None:
+        """As `kill -9`: nothing is flushed, nobody is told."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=20)
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+
+@dataclass
+class StoreCluster:
+    members: list[StoreProcess]
+    client: TlsFiles
+    extra_env: dict[str, str] = field(default_factory=dict)
+
+    def etcdctl(
+        self,
+        *arguments: str,
+        member: StoreProcess | None = None,
+        stdin: str | None = None,
+        check: bool = True,
+        timeout: float = 30,
+    ) -> subprocess.CompletedProcess[str]:
+        """Stock etcdctl against one member, or all of them."""
+        members = [member] if member else self.members
+        result = subprocess.run(
+            self.etcdctl_command(*arguments, members=members),
+            env={**os.environ, "ETCDCTL_API": "3"},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+        if check and result.returncode:
+            raise AssertionError(f"etcdctl {arguments}: {result.stderr}{result.stdout}")
+        return result
+
+    def etcdctl_command(
+        self, *arguments: str, members: list[StoreProcess] | None = None
+    ) -> list[str]:
+        endpoints = ",".join(member.client_url for member in members or self.members)
+        return [
+            "etcdctl", f"--endpoints={endpoints}", f"--cacert={self.client.ca}",
+            f"--cert={self.client.cert}", f"--key={self.client.key}", *arguments,
+        ]  # fmt: skip
+
+    def json(self, *arguments: str, member: StoreProcess | None = None) -> Any:
+        return json.loads(self.etcdctl("-w", "json", *arguments, member=member).stdout)
+
+    def wait_healthy(self, seconds: float = 20) -> None:
+        for member in self.members:
+            wait_until(
+                lambda m=member: self.etcdctl("endpoint", "health", member=m, check=False).returncode
+                == 0,
+                seconds,
+                f"{member.name} healthy\n{member.log()[-2000:]}",
+            )
+
+    def leader(self) -> StoreProcess:
+        """The member that says it leads."""
+
+        def find() -> StoreProcess | None:
+            for member in self.members:
+                if member.process is None or member.process.poll() is not None:
+                    continue
+                result = self.etcdctl(
+                    "-w", "json", "endpoint", "status", member=member, check=False
+                )
+                if result.returncode:
+                    continue
+                for status in json.loads(result.stdout or "[]"):
+                    header = status["Status"]["header"]
+                    if header["member_id"] == status["Status"].get("leader"):
+                        return member
+            return None
+
+        found: StoreProcess = wait_until(find, 15, "a leader")
+        return found
+
+
+@contextmanager
+def store_cluster(
+    directory: Path, pki: Pki, count: int, *flags: str
+) -> Iterator[StoreCluster]:
+    """`count` members, started and healthy; killed at the end whatever happens."""
+    ports = free_ports(3 * count)
+    server = pki.issue("kvstore-server")
+    members = [
+        StoreProcess(f"m{i + 1}", directory, *ports[3 * i : 3 * i + 3], server)
+        for i in range(count)
+    ]
+    cluster = ",".join(f"{member.name}={member.peer_url}" for member in members)
+    try:
+        for member in members:
+            member.cluster, member.flags = cluster, flags
+            member.start()
+        running = StoreCluster(members, pki.issue("kvstore-client", organizations=("admins",)))
+        running.wait_healthy()
+        yield running
+    finally:
+        for member in members:
+            if member.process is not None and member.process.poll() is None:
+                member.process.kill()
+                member.process.wait()
