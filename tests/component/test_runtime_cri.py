@@ -157,6 +157,47 @@ def test_a_pod_may_share_its_processes(node: Lab) -> None:
     assert node.status(both[1]).state == cri.CONTAINER_RUNNING
 
 
+def test_a_privileged_container_has_the_machines_devices_and_rights(
+    node: Lab, sandbox: str
+) -> None:
+    config = container("sh", "-c", "ls /dev; mount -t tmpfs x /mnt && echo mounted; id -u")
+    config.linux.security_context.privileged = True
+    config.command[-1] = "mkdir /mnt; " + config.command[-1]
+    container_id = node.run(sandbox, config)
+    assert node.ended(container_id).exit_code == 0
+    text = log_text(node, container_id)
+    assert "stdout F mounted" in text
+    assert "stdout F kmsg" in text
+
+
+def test_a_pod_on_the_machines_network_sees_its_interfaces_and_name(node: Lab) -> None:
+    pod = node.pod("host")
+    pod.linux.security_context.namespace_options.network = cri.NODE
+    pod.hostname = ""
+    sandbox = node.run_sandbox(pod)
+    container_id = node.run(sandbox, container("sleep", "1000"))
+    name = Path("/proc/sys/kernel/hostname").read_text()
+    assert node.exec(container_id, "hostname").stdout.decode() == name
+    links = node.exec(container_id, "ls", "/sys/class/net").stdout.split()
+    assert b"eth0" not in links
+    assert node.sandbox_status(sandbox).network.ip == ""
+
+
+def test_the_hello_image_greets_with_its_version_and_the_pods_name(node: Lab) -> None:
+    sandbox = node.run_sandbox(node.pod("hello-abc"))
+    config = container()
+    config.image.image = "muster.local/hello:2"
+    container_id = node.run(sandbox, config)
+    address = node.sandbox_status(sandbox).network.ip
+    url = f"http://{address}:8080/"
+    curl = ["nsenter", f"--net=/run/netns/{node.name}", "curl", "-s", url]
+    answer = wait_until("hello answers", lambda: subprocess.run(curl, capture_output=True).stdout)
+    assert answer == b"hello 2 from hello-abc\n"
+    stop(node, container_id, timeout=20)
+    # It heeded SIGTERM: 137 would be the kill after the grace period.
+    assert node.status(container_id).exit_code != 137
+
+
 def test_stop_gives_grace_and_then_kills(node: Lab, sandbox: str) -> None:
     kind = container("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.1; done", name="kind")
     deaf = container("sh", "-c", "trap '' TERM; while :; do sleep 0.1; done", name="deaf")
@@ -317,9 +358,15 @@ def test_events_tell_what_happens_to_containers(node: Lab) -> None:
 
 
 async def _websocket_exec(
-    node: Lab, request: cri.ExecRequest, protocol: str, sends: list[bytes], until: bytes
+    node: Lab, request: cri.ExecRequest, protocol: str, sends: list[bytes]
 ) -> tuple[dict[int, bytes], str]:
-    url = node.runtime.Exec(request).url
+    return await _websocket(node, node.runtime.Exec(request).url, protocol, sends, b"")
+
+
+async def _websocket(
+    node: Lab, url: str, protocol: str, sends: list[bytes], until: bytes
+) -> tuple[dict[int, bytes], str]:
+    """Send, then collect what comes by channel: to the end, or until stdout has `until`."""
     received: dict[int, bytes] = {}
     # The streaming server listens in the runtime's network namespace: go there through a proxy
     # process, as the kubelet would from the same machine.
@@ -375,7 +422,7 @@ async def test_exec_streams_over_websocket(node: Lab, sandbox: str, protocol: st
         container_id=container_id, cmd=["sh", "-c", "read x; echo got $x; echo err >&2; exit 4"],
         stdin=True, stdout=True, stderr=True,
     )  # fmt: skip
-    received, used = await _websocket_exec(node, request, protocol, [b"\x00hello\n"], b"")
+    received, used = await _websocket_exec(node, request, protocol, [b"\x00hello\n"])
     assert used == protocol
     assert received[1] == b"got hello\n"
     assert received[2] == b"err\n"
@@ -387,7 +434,7 @@ async def test_the_end_of_stdin_is_told_in_v5(node: Lab, sandbox: str) -> None:
     container_id = node.run(sandbox, container("sleep", "1000"))
     request = cri.ExecRequest(container_id=container_id, cmd=["wc", "-c"], stdin=True, stdout=True)
     sends = [b"\x00" + b"x" * 5000, b"\xff\x00"]
-    received, _ = await _websocket_exec(node, request, "v5.channel.k8s.io", sends, b"")
+    received, _ = await _websocket_exec(node, request, "v5.channel.k8s.io", sends)
     assert received[1].strip() == b"5000"
     assert json.loads(received[3])["status"] == "Success"
 
@@ -399,9 +446,36 @@ async def test_a_terminal_has_the_size_that_the_client_says(node: Lab, sandbox: 
         container_id=container_id, cmd=["sh", "-c", script], tty=True, stdin=True, stdout=True
     )
     sends = [b"\x04" + json.dumps({"Width": 120, "Height": 40}).encode()]
-    received, _ = await _websocket_exec(node, request, "v5.channel.k8s.io", sends, b"")
+    received, _ = await _websocket_exec(node, request, "v5.channel.k8s.io", sends)
     assert b"size is right\r\n" in received[1]
     assert json.loads(received[3])["status"] == "Success"
+
+
+async def test_attach_joins_the_container_s_own_streams(node: Lab, sandbox: str) -> None:
+    config = container("sh", "-c", "while read x; do echo you said $x; done; echo over; sleep 1000")
+    config.stdin = True
+    config.stdin_once = True
+    container_id = node.run(sandbox, config)
+    request = cri.AttachRequest(container_id=container_id, stdin=True, stdout=True, stderr=True)
+    url = node.runtime.Attach(request).url
+    sends = [b"\x00one\n", b"\x00two\n", b"\xff\x00"]
+    received, _ = await _websocket(node, url, "v5.channel.k8s.io", sends, b"over")
+    assert received[1] == b"you said one\nyou said two\nover\n"
+    assert "stdout F you said two" in log_text(node, container_id)
+
+
+async def test_attach_to_a_terminal(node: Lab, sandbox: str) -> None:
+    script = (
+        "while ! stty size | grep -q '50 90'; do sleep 0.1; done; echo size is right; sleep 1000"
+    )
+    config = container("sh", "-c", script)
+    config.tty = config.stdin = True
+    container_id = node.run(sandbox, config)
+    request = cri.AttachRequest(container_id=container_id, tty=True, stdin=True, stdout=True)
+    url = node.runtime.Attach(request).url
+    sends = [b"\x04" + json.dumps({"Width": 90, "Height": 50}).encode()]
+    received, _ = await _websocket(node, url, "v4.channel.k8s.io", sends, b"right")
+    assert b"size is right" in received[1]
 
 
 async def test_a_stream_url_works_once(node: Lab, sandbox: str) -> None:

@@ -30,8 +30,8 @@ class BundleMaker:
         self._facts = facts
 
     def cgroup_parent(self, sandbox_id: str) -> str:
-        parent = self._sandboxes.config(sandbox_id).linux.cgroup_parent
-        return parent.rstrip("/") or f"{self._facts.cgroup_parent}/{sandbox_id}"
+        parent = self._sandboxes.config(sandbox_id).linux.cgroup_parent.strip("/")
+        return f"/{parent}" if parent else f"{self._facts.cgroup_parent}/{sandbox_id}"
 
     def make(self, record: ContainerRecord, config: cri.ContainerConfig) -> ContainerRecord:
         """Mount the root file system and write the spec; returns the record with what they say."""
