@@ -177,7 +177,8 @@ def shrink_old(deployment: Deployment, new: ReplicaSet, olds: Sequence[ReplicaSe
         step = min(spare, unhealthy)
         sizes[rs.metadata.uid] -= step
         spare -= step
-    available = sum(rs.status.available_replicas or 0 for rs in [new, *olds])
+    # A status may still count pods that an earlier step has given up: at most the spec counts.
+    available = sum(min(rs.status.available_replicas or 0, replicas_of(rs)) for rs in [new, *olds])
     surplus = max(0, available - minimum)
     for rs in oldest_first(olds):
         step = min(surplus, sizes[rs.metadata.uid])
