@@ -6,7 +6,7 @@ stored by `provision.state`; nothing here reads a disk or a clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
 
 import msgspec
@@ -60,9 +60,13 @@ def service_address(lab: Lab, offset: int) -> str:
     return str(network.network_address + offset)
 
 
-def allocate(lab: Lab, taken: Mapping[str, str]) -> LabRecord:
-    """Give a new lab its names and addresses. `taken`: other labs' names to their subnets."""
-    subnet = _subnet(lab, {name: IPv4Network(cidr) for name, cidr in taken.items()})
+def allocate(lab: Lab, taken: Mapping[str, str], routes: Sequence[IPv4Network] = ()) -> LabRecord:
+    """Give a new lab its names and addresses.
+
+    `taken` are other labs' names and their subnets, `routes` the networks that this host reaches
+    already: a subnet that nobody asked for by name avoids them.
+    """
+    subnet = _subnet(lab, {name: IPv4Network(cidr) for name, cidr in taken.items()}, routes)
     masters = _machines(lab, "master", subnet)
     # A cloud's network does not let an address float by itself; there, clients use one master.
     floats = len(masters) > 1 and lab.spec.provider != "ec2"
@@ -78,7 +82,9 @@ def allocate(lab: Lab, taken: Mapping[str, str]) -> LabRecord:
     )
 
 
-def _subnet(lab: Lab, taken: Mapping[str, IPv4Network]) -> IPv4Network:
+def _subnet(
+    lab: Lab, taken: Mapping[str, IPv4Network], routes: Sequence[IPv4Network]
+) -> IPv4Network:
     wanted = lab.spec.network.subnet
     if wanted is not UNSET:
         subnet = IPv4Network(wanted)
@@ -89,12 +95,12 @@ def _subnet(lab: Lab, taken: Mapping[str, IPv4Network]) -> IPv4Network:
                     "choose another subnet, or leave it out to get the next free one",
                 )
         return subnet
-    return _next_free(lab, taken)
+    return _next_free(lab, [*taken.values(), *routes])
 
 
-def _next_free(lab: Lab, taken: Mapping[str, IPv4Network]) -> IPv4Network:
+def _next_free(lab: Lab, taken: Sequence[IPv4Network]) -> IPv4Network:
     own = [IPv4Network(lab.spec.network.pod_cidr), IPv4Network(lab.spec.network.service_cidr)]
-    used = [*taken.values(), *own]
+    used = [*taken, *own]
     # The first /24 belongs to the lab called "default", so that its addresses never surprise.
     first = 0 if lab.metadata.name == DEFAULT_LAB else 1
     for candidate in list(SUPERNET.subnets(new_prefix=24))[first:]:

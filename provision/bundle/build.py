@@ -26,7 +26,7 @@ from provision.errors import HostNotReady
 MACHINE_PYTHON = "/usr/bin/python3"
 PACKAGES = ("muster", "master", "worker")
 # Part of muster, but for the user's side only.
-HOST_ONLY = ("muster/cli",)
+HOST_ONLY = ("muster/cli/",)
 FORMAT = "1"
 SOURCE = Path(__file__).resolve().parents[2]
 LOCK_FILE = SOURCE / "requirements" / "machine.lock"

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,36 +90,40 @@ def _digest(path: Path) -> str:
 def _load_on(
     target: SshTarget, name: str, digests: dict[Path, str], runtime: Runtime, step: Step
 ) -> list[str]:
-    loaded = []
     with connect(target, name) as connection:
+        # The stamps are of the archives' content: an image rebuilt is loaded anew.
         present = set(connection.run(["ls", STAGE]).text.split())
-        for path, digest in digests.items():
-            # The stamp is of the archive's content: an image rebuilt is loaded anew.
-            if f"{digest}.loaded" not in present:
-                _load_one(connection, name, path, digest, runtime)
-                step.say(name, f"loaded {path.name}")
-                loaded.append(f"{name}: image {path.name} loaded")
-    return loaded
+        missing = {p: d for p, d in digests.items() if f"{d}.loaded" not in present}
+        if missing:
+            _must(connection, name, ["mkdir", "-p", STAGE], missing)
+            for path, digest in missing.items():
+                connection.put(path, f"{STAGE}/{digest}.tar")
+            _must(connection, name, ["sh", "-c", _script(list(missing.values()), runtime)], missing)
+            step.say(name, f"loaded {_names(missing)}")
+    return [f"{name}: image {path.name} loaded" for path in missing]
 
 
-def _load_one(connection: Connection, name: str, path: Path, digest: str, runtime: Runtime) -> None:
-    _must(connection, name, ["mkdir", "-p", STAGE], path)
-    remote = f"{STAGE}/{digest}.tar"
-    connection.put(path, remote)
-    script = (
+def _script(digests: Sequence[str], runtime: Runtime) -> str:
+    """Wait for the runtime, then load all archives at once: each start of Python costs."""
+    archives = " ".join(f"{STAGE}/{digest}.tar" for digest in digests)
+    stamps = " ".join(f"{STAGE}/{digest}.loaded" for digest in digests)
+    return (
         f"for i in $(seq {RUNTIME_SECONDS * 10}); do [ -S {runtime.socket} ] && break; "
-        f"sleep 0.1; done; {shlex.join(runtime.load)} {remote}; rc=$?; rm -f {remote}; "
-        f"[ $rc = 0 ] && touch {STAGE}/{digest}.loaded; exit $rc"
+        f"sleep 0.1; done; {shlex.join(runtime.load)} {archives}; rc=$?; rm -f {archives}; "
+        f"[ $rc = 0 ] && touch {stamps}; exit $rc"
     )
-    _must(connection, name, ["sh", "-c", script], path)
 
 
-def _must(connection: Connection, name: str, command: list[str], path: Path) -> None:
+def _names(paths: Iterable[Path]) -> str:
+    return ", ".join(path.name for path in paths)
+
+
+def _must(connection: Connection, name: str, command: list[str], paths: Iterable[Path]) -> None:
     done = connection.run(command)
     if done.status != 0:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         raise ProvisionError(
-            f'{name} did not load "{path.name}": {said[-1000:]}',
+            f"{name} did not load {_names(paths)}: {said[-1000:]}",
             "is it an image archive (OCI layout, or docker save)?",
         )
 

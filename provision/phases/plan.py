@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
+from ipaddress import IPv4Network
+from pathlib import Path
 
 from msgspec import structs, to_builtins
 
@@ -66,4 +69,18 @@ def plan(store: Store, file: Lab | None, overrides: Overrides) -> Planned:
     lab = wanted_lab(file, existing, overrides)
     if existing is not None:
         return Planned(amend(existing, lab), existing)
-    return Planned(allocate(lab, store.subnets()), None)
+    routes = host_routes() if lab.spec.provider == "local" else []
+    return Planned(allocate(lab, store.subnets(), routes), None)
+
+
+def host_routes(table: Path = Path("/proc/net/route")) -> list[IPv4Network]:
+    """The networks that this host has routes to, the default route left out (proc(5))."""
+    if not table.exists():
+        return []
+    found = []
+    for line in table.read_text().splitlines()[1:]:
+        fields = line.split()
+        address, mask = (socket.htonl(int(fields[i], 16)) for i in (1, 7))
+        if mask:
+            found.append(IPv4Network((address & mask, mask.bit_count())))
+    return found

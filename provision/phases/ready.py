@@ -15,7 +15,7 @@ from provision.phases.session import Session
 from provision.ssh import connect
 
 POLL_SECONDS = 0.25
-JOURNAL_LINES = "8"
+JOURNAL_LINES = "4"
 
 
 async def api_address(session: Session) -> str:

@@ -52,7 +52,13 @@ async def up(store: Store, planned: Planned, options: UpOptions, reporter: Repor
         _claim(store, planned)
         session = Session(store, record)
         try:
-            return await _up(session, planned, options, phases)
+            states = await _check(session, phases)
+        except BaseException:
+            if planned.is_new:
+                store.remove(record.name)  # nothing is made yet, so nothing is retained
+            raise
+        try:
+            return await _up(session, planned, states, options, phases)
         except BaseException:
             if planned.is_new and not options.retain:
                 await _roll_back(session, phases)
@@ -76,9 +82,14 @@ def _claim(store: Store, planned: Planned) -> None:
             store.save(planned.record)
 
 
-async def _up(session: Session, planned: Planned, options: UpOptions, phases: Phases) -> UpResult:
+async def _up(
+    session: Session,
+    planned: Planned,
+    states: dict[str, MachineState],
+    options: UpOptions,
+    phases: Phases,
+) -> UpResult:
     result = UpResult(session.record, 0.0)
-    states = await _check(session, phases)
     made, layers, archives = await _prepare(session, states, options, phases, result)
     with phases.phase("ssh") as step:
         targets = await wait_ssh(session, step)

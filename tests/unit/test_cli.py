@@ -99,11 +99,12 @@ def test_a_dry_run_shows_the_machines_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file = tmp_path / "lab.yaml"
-    file.write_text(LAB + "metadata: {name: plan}\nspec: {workers: [{memory: 1Gi}]}\n")
+    spec = "{workers: [{memory: 1Gi}], network: {subnet: 10.77.1.0/24}}"
+    file.write_text(f"{LAB}metadata: {{name: plan}}\nspec: {spec}\n")
     assert main(["up", "-f", str(file), "--masters", "3", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert 'lab "plan": 3 master(s), 1 worker(s) on 10.200.1.0/24' in out
-    assert "w1    worker  10.200.1.21     2 CPU, 1024 MiB  would be made" in out
+    assert 'lab "plan": 3 master(s), 1 worker(s) on 10.77.1.0/24' in out
+    assert "w1    worker  10.77.1.21      2 CPU, 1024 MiB  would be made" in out
     assert "dry run: nothing was changed" in out
     assert not (tmp_path / "state").exists()
 

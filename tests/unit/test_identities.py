@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,12 +14,11 @@ from provision.errors import LabConflict
 from provision.identities import LabRecord, allocate, amend
 from provision.labfile import parse_lab
 from provision.labfile.spec import Lab
+from provision.phases.plan import host_routes
 
 
 def lab(spec: str = "{}", name: str = "default") -> Lab:
-    return parse_lab(
-        f"apiVersion: muster/v1\nkind: Lab\nmetadata: {{name: {name}}}\nspec: {spec}"
-    )
+    return parse_lab(f"apiVersion: muster/v1\nkind: Lab\nmetadata: {{name: {name}}}\nspec: {spec}")
 
 
 def test_the_default_lab() -> None:
@@ -52,6 +52,22 @@ def test_other_labs_get_the_next_free_network() -> None:
 def test_a_network_of_the_labs_own_is_not_taken_for_its_machines() -> None:
     record = allocate(lab("{network: {podCIDR: 10.200.0.0/22}}", "pods"), {})
     assert record.network.subnet == "10.200.4.0/24"
+
+
+def test_a_network_that_the_host_reaches_already_is_avoided(tmp_path: Path) -> None:
+    table = tmp_path / "route"
+    # As the kernel prints it: hexadecimal, in the byte order of a little-endian host.
+    table.write_text(
+        "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+        "eth0 00000000 010200C0 0003 0 0 0 00000000 0 0 0\n"
+        "tun0 0000C80A 00000000 0001 0 0 0 0000FFFF 0 0 0\n"
+        "br0 0001C90A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n"
+    )
+    routes = host_routes(table)
+    assert [str(r) for r in routes] == ["10.200.0.0/16", "10.201.1.0/24"]
+    with pytest.raises(LabConflict, match="no free /24"):
+        allocate(lab(), {}, routes)
+    assert allocate(lab(), {}, [IPv4Network("10.200.0.0/24")]).network.subnet == "10.200.1.0/24"
 
 
 def test_a_subnet_that_another_lab_has_is_refused() -> None:
