@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import datetime
 import http.client
-import ipaddress
 import json
 import os
 import secrets
@@ -28,9 +27,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc import aio
 
 from muster.client.channel import SERVER_OPTIONS
@@ -39,6 +35,7 @@ from muster.resources.resources_pb2_grpc import (
     ResourcesServicer,
     add_ResourcesServicer_to_server,
 )
+from tests.component.pki_fixture import Pki
 
 REPO = Path(__file__).resolve().parents[2]
 NODE_IP, CLIENT_IP = "10.200.0.21", "10.200.0.99"
@@ -331,38 +328,6 @@ def endpoint_slice(
     }
 
 
-# -- certificates
-
-
-def write_certificates(directory: Path) -> None:
-    """ca.crt, tls.crt and tls.key for 127.0.0.1, for server and client alike."""
-    now = datetime.datetime.now(datetime.UTC)
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "proxy-test-ca")])
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "w1")])
-
-    def builder(subject: x509.Name, public: Any) -> x509.CertificateBuilder:
-        return (
-            x509.CertificateBuilder(ca_name, subject, public, x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=5))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-        )
-
-    ca = builder(ca_name, ca_key.public_key()).add_extension(
-        x509.BasicConstraints(ca=True, path_length=None), critical=True
-    )
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    leaf = builder(name, key.public_key()).add_extension(
-        x509.SubjectAlternativeName([address]), critical=False
-    )
-    pem = serialization.Encoding.PEM
-    (directory / "ca.crt").write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(pem))
-    (directory / "tls.crt").write_bytes(leaf.sign(ca_key, hashes.SHA256()).public_bytes(pem))
-    (directory / "tls.key").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
 # -- the process
 
 
@@ -496,7 +461,7 @@ async def proxy_lab(directory: Path, backend: str) -> AsyncIterator[Lab]:
     shim = directory / f"iptables-{backend}-restore"
     shim.write_text(SHIM.format(directory=directory, tool=tool))
     shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
-    write_certificates(directory)
+    Pki.create(directory).issue("tls")
     with world() as made:
         async with api_server(directory) as (api, address):
             lab = Lab(made, api, backend, address, directory)

@@ -1,0 +1,131 @@
+"""Every kind of rule through the real tools: accepted, printed as written, removed again."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from muster.api.core import Service
+from muster.api.discovery import EndpointSlice
+from tests.component.proxy_harness import REPO, Netns
+from worker.proxy.endpoints import Node
+from worker.proxy.restore import changes, cleanup, full, parse_save
+from worker.proxy.ruleset import JUMPS, Options, Tables, assemble, render_service
+
+BACKENDS = [name for name in ("nft", "legacy") if shutil.which(f"iptables-{name}-restore")]
+pytestmark = pytest.mark.root
+OPTIONS = [
+    Options(cluster_cidr="10.244.0.0/16"),
+    Options(masquerade_bit=31, random_fully=False, localhost_node_ports=False),
+    Options(cluster_cidr="10.0.0.0/8", masquerade_bit=0),
+]
+
+
+@pytest.fixture
+def netns() -> Iterator[Netns]:
+    made = Netns(f"mup-{secrets.token_hex(3)}-rules")
+    subprocess.run(["ip", "netns", "add", made.name], check=True)
+    try:
+        yield made
+    finally:
+        subprocess.run(["ip", "netns", "del", made.name], check=True)
+
+
+def everything(options: Options) -> Tables:
+    """Services with each feature and each protocol, with 0, 1 and 7 endpoints."""
+    rendered = {}
+    for i, protocol in enumerate(("TCP", "UDP", "SCTP")):
+        for count in (0, 1, 7):
+            for policy in ("Cluster", "Local"):
+                name = f"s-{protocol.lower()}-{count}-{policy.lower()}"
+                rendered[name] = render_service(
+                    _service(name, protocol, policy, 10 * i + count),
+                    [_slice(name, protocol, count)],
+                    Node("w1"),
+                    options,
+                )
+    return assemble(rendered, options)
+
+
+def _service(name: str, protocol: str, policy: str, number: int) -> Service:
+    number += 100 * (policy == "Local")
+    document = {
+        "metadata": {"namespace": "n" * 63, "name": name},
+        "spec": {
+            "type": "LoadBalancer",
+            "clusterIP": f"10.96.1.{number}",
+            "externalIPs": [f"198.51.100.{number}"],
+            "loadBalancerSourceRanges": ["192.0.2.0/24", "0.0.0.0/0"],
+            "internalTrafficPolicy": policy,
+            "externalTrafficPolicy": policy,
+            "healthCheckNodePort": 32000 + number,
+            "sessionAffinity": "ClientIP" if policy == "Local" else "None",
+            "ports": [
+                {"name": "p" * 63, "port": 80, "protocol": protocol, "nodePort": 30000 + number}
+            ],
+        },
+        "status": {"loadBalancer": {"ingress": [{"ip": f"203.0.113.{number}"}]}},
+    }
+    return msgspec.convert(document, Service)
+
+
+def _slice(name: str, protocol: str, count: int) -> EndpointSlice:
+    endpoints = [
+        {"addresses": [f"10.244.1.{i + 1}"], "nodeName": "w1" if i % 2 else "w2"}
+        for i in range(count)
+    ]
+    document = {
+        "addressType": "IPv4",
+        "metadata": {"namespace": "n" * 63, "name": name},
+        "ports": [{"name": "p" * 63, "port": 8080, "protocol": protocol}],
+        "endpoints": endpoints,
+    }
+    return msgspec.convert(document, EndpointSlice)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["default", "other", "bit-0"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rules_are_accepted_printed_as_written_and_removed(
+    netns: Netns, backend: str, options: Options
+) -> None:
+    """The last step of each: nothing left to do, which is what a resync relies on."""
+
+    def saved() -> Tables:
+        return parse_save(netns.run(f"iptables-{backend}-save"))
+
+    tool, desired = f"iptables-{backend}-restore", everything(options)
+    first = full(saved(), desired, JUMPS)
+    netns.run(tool, "--test", "--noflush", text=first.text)
+    netns.run(tool, "--noflush", text=first.text)
+    assert full(saved(), desired, JUMPS).text == ""
+    # To the bare rules in one step, as when all services go.
+    bare = assemble({}, options)
+    netns.run(tool, "--noflush", text=changes(desired, bare).text)
+    assert full(saved(), bare, JUMPS).text == ""
+    netns.run(tool, "--noflush", text=cleanup(saved()).text)
+    assert "KUBE-" not in netns.run(f"iptables-{backend}-save")
+
+
+OPEN_AUTO = """
+import asyncio
+from worker.proxy.iptables import Iptables
+print(asyncio.run(Iptables.open("auto")))
+"""
+
+
+@pytest.mark.skipif(len(BACKENDS) < 2, reason="needs both iptables back ends")
+def test_auto_stays_with_the_back_end_that_holds_our_rules(netns: Netns) -> None:
+    """Otherwise nft. Two back ends with rules at once would both act on packets."""
+
+    def chosen() -> str:
+        return netns.run("env", "-C", str(REPO), sys.executable, "-c", OPEN_AUTO).strip()
+
+    assert chosen() == "Iptables(backend='nft', random_fully=True)"
+    netns.run("iptables-legacy-restore", text="*nat\n:KUBE-SERVICES - [0:0]\nCOMMIT\n")
+    assert chosen() == "Iptables(backend='legacy', random_fully=True)"
