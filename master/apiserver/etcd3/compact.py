@@ -34,7 +34,7 @@ async def run_compactor(store: Store, interval: float = INTERVAL_SECONDS) -> Non
 
 
 async def compact_once(store: Store, version: int, revision: int) -> tuple[int, int]:
-    """Try to be the one who compacts to `revision`; returns the version and revision to try next."""
+    """Try to be the one who compacts to `revision`; returns what to try next."""
     answer = await _compare_version(store.connection, version, revision)
     current = answer.header.revision
     if not answer.succeeded:

@@ -29,6 +29,9 @@ _UNOWNED = {
     ("f:metadata", "f:resourceVersion"), ("f:metadata", "f:uid"),
     ("f:metadata", "f:creationTimestamp"),
 }  # fmt: skip
+_NO_MANAGER = (
+    "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
+)
 
 
 def apply_patch(
@@ -38,9 +41,7 @@ def apply_patch(
     if not isinstance(applied, dict):
         raise BadRequest("an apply patch must be an object")
     if not manager:
-        raise BadRequest(
-            "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
-        )
+        raise BadRequest(_NO_MANAGER)
     if applied.get("metadata", {}).get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
     wanted = {p: v for p, v in paths_of(applied, shape).items() if p not in _UNOWNED}

@@ -10,6 +10,7 @@ from muster.api.errors import BadRequest, Invalid
 Json = Any
 # A patch of more operations is refused (apiserver: maxJSONPatchOperations).
 MAX_OPERATIONS = 10_000
+_REJECTED = "the server rejected our request due to an error in our request"
 
 
 def apply_json_patch(document: Json, patch: Json) -> Json:
@@ -42,9 +43,7 @@ def _apply(document: Json, step: dict[str, Json]) -> Json:
             )
         case "test":
             if _get(document, path) != step["value"]:
-                raise Invalid(
-                    f"the server rejected our request due to an error in our request: testing path {path} failed"
-                )
+                raise Invalid(f"{_REJECTED}: testing path {path} failed")
             return document
         case "move" | "copy":
             source = step.get("from")
@@ -65,9 +64,7 @@ def _tokens(path: str) -> list[str]:
 
 
 def _missing(path: str) -> Invalid:
-    return Invalid(
-        f"the server rejected our request due to an error in our request: path {path} does not exist"
-    )
+    return Invalid(f"{_REJECTED}: path {path} does not exist")
 
 
 def _step(node: Json, token: str, path: str) -> Json:

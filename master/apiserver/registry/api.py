@@ -1,4 +1,4 @@
-"""The API's verbs as both front ends call them: authorized, on JSON bytes, errors as StatusError."""
+"""The API's verbs as both front ends call them: authorized, on JSON bytes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ def as_status_error(error: StoreError) -> StatusError:
 
 def body_type(resource: Resource, subresource: str) -> type[msgspec.Struct]:
     """The type of the object that a request to this (sub)resource carries."""
-    special = {"scale": Scale, "binding": Binding, "eviction": Eviction}
+    special: dict[str, type[msgspec.Struct]] = {
+        "scale": Scale,
+        "binding": Binding,
+        "eviction": Eviction,
+    }
     return special.get(subresource, resource.type)
 
 
@@ -261,7 +265,8 @@ def _pins(fields: str) -> tuple[str, str]:
 
 def _plain(obj: msgspec.Struct) -> Any:
     """The object as clients see it in JSON, kind included."""
-    value = msgspec.to_builtins(obj)
+    # Through JSON, because to_builtins would leave tuples where patches expect lists.
+    value = msgspec.json.decode(msgspec.json.encode(obj))
     return {
         "apiVersion": getattr(obj, "api_version", ""),
         "kind": getattr(obj, "kind", ""),

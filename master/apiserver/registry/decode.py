@@ -12,6 +12,8 @@ from master.apiserver.patch.mergekeys import Shape
 from muster.api.errors import BadRequest
 
 S = TypeVar("S", bound=msgspec.Struct)
+# etcd's default request limit; upstream's limit for resource bodies is twice that.
+MAX_BODY_BYTES = 3 * 512 * 1024
 
 
 @dataclass(slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import cast
 
 from msgspec.structs import replace
 
@@ -28,7 +27,8 @@ def bind(pod: Pod, binding: Binding, now: datetime) -> Pod:
     if binding.metadata.uid and binding.metadata.uid != pod.metadata.uid:
         raise _refused(
             pod,
-            f"Precondition failed: UID in precondition: {binding.metadata.uid}, UID in object meta: {pod.metadata.uid}",
+            f"Precondition failed: UID in precondition: {binding.metadata.uid}, "
+            f"UID in object meta: {pod.metadata.uid}",
         )
     if pod.metadata.deletion_timestamp:
         raise _refused(
@@ -100,7 +100,7 @@ def with_scale(obj: ApiObject, scale: Scale) -> ApiObject:
 def _scalable(obj: ApiObject) -> Scalable:
     if not isinstance(obj, Deployment | ReplicaSet):
         raise BadRequest(f"{type(obj).__name__} has no scale")
-    return cast(Scalable, obj)
+    return obj
 
 
 def _selector_text(selector: LabelSelector | None) -> str:

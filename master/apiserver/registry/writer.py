@@ -37,7 +37,7 @@ from master.apiserver.registry.options import Target, WriteOptions
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import validate_metadata
 from master.apiserver.storage.codec import from_stored, to_stored, with_revision
-from master.apiserver.storage.keys import key_of
+from master.apiserver.storage.keys import CLUSTER_IPS, NODE_PORTS, key_of
 from muster.api.core import Namespace, Service
 from muster.api.errors import (
     BadRequest,
@@ -227,7 +227,10 @@ class Writer:
                 causes.append(field.invalid("spec.clusterIPs", [value], text))
             else:
                 ports = self._ranges.node_ports
-                text = f"provided port is not in the valid range. The range of valid ports is {ports.start}-{ports.stop - 1}"
+                text = (
+                    "provided port is not in the valid range. The range of valid ports is "
+                    f"{ports.start}-{ports.stop - 1}"
+                )
                 causes.append(field.invalid(f"spec.ports[{index}].nodePort", int(value), text))
         if causes:
             raise invalid("Service", "", service.metadata.name, causes)
@@ -239,8 +242,8 @@ class Writer:
             return allocation.allocate(
                 service,
                 self._ranges,
-                taken[allocation.CLUSTER_IPS],
-                taken[allocation.NODE_PORTS],
+                taken[CLUSTER_IPS],
+                taken[NODE_PORTS],
                 self._random.randrange,
             )
         except allocation.Exhausted as error:
@@ -261,7 +264,7 @@ class Writer:
             if key.encode() not in outcome.current:
                 continue
             value = key.rpartition("/")[2]
-            ip = key.startswith(allocation.CLUSTER_IPS)
+            ip = key.startswith(CLUSTER_IPS)
             path = "spec.clusterIPs" if ip else "spec.ports[0].nodePort"
             text = (
                 f"failed to allocate IP {value}: provided IP is already allocated"

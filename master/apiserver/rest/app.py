@@ -13,8 +13,9 @@ from master.apiserver.auth.identity import ANONYMOUS, User, user_from_der
 from master.apiserver.auth.rules import Attributes
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import Api, as_status_error
+from master.apiserver.registry.decode import MAX_BODY_BYTES
 from master.apiserver.rest import discovery, openapi, reviews
-from master.apiserver.rest.body import MAX_BODY_BYTES, read_body
+from master.apiserver.rest.body import read_body
 from master.apiserver.rest.handlers import ResourceHandlers, truthy
 from master.apiserver.rest.health import HealthHandlers
 from master.apiserver.rest.kubelet import KubeletProxy

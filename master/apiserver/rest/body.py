@@ -10,13 +10,17 @@ from aiohttp import web
 
 from master.apiserver import metrics
 from master.apiserver.patch.mergekeys import Shape
-from master.apiserver.registry.decode import Problems, decode_json, to_typed, unknown_fields
+from master.apiserver.registry.decode import (
+    MAX_BODY_BYTES,
+    Problems,
+    decode_json,
+    to_typed,
+    unknown_fields,
+)
 from muster.api.errors import BadRequest, TooLarge, UnsupportedMediaType
 from muster.api.meta import DeleteOptions
 from muster.api.scheme import Resource
 
-# etcd's default request limit; upstream's limit for resource bodies is twice that.
-MAX_BODY_BYTES = 3 * 512 * 1024
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml", "application/apply-patch+yaml")
 _TOO_LARGE = f"Request entity too large: limit is {MAX_BODY_BYTES}"
 
@@ -75,7 +79,8 @@ class FieldValidation:
             return
         if self.mode == "Strict":
             raise BadRequest(
-                f"{what} cannot be handled as a {type_.__name__}: strict decoding error: {', '.join(texts)}"
+                f"{what} cannot be handled as a {type_.__name__}: "
+                f"strict decoding error: {', '.join(texts)}"
             )
         self.warnings += texts
 

@@ -103,7 +103,8 @@ class KubeletProxy:
         kubelet = await self._kubelet(pod)
         meta = pod.metadata
         query = [(k, v) for k, v in request.query.items() if k in _LOG_QUERY]
-        url = f"{kubelet.url}/containerLogs/{meta.namespace}/{meta.name}/{container}?{urlencode(query)}"
+        place = f"{meta.namespace}/{meta.name}/{container}"
+        url = f"{kubelet.url}/containerLogs/{place}?{urlencode(query)}"
         assert self._tls is not None
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_SECONDS)
         connector = aiohttp.TCPConnector(ssl=self._tls)
@@ -134,13 +135,15 @@ async def _copy(request: web.Request, answer: aiohttp.ClientResponse) -> web.Str
 def choose_container(pod: Pod, wanted: str) -> str:
     """The container meant; the only or annotated one when none is named. Raises BadRequest."""
     spec = pod.spec
-    names = [c.name for c in (*spec.containers, *spec.init_containers, *spec.ephemeral_containers)]
+    names = [container.name for container in (*spec.containers, *spec.init_containers)]
+    names += [container.name for container in spec.ephemeral_containers]
     meta = pod.metadata
     if wanted:
         if wanted not in names:
             raise BadRequest(f"container {wanted} is not valid for pod {meta.name}")
         return wanted
-    if (default := meta.annotations.get(_DEFAULT_CONTAINER)) in names:
+    default = meta.annotations.get(_DEFAULT_CONTAINER, "")
+    if default in names:
         return default
     if len(spec.containers) == 1:
         return spec.containers[0].name

@@ -17,8 +17,16 @@ DIAL_SECONDS = 5.0
 CHUNK_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 # Hop-by-hop headers that make the upgrade, and what belongs to it.
-_FORWARDED = ("Upgrade", "Connection", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
-              "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Origin", "User-Agent")  # fmt: skip
+_FORWARDED = (
+    "Upgrade",
+    "Connection",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Protocol",
+    "Sec-WebSocket-Extensions",
+    "Origin",
+    "User-Agent",
+)
 _SPDY_TEXT = (
     "this server streams exec and attach over WebSocket (v5.channel.k8s.io) only; SPDY was "
     "asked for: use kubectl 1.31 or newer, or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true"
@@ -121,7 +129,7 @@ class _Hijacked(web.StreamResponse):
 
     async def _start(self, request: web.BaseRequest) -> None:  # type: ignore[override]
         self._req = request
-        return None
+        return
 
     async def write_eof(self, data: bytes = b"") -> None:
         return None

@@ -24,7 +24,7 @@ from master.apiserver.registry.api import (
     as_status_error,
     body_type,
 )
-from master.apiserver.registry.decode import decode_fast, decode_json
+from master.apiserver.registry.decode import MAX_BODY_BYTES, decode_fast, decode_json
 from master.apiserver.registry.options import ListOptions, Target, WatchOptions, WriteOptions
 from muster.api.errors import (
     TRAILER,
@@ -32,12 +32,14 @@ from muster.api.errors import (
     InternalError,
     NotFound,
     StatusError,
+    TooLarge,
     Unauthorized,
     UnsupportedMediaType,
     encode_status,
 )
 from muster.api.meta import DeleteOptions
 from muster.api.scheme import resource_for_plural
+from muster.client.channel import SERVER_OPTIONS
 from muster.component.log import get_logger
 from muster.resources import resources_pb2 as pb
 from muster.resources import resources_pb2_grpc
@@ -196,6 +198,8 @@ def _target(ref: pb.Ref, named: bool = False) -> Target:
 
 
 def _decode(target: Target, body: bytes) -> msgspec.Struct:
+    if len(body) > MAX_BODY_BYTES:
+        raise TooLarge(f"Request entity too large: limit is {MAX_BODY_BYTES}")
     type_ = body_type(target.resource, target.subresource)
     what = f'{type_.__name__} in version "{target.resource.version}"'
     return decode_fast(type_, body, what)
@@ -214,22 +218,8 @@ def make_server(
     service: ResourcesService, address: str, credentials: grpc.ServerCredentials | None
 ) -> tuple[aio.Server, int]:
     """A server on `address` (`host:port`); returns it and the bound port."""
-    server = aio.server(
-        options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.so_reuseport", 0),
-            # Clients ping idle watches to notice a dead api-server; that is welcome.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
-            ("grpc.http2.max_ping_strikes", 0),
-            ("grpc.keepalive_permit_without_calls", 1),
-        ]
-    )
+    server = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
     resources_pb2_grpc.add_ResourcesServicer_to_server(service, server)
     if credentials is None:
         return server, server.add_insecure_port(address)
     return server, server.add_secure_port(address, credentials)
-
-
-# An object of 1.5 MiB and its request's other fields.
-MAX_MESSAGE_BYTES = 1536 * 1024 + 64 * 1024

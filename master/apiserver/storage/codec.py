@@ -8,7 +8,7 @@ watches pass stored bytes through.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -19,9 +19,14 @@ _encoder = msgspec.json.Encoder()
 
 
 @cache
-def _no_metadata(type_: type[ApiObject]) -> Any:
-    """The default of `metadata`: `omit_defaults` leaves out that very object, no equal one."""
-    return type_().metadata
+def _left_out(type_: type[ApiObject]) -> dict[str, Any]:
+    """Defaults of what the head holds: `omit_defaults` leaves out those very objects only."""
+    default = type_()
+    return {
+        "metadata": default.metadata,
+        "api_version": default.api_version,
+        "kind": default.kind,
+    }
 
 
 @cache
@@ -33,7 +38,7 @@ def _head(resource: Resource) -> bytes:
 def to_stored(resource: Resource, obj: ApiObject) -> bytes:
     """The value to store. `obj` has a name, so its metadata is never empty."""
     meta = _encoder.encode(msgspec.structs.replace(obj.metadata, resource_version=""))
-    body = _encoder.encode(msgspec.structs.replace(obj, metadata=_no_metadata(type(obj))))
+    body = _encoder.encode(msgspec.structs.replace(obj, **_left_out(type(obj))))
     tail = b"," + body[1:] if len(body) > 2 else b"}"
     return _head(resource) + meta[1:] + tail
 
@@ -50,6 +55,6 @@ def with_revision(resource: Resource, stored: bytes, revision: int) -> bytes:
 
 def from_stored(resource: Resource, stored: bytes, revision: int) -> ApiObject:
     """The typed object of a stored value."""
-    obj = cast(ApiObject, scheme.decode(resource.type, stored))
+    obj = scheme.decode(resource.type, stored)
     meta = msgspec.structs.replace(obj.metadata, resource_version=str(revision))
     return msgspec.structs.replace(obj, metadata=meta)

@@ -16,6 +16,7 @@ from master.apiserver.registry.validation.metadata import (
     validate_labels,
 )
 from muster.api import quantity
+from muster.api.base import Quantity
 from muster.api.core import (
     Container,
     Pod,
@@ -256,7 +257,7 @@ def _resources(resources: ResourceRequirements, path: str) -> Causes:
     return causes
 
 
-def _exceeds(request: quantity.Quantity, limit: quantity.Quantity) -> bool:
+def _exceeds(request: Quantity, limit: Quantity) -> bool:
     try:
         return quantity.parse(request) > quantity.parse(limit)
     except ValueError:  # the limit itself is reported
@@ -298,7 +299,8 @@ def _tolerations(tolerations: tuple[Toleration, ...], path: str) -> Causes:
                 field.invalid(
                     f"{here}.operator",
                     toleration.operator,
-                    'operator must be Exists when `key` is empty, which means "match all values and all keys"',
+                    "operator must be Exists when `key` is empty, which means "
+                    '"match all values and all keys"',
                 )
             )
         if toleration.operator == "Exists" and toleration.value:

@@ -131,7 +131,6 @@ def validate_service_update(new: Service, old: Service) -> Causes:
         return []
     if new.spec.cluster_ip == old.spec.cluster_ip:
         return []
-    causes = [
+    return [
         field.invalid("spec.clusterIPs[0]", list(new.spec.cluster_ips), "may not change once set")
     ]
-    return causes

@@ -34,11 +34,7 @@ def _status(obj: Pod) -> str:
     for condition in obj.status.conditions:
         if condition.type == "PodScheduled" and condition.reason == "SchedulingGated":
             reason = "SchedulingGated"
-    waiting_init = _init_reason(obj)
-    if waiting_init:
-        reason = waiting_init
-    else:
-        reason = _main_reason(obj, reason)
+    reason = _init_reason(obj) or _main_reason(obj, reason)
     if obj.metadata.deletion_timestamp and obj.status.reason == "NodeLost":
         return "Unknown"
     if obj.metadata.deletion_timestamp and obj.status.phase not in ("Failed", "Succeeded"):
