@@ -12,10 +12,9 @@ from muster.api.core import Node as ApiNode
 from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
 from worker.proxy import names
-from worker.proxy.conntrack import Flows, stale_flows
 from worker.proxy.endpoints import Node
-from worker.proxy.health import Health, eligible
-from worker.proxy.healthcheck import Check, answer, checks_of
+from worker.proxy.flows import Flows, stale_flows
+from worker.proxy.health import Check, Health, answer, checks_of, eligible
 from worker.proxy.main import Config
 from worker.proxy.pending import Pending
 from worker.proxy.restore import Restore, changes, dialect, explain, full, translated

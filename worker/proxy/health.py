@@ -1,21 +1,18 @@
-"""`/healthz` and `/livez` on plain HTTP, with kube-proxy's answers.
+"""What the health ports answer: kube-proxy's words. Pure; `healthports` serves them.
 
 A load balancer asks `/healthz` whether to send traffic to this node; `/livez` is about the
-process alone. The judgement is pure; `health_app` is its thin shell.
+process alone. Of a Service with externalTrafficPolicy Local it asks the service's own health
+check port, and sends traffic only to nodes that answer 200.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from aiohttp import web
-from prometheus_client import Counter
-
 from muster.api.core import Node
-from worker.proxy.metrics import HEALTHZ, LIVEZ
+from worker.proxy.ruleset import RenderedService
 
 # The cluster autoscaler taints a node that it is about to delete.
 _DOOMED_TAINT = "ToBeDeletedByClusterAutoscaler"
@@ -58,27 +55,34 @@ def eligible(node: Node | None) -> bool:
     return not node.metadata.deletion_timestamp and not doomed
 
 
-def health_app(health: Health, clock: Callable[[], float]) -> web.Application:
-    def answer(well: bool, counter: Counter) -> web.Response:
-        code = 200 if well else 503
-        counter.labels(code=str(code)).inc()
-        return web.Response(
-            status=code,
-            text=json.dumps(health.report(clock())),
-            content_type="application/json",
-            headers={"X-Content-Type-Options": "nosniff"},
-        )
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One port to answer on, and for whom."""
 
-    async def healthz(_: web.Request) -> web.Response:
-        return answer(health.healthy(clock()) and health.node_eligible, HEALTHZ)
+    port: int
+    namespace: str
+    service: str
 
-    async def livez(_: web.Request) -> web.Response:
-        return answer(health.healthy(clock()), LIVEZ)
 
-    app = web.Application()
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/livez", livez)
-    return app
+def checks_of(services: Mapping[str, RenderedService]) -> dict[Check, int]:
+    """The number of local endpoints per health check port."""
+    counts: dict[Check, int] = {}
+    for service in services.values():
+        for port, target in zip(service.ports, service.targets, strict=True):
+            if port.health_check_node_port and port.external_local:
+                check = Check(port.health_check_node_port, port.namespace, port.service)
+                # A pod counts once, whatever the number of ports.
+                counts[check] = max(counts.get(check, 0), len(target.local))
+    return counts
+
+
+def answer(check: Check, local: int, proxy_healthy: bool) -> tuple[int, dict[str, object]]:
+    body: dict[str, object] = {
+        "service": {"namespace": check.namespace, "name": check.service},
+        "localEndpoints": local,
+        "serviceProxyHealthy": proxy_healthy,
+    }
+    return (200 if local and proxy_healthy else 503), body
 
 
 def _stamp(seconds: float) -> str:

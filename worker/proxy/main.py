@@ -24,8 +24,8 @@ from muster.component.run import notify_ready, run
 from muster.component.tls import TlsFiles, server_context
 from worker.proxy.cleanup import remove_everything
 from worker.proxy.endpoints import Node, node_of
-from worker.proxy.health import Health, eligible, health_app
-from worker.proxy.healthcheck import HealthChecks
+from worker.proxy.health import Health, eligible
+from worker.proxy.healthports import HealthChecks, health_app
 from worker.proxy.iptables import BACKENDS, Iptables
 from worker.proxy.ruleset import Options
 from worker.proxy.syncer import Periods, Syncer

@@ -18,8 +18,9 @@ from muster.api.discovery import EndpointSlice
 from muster.client.informer import Backoff, Informer
 from muster.component.log import get_logger
 from worker.proxy import metrics
-from worker.proxy.conntrack import Flows, forget, stale_flows
+from worker.proxy.conntrack import forget
 from worker.proxy.endpoints import Node
+from worker.proxy.flows import Flows, stale_flows
 from worker.proxy.health import Health
 from worker.proxy.iptables import Iptables, IptablesError
 from worker.proxy.pending import Pending, service_key

@@ -1,59 +1,49 @@
-"""The health check ports of load-balanced Services with externalTrafficPolicy Local.
-
-A balancer asks `http://NODE:healthCheckNodePort/` and sends traffic only to nodes that answer
-200: those with an endpoint of the service. What to serve is pure; `HealthChecks` serves it.
-"""
+"""The plain HTTP ports: `/healthz` and `/livez`, and one port per load-balanced Service with
+externalTrafficPolicy Local. `health` decides what they say."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from typing import Self
 
 from aiohttp import web
+from prometheus_client import Counter
 
 from muster.component.log import get_logger
 from muster.component.metrics import serve_app
-from worker.proxy.health import Health
-from worker.proxy.ruleset import RenderedService
+from worker.proxy.health import Check, Health, answer, checks_of
+from worker.proxy.metrics import HEALTHZ, LIVEZ
 from worker.proxy.syncer import Syncer
 
 log = get_logger(__name__)
 RETRY_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One port to answer on, and for whom."""
+def health_app(health: Health, clock: Callable[[], float]) -> web.Application:
+    def respond(well: bool, counter: Counter) -> web.Response:
+        code = 200 if well else 503
+        counter.labels(code=str(code)).inc()
+        return web.Response(
+            status=code,
+            text=json.dumps(health.report(clock())),
+            content_type="application/json",
+            headers={"X-Content-Type-Options": "nosniff"},
+        )
 
-    port: int
-    namespace: str
-    service: str
+    async def healthz(_: web.Request) -> web.Response:
+        return respond(health.healthy(clock()) and health.node_eligible, HEALTHZ)
 
+    async def livez(_: web.Request) -> web.Response:
+        return respond(health.healthy(clock()), LIVEZ)
 
-def checks_of(services: Mapping[str, RenderedService]) -> dict[Check, int]:
-    """The number of local endpoints per health check port."""
-    counts: dict[Check, int] = {}
-    for service in services.values():
-        for port, target in zip(service.ports, service.targets, strict=True):
-            if port.health_check_node_port and port.external_local:
-                check = Check(port.health_check_node_port, port.namespace, port.service)
-                # A pod counts once, whatever the number of ports.
-                counts[check] = max(counts.get(check, 0), len(target.local))
-    return counts
-
-
-def answer(check: Check, local: int, proxy_healthy: bool) -> tuple[int, dict[str, object]]:
-    body: dict[str, object] = {
-        "service": {"namespace": check.namespace, "name": check.service},
-        "localEndpoints": local,
-        "serviceProxyHealthy": proxy_healthy,
-    }
-    return (200 if local and proxy_healthy else 503), body
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/livez", livez)
+    return app
 
 
 class HealthChecks:
