@@ -5,6 +5,7 @@ Talks to any `runtime.v1` server. Calls raise `RuntimeFailure`, which keeps the 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
@@ -129,7 +130,8 @@ class Runtime:
         await self._call("start_container", self._runtime.StartContainer, request)
 
     async def stop_container(self, container_id: str, grace: float) -> None:
-        request = cri.StopContainerRequest(container_id=container_id, timeout=max(int(grace), 0))
+        seconds = max(math.ceil(grace), 0)
+        request = cri.StopContainerRequest(container_id=container_id, timeout=seconds)
         await self._gone_is_done(
             "stop_container", self._runtime.StopContainer, request, CALL_SECONDS + grace
         )

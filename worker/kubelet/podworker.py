@@ -38,6 +38,9 @@ MAX_STEPS = 20
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # How soon a pod follows a change of its configMaps and secrets, and how often it looks anyway.
 RESYNC_SECONDS = 60.0
+# A missing configMap is looked for again at this pace; nothing was tried that could hurt.
+CONFIG_ERROR, CONFIG_RETRY_SECONDS = "CreateContainerConfigError", 3.0
+SANDBOX_ERRORS = ("CreateContainerError", "RunContainerError")
 _TERMINAL = ("Succeeded", "Failed")
 
 
@@ -223,6 +226,8 @@ class PodWorker:
             await self._ops.prepare(pod)
             self._refresh_at = time.time() + RESYNC_SECONDS
             await self._ops.create_sandbox(pod, plan.create_sandbox)
+            # What failed inside the old sandbox says nothing about this one.
+            self._holds = {n: h for n, h in self._holds.items() if h.reason not in SANDBOX_ERRORS}
             log.info("sandbox created", pod=names.pod_key(pod), attempt=plan.create_sandbox)
         for start in plan.starts:
             await self._start(pod, start, record)
@@ -247,9 +252,12 @@ class PodWorker:
     def _hold(self, name: str, problem: StartProblem) -> None:
         """Keep the container back for a while; the status first says what happened."""
         now = time.time()
-        backoff = advance(self._image_backoffs.get(name), now, now)
-        self._image_backoffs[name] = backoff
-        self._holds[name] = Hold(now + backoff.delay, problem.reason, problem.message)
+        if problem.reason == CONFIG_ERROR:
+            delay = CONFIG_RETRY_SECONDS
+        else:
+            backoff = advance(self._image_backoffs.get(name), now, now)
+            self._image_backoffs[name], delay = backoff, backoff.delay
+        self._holds[name] = Hold(now + delay, problem.reason, problem.message)
         log.warning("container not started", pod=names.pod_key(self._pod), container=name,
                     reason=problem.reason, error=problem.message)  # fmt: skip
 

@@ -1,0 +1,415 @@
+"""A real kubelet with a real api-server over etcd, on our runtime and on stock containerd."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from muster.api import coordination, core
+from muster.api.meta import ObjectMeta
+from muster.client.client import Client
+from muster.cri import api_pb2 as cri
+from provision.images import build_all
+from tests.component.kubelet_harness import (
+    NODE,
+    NODE_IP,
+    Machine,
+    Pods,
+    container_status,
+    is_ready,
+    machine,
+    pod,
+    restarts,
+    runtime_pods,
+    until,
+    waiting_reason,
+)
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("images")
+    build_all(out)
+    return out
+
+
+@pytest.fixture(scope="module", params=["crun", "containerd"])
+def node(archives: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
+    with machine(archives, request.param) as made:
+        try:
+            yield made
+        finally:
+            print(made.tail())  # pytest shows it with a failure
+
+
+@pytest.fixture
+async def client(node: Machine) -> AsyncIterator[Client]:
+    async with node.client() as made:
+        yield made
+
+
+@pytest.fixture
+async def pods(client: Client) -> AsyncIterator[Pods]:
+    made = Pods(client)
+    yield made
+    await made.clean()
+
+
+SLEEP = ("sleep", "1000")
+# Dies at once on SIGTERM, so that a deletion does not wait for the grace.
+SERVE = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
+
+
+async def test_the_node_registers_and_becomes_ready(node: Machine, client: Client) -> None:
+    async def ready() -> core.Node | None:
+        found = await client.get(core.Node, NODE)
+        conditions = {c.type: c for c in found.status.conditions}
+        return found if "Ready" in conditions and conditions["Ready"].status == "True" else None
+
+    found = await until("node is ready", ready)
+    assert found.status.capacity["cpu"] == "2"
+    assert found.status.capacity["memory"] == "1048576Ki"
+    assert found.metadata.labels["kubernetes.io/hostname"] == NODE
+    assert [a.address for a in found.status.addresses] == [NODE_IP, NODE]
+    assert any("muster.local/busybox:1" in image.names for image in found.status.images)
+
+
+async def test_the_lease_is_renewed_and_belongs_to_the_node(client: Client) -> None:
+    async def lease() -> coordination.Lease:
+        return await client.get(coordination.Lease, NODE, "kube-node-lease")
+
+    first = await until("there is a lease", lease)
+    owner = first.metadata.owner_references[0]
+    assert (owner.kind, owner.name) == ("Node", NODE)
+
+    async def renewed() -> bool:
+        now = await client.get(coordination.Lease, NODE, "kube-node-lease")
+        return now.spec.renew_time > first.spec.renew_time
+
+    await until("lease is renewed", renewed, 5)
+
+
+async def test_a_pod_runs_and_goes(node: Machine, pods: Pods) -> None:
+    ready = await pods.ready(pod("web", *SERVE))
+    assert (ready.status.phase, ready.status.host_ip) == ("Running", NODE_IP)
+    assert ready.status.pod_ip.startswith("10.254.77.")
+    assert ready.status.qos_class == "BestEffort"
+    assert container_status(ready).container_id.split("://")[1]
+    await pods.delete("web")
+    await pods.gone("web")
+    assert ready.metadata.uid not in {p.metadata.uid for p in runtime_pods(node.lab)}
+    assert not (node.lab.root / "kubelet/pods" / ready.metadata.uid).exists()
+    assert not list(node.lab.logs.glob(f"*{ready.metadata.uid}"))
+
+
+async def test_a_container_that_ignores_sigterm_is_killed_after_the_grace(pods: Pods) -> None:
+    await pods.ready(pod("stubborn", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"))
+    await pods.delete("stubborn")
+    await pods.gone("stubborn", 10)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "phase"), [("Never", 0, "Succeeded"), ("Never", 3, "Failed")]
+)
+async def test_a_pod_that_ends(pods: Pods, policy: str, code: int, phase: str) -> None:
+    await pods.create(
+        pod(f"ends-{code}", "sh", "-c", f"echo bye > /dev/termination-log; exit {code}",
+            restartPolicy=policy)
+    )  # fmt: skip
+    ended = await pods.when(f"ends-{code}", phase, lambda p: p.status.phase == phase)
+    state = container_status(ended).state
+    assert state and state.terminated
+    assert (state.terminated.exit_code, state.terminated.message.strip()) == (code, "bye")
+    assert state.terminated.reason == ("Completed" if code == 0 else "Error")
+
+
+async def test_a_crashing_container_backs_off(pods: Pods) -> None:
+    await pods.create(pod("crash", "sh", "-c", "exit 7"))
+    found = await pods.when(
+        "crash", "is in CrashLoopBackOff", lambda p: waiting_reason(p) == "CrashLoopBackOff"
+    )
+    status = container_status(found)
+    assert (status.restart_count or 0) >= 1
+    assert status.last_state and status.last_state.terminated
+    assert status.last_state.terminated.exit_code == 7
+    assert found.status.phase == "Running"
+
+
+async def test_init_containers_run_first_and_in_order(pods: Pods) -> None:
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    image = {"image": "muster.local/busybox:1"} | mount
+    inits = [
+        {"name": "i1", "command": ["sh", "-c", "echo 1 > /v/log"], **image},
+        {"name": "i2", "command": ["sh", "-c", "echo 2 >> /v/log"], **image},
+    ]
+    check = "test \"$(tr -d '\\n' < /v/log)\" = 12 && exec sleep 1000"
+    ready = await pods.ready(
+        pod("inits", "sh", "-c", check, container=mount, initContainers=inits,
+            volumes=[{"name": "v", "emptyDir": {}}])
+    )  # fmt: skip
+    assert [s.ready for s in ready.status.init_container_statuses] == [True, True]
+
+
+async def test_a_sidecar_runs_beside_the_main_container(pods: Pods) -> None:
+    sidecar = {
+        "name": "side", "image": "muster.local/busybox:1", "command": list(SERVE),
+        "restartPolicy": "Always",
+    }  # fmt: skip
+    await pods.create(
+        pod("sidecar", "sh", "-c", "exit 0", initContainers=[sidecar], restartPolicy="Never")
+    )
+    await pods.when("sidecar", "succeeded", lambda p: p.status.phase == "Succeeded")
+
+
+async def test_environment_and_files(node: Machine, client: Client, pods: Pods) -> None:
+    """configMap, secret, downward API and service variables, as env and as files."""
+    await client.create(
+        core.ConfigMap(metadata=ObjectMeta(name="cm", namespace="default"), data={"k": "from-cm"})
+    )
+    secret = {"pw": base64.b64encode(b"hush").decode()}
+    await client.create(
+        core.Secret(metadata=ObjectMeta(name="s", namespace="default"), data=secret)
+    )
+    container = {
+        "env": [
+            {"name": "CM", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "k"}}},
+            {"name": "PW", "valueFrom": {"secretKeyRef": {"name": "s", "key": "pw"}}},
+            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "JOINED", "value": "$(CM)-$(PW)"},
+        ],
+        "volumeMounts": [
+            {"name": "cm", "mountPath": "/cm"},
+            {"name": "s", "mountPath": "/s", "readOnly": True},
+            {"name": "down", "mountPath": "/down"},
+            {"name": "mem", "mountPath": "/mem"},
+        ],
+    }
+    label = [{"path": "app", "fieldRef": {"fieldPath": "metadata.labels['app']"}}]
+    volumes = [
+        {"name": "cm", "configMap": {"name": "cm"}},
+        {"name": "s", "secret": {"secretName": "s", "defaultMode": 0o400}},
+        {"name": "down", "downwardAPI": {"items": label}},
+        {"name": "mem", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+    ]
+    script = (
+        "echo $JOINED $IP; cat /cm/k /s/pw /down/app; echo; "
+        "grep -c ' /mem tmpfs' /proc/mounts; hostname; grep -c $IP /etc/hosts; "
+        "echo $KUBERNETES_SERVICE_HOST; grep -c 'search default.svc.cluster.local' /etc/resolv.conf"
+    )
+    ended = await pods.create(
+        pod("env", "sh", "-c", script, container=container, volumes=volumes,
+            restartPolicy="Never", metadata={"labels": {"app": "shop"}})
+    )  # fmt: skip
+    ended = await pods.when("env", "ended", lambda p: p.status.phase == "Succeeded")
+    lines = node.kubectl("logs", "env").stdout.splitlines()
+    assert lines == [
+        f"from-cm-hush {ended.status.pod_ip}", "from-cmhushshop", "1", "env", "1", "10.96.0.1", "1",
+    ]  # fmt: skip
+
+
+async def test_a_missing_config_map_is_said_and_then_found(client: Client, pods: Pods) -> None:
+    env = [{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "late", "key": "k"}}}]
+    await pods.create(pod("late", *SERVE, container={"env": env}))
+    await pods.when(
+        "late", "says what is missing", lambda p: waiting_reason(p) == "CreateContainerConfigError"
+    )
+    await client.create(
+        core.ConfigMap(metadata=ObjectMeta(name="late", namespace="default"), data={"k": "v"})
+    )
+    await pods.when("late", "is ready", is_ready, 30)
+
+
+async def test_an_image_that_is_nowhere(pods: Pods) -> None:
+    image = {"image": "muster.local/nowhere:1", "imagePullPolicy": "Never"}
+    await pods.create(pod("noimage", *SERVE, container=image))
+    await pods.when("noimage", "says why", lambda p: waiting_reason(p) == "ErrImageNeverPull")
+
+
+async def test_readiness_follows_the_probe_promptly(node: Machine, pods: Pods) -> None:
+    probe = {
+        "exec": {"command": ["test", "-e", "/tmp/ok"]},
+        "periodSeconds": 1,
+        "failureThreshold": 1,
+    }
+    await pods.create(pod("probed", *SERVE, container={"readinessProbe": probe}))
+    running = await pods.when("probed", "runs", lambda p: p.status.phase == "Running")
+    assert not is_ready(running)
+    node.kubectl("exec", "probed", "--", "sh", "-c", "mkdir -p /tmp; touch /tmp/ok")
+    await pods.when("probed", "is ready", is_ready, 6)
+    node.kubectl("exec", "probed", "--", "rm", "/tmp/ok")
+    await pods.when("probed", "is unready again", lambda p: not is_ready(p), 4)
+
+
+async def test_a_failing_liveness_probe_restarts(pods: Pods) -> None:
+    probe = {"tcpSocket": {"port": 81}, "periodSeconds": 1, "failureThreshold": 1}
+    await pods.create(pod("unwell", *SERVE, container={"livenessProbe": probe}))
+    found = await pods.when("unwell", "was restarted", lambda p: restarts(p) >= 1)
+    last = container_status(found).last_state
+    assert last and last.terminated
+
+
+async def test_an_http_probe_passes(pods: Pods) -> None:
+    probe = {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1}
+    container = {"readinessProbe": probe, "ports": [{"name": "http", "containerPort": 8080}]}
+    script = "mkdir /www; echo hi > /www/index.html; exec httpd -f -p 8080 -h /www"
+    await pods.ready(pod("http", "sh", "-c", script, container=container))
+
+
+async def test_limits_reach_the_kernel(node: Machine, pods: Pods) -> None:
+    """A memory hog is killed and the status says why."""
+    limits = {"resources": {"limits": {"memory": "24Mi", "cpu": "500m"}}}
+    # tail keeps an endless line in memory
+    await pods.create(
+        pod("hog", "sh", "-c", "tail /dev/zero", container=limits, restartPolicy="Never")
+    )
+    ended = await pods.when("hog", "failed", lambda p: p.status.phase == "Failed", 40)
+    state = container_status(ended).state
+    assert ended.status.qos_class == "Guaranteed"
+    assert state and state.terminated
+    assert (state.terminated.reason, state.terminated.exit_code) == ("OOMKilled", 137)
+
+
+async def test_hooks_run(node: Machine, pods: Pods) -> None:
+    lifecycle = {
+        "postStart": {"exec": {"command": ["sh", "-c", "echo started > /h/post"]}},
+        "preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /h/pre"]}},
+    }
+    host = node.lab.root / "hooks"
+    container = {"lifecycle": lifecycle, "volumeMounts": [{"name": "h", "mountPath": "/h"}]}
+    volumes = [{"name": "h", "hostPath": {"path": str(host), "type": "DirectoryOrCreate"}}]
+    await pods.ready(pod("hooks", *SERVE, container=container, volumes=volumes))
+    assert (host / "post").read_text() == "started\n"
+    await pods.delete("hooks")
+    await pods.gone("hooks")
+    assert (host / "pre").read_text() == "stopping\n"
+
+
+async def test_logs_and_exec_through_the_api_server(node: Machine, pods: Pods) -> None:
+    script = (
+        "for i in 1 2 3; do echo line $i; done; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    )
+    await pods.ready(pod("talk", "sh", "-c", script))
+    assert node.kubectl("logs", "talk").stdout == "line 1\nline 2\nline 3\n"
+    assert node.kubectl("logs", "talk", "--tail=1").stdout == "line 3\n"
+    done = node.kubectl(
+        "exec", "talk", "--", "sh", "-c", "echo out; echo err >&2; exit 4", check=False
+    )
+    assert (done.stdout, done.returncode) == ("out\n", 4)
+    assert done.stderr.startswith("err\n")
+
+
+async def test_the_kubelets_port_knows_its_clients(node: Machine) -> None:
+    nobody = node.identities.files("nobody", "system:node:other", "system:nodes")
+    assert (await node.get(nobody, "/pods"))[0] == 403
+    assert (await node.get(node.monitor, "/pods"))[0] == 403
+    status, text = await node.get(node.monitor, "/metrics")
+    assert status == 200
+    for name in (
+        f'kubelet_node_name{{node="{NODE}"}} 1.0', "kubelet_pleg_relist_duration_seconds_bucket",
+        "kubelet_runtime_operations_total", "kubelet_running_pods", "go_goroutines",
+    ):  # fmt: skip
+        assert name in text
+    status, text = await node.get(node.kubelet_client, "/pods")
+    assert (status, '"kind":"PodList"' in text) == (200, True)
+
+
+async def test_container_metrics(node: Machine, pods: Pods) -> None:
+    await pods.ready(pod("measured", *SERVE))
+    status, text = await node.get(node.monitor, "/metrics/cadvisor")
+    assert status == 200
+    rows = [r for r in text.splitlines() if 'pod="measured"' in r and 'container="c"' in r]
+    assert any(r.startswith("container_memory_working_set_bytes{") for r in rows)
+    assert any(r.startswith("container_cpu_usage_seconds_total{") for r in rows)
+    assert all('image="muster.local/busybox:1"' in r for r in rows)
+
+
+async def test_a_kubelet_restart_restarts_no_container(node: Machine, pods: Pods) -> None:
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 1}
+    before = await pods.ready(pod("steady", *SERVE, container={"readinessProbe": probe}))
+    node.stop("kubelet", signal.SIGKILL)
+    node.start_kubelet()
+
+    async def renewed() -> bool:
+        status, _ = await node.get(node.monitor, "/healthz")
+        return status == 200
+
+    async def quietly() -> bool:
+        try:
+            return await renewed()
+        except OSError:
+            return False
+
+    await until("kubelet is back", quietly)
+    # The new kubelet has looked at the pod once it has said that a new one runs.
+    await pods.ready(pod("after", *SERVE))
+    after = await pods.get("steady")
+    assert after is not None
+    assert after.status == before.status
+
+
+async def test_pods_deleted_while_the_kubelet_was_away_are_ended(
+    node: Machine, client: Client, pods: Pods
+) -> None:
+    made = await pods.ready(pod("forgotten", *SERVE))
+    node.stop("kubelet")
+    await client.delete(core.Pod, "forgotten", "default", grace_period_seconds=0)
+    node.start_kubelet()
+
+    async def ended() -> bool:
+        return made.metadata.uid not in {p.metadata.uid for p in runtime_pods(node.lab)}
+
+    await until("lost pod is ended", ended)
+
+
+async def test_a_dead_sandbox_is_replaced(node: Machine, pods: Pods) -> None:
+    """What a reboot of the machine looks like to the kubelet."""
+    before = await pods.ready(pod("reborn", *SERVE))
+    sandbox = next(p for p in runtime_pods(node.lab) if p.metadata.uid == before.metadata.uid)
+    node.lab.runtime.StopPodSandbox(
+        cri.StopPodSandboxRequest(pod_sandbox_id=sandbox.id), timeout=30
+    )
+    after = await pods.when(
+        "reborn", "runs again",
+        lambda p: is_ready(p) and restarts(p) == 1,
+    )  # fmt: skip
+    assert after.status.pod_ip
+    attempts = [p.metadata.attempt for p in runtime_pods(node.lab) if p.id != sandbox.id]
+    assert 1 in attempts
+
+
+async def test_an_api_outage_loses_nothing(node: Machine, pods: Pods) -> None:
+    """A container that ends while nobody listens is reported when somebody does again."""
+    host = node.lab.root / "outage"
+    host.mkdir()
+    script = "while [ ! -e /o/go ]; do sleep 0.1; done; exit 5"
+    volumes = [{"name": "o", "hostPath": {"path": str(host)}}]
+    mounts = {"volumeMounts": [{"name": "o", "mountPath": "/o"}]}
+    await pods.ready(
+        pod(
+            "outlives", "sh", "-c", script, container=mounts, volumes=volumes, restartPolicy="Never"
+        )
+    )
+    node.stop("apiserver")
+    (host / "go").touch()
+
+    async def exited() -> bool:
+        containers = node.lab.runtime.ListContainers(
+            cri.ListContainersRequest(), timeout=10
+        ).containers
+        return any(
+            c.labels["io.kubernetes.pod.name"] == "outlives" and c.state == cri.CONTAINER_EXITED
+            for c in containers
+        )
+
+    await until("container ended", exited)
+    await asyncio.to_thread(node.start_apiserver)
+    ended = await pods.when("outlives", "failed", lambda p: p.status.phase == "Failed", 30)
+    state = container_status(ended).state
+    assert state and state.terminated and state.terminated.exit_code == 5
