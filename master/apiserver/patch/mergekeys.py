@@ -61,6 +61,10 @@ class Shape:
             return Shape()
         return Shape(_fields(self.type).get(name))
 
+    def has(self, name: str) -> bool:
+        """Whether the type has such a field; a value of unknown type may have any."""
+        return self.type is None or name in _fields(self.type)
+
     def merge_key(self, name: str) -> str | None:
         """The key of the list field `name`; "" merges primitives, None replaces the list."""
         return MERGE_KEYS.get((self.type.__name__, name)) if self.type else None

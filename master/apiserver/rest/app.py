@@ -15,7 +15,7 @@ from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import Api, as_status_error
 from master.apiserver.registry.decode import MAX_BODY_BYTES
 from master.apiserver.rest import discovery, openapi, reviews
-from master.apiserver.rest.body import read_body
+from master.apiserver.rest.body import parse_body, read_body
 from master.apiserver.rest.handlers import ResourceHandlers, truthy
 from master.apiserver.rest.health import HealthHandlers
 from master.apiserver.rest.kubelet import KubeletProxy
@@ -170,8 +170,8 @@ async def _review(
         raise Unauthorized("Unauthorized")
     if request.method != "POST":
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
-    body = await read_body(request)
-    return plain_response(reviews.answer(front.api.authorizer, user, plural, body), 201)
+    value = parse_body(await read_body(request), request.content_type, None)
+    return plain_response(reviews.answer(front.api.authorizer, user, plural, value), 201)
 
 
 def _discover(front: FrontEnd, request: web.Request, segments: list[str]) -> web.Response:

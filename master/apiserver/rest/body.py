@@ -10,6 +10,7 @@ from aiohttp import web
 
 from master.apiserver import metrics
 from master.apiserver.patch.mergekeys import Shape
+from master.apiserver.protobuf.decode import MEDIA_TYPE, decode_body
 from master.apiserver.registry.decode import (
     MAX_BODY_BYTES,
     Problems,
@@ -22,6 +23,7 @@ from muster.api.meta import DeleteOptions
 from muster.api.scheme import Resource
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml", "application/apply-patch+yaml")
+_ANY = Shape()
 _TOO_LARGE = f"Request entity too large: limit is {MAX_BODY_BYTES}"
 
 
@@ -38,8 +40,12 @@ async def read_body(request: web.Request) -> bytes:
         raise TooLarge(_TOO_LARGE) from error
 
 
-def parse_body(body: bytes, content_type: str, problems: Problems | None) -> Any:
-    """JSON or YAML to plain values. Raises BadRequest, UnsupportedMediaType."""
+def parse_body(
+    body: bytes, content_type: str, problems: Problems | None, shape: Shape = _ANY
+) -> Any:
+    """JSON, YAML or protobuf to plain values. Raises BadRequest, UnsupportedMediaType."""
+    if content_type == MEDIA_TYPE:
+        return decode_body(body, shape)
     if content_type in _YAML:
         try:
             # JSON is YAML; kubectl sends apply patches as JSON under the YAML type.
@@ -51,7 +57,7 @@ def parse_body(body: bytes, content_type: str, problems: Problems | None) -> Any
     ):
         raise UnsupportedMediaType(
             "the body of the request was in an unknown format - accepted media types include: "
-            "application/json, application/yaml"
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf"
         )
     return decode_json(body, problems)
 
@@ -98,7 +104,7 @@ def decode_object(
 ) -> msgspec.Struct:
     """A body to its typed object; its kind must be the URL's."""
     problems = validation.problems
-    value = parse_body(body, content_type, problems)
+    value = parse_body(body, content_type, problems, Shape(type_))
     what = describe(resource, type_)
     if not isinstance(value, dict):
         raise BadRequest(f"{what} cannot be handled as a {type_.__name__}: expected an object")
@@ -115,7 +121,7 @@ def decode_object(
 def delete_options(body: bytes, content_type: str, query: dict[str, str]) -> DeleteOptions:
     """DeleteOptions from the body, else from the query."""
     if body.strip():
-        value = parse_body(body, content_type, None)
+        value = parse_body(body, content_type, None, Shape(DeleteOptions))
         options = to_typed(DeleteOptions, value, 'DeleteOptions in version "v1"')
     else:
         options = DeleteOptions()

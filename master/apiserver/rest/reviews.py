@@ -9,7 +9,7 @@ import msgspec
 from master.apiserver.auth.authorizer import Authorizer, rules_of
 from master.apiserver.auth.identity import User
 from master.apiserver.auth.rules import Attributes, PolicyRule
-from master.apiserver.registry.decode import decode_json
+from master.apiserver.registry.decode import to_typed
 from muster.api.errors import BadRequest, NotFound
 
 GROUPS = ("authorization.k8s.io", "authentication.k8s.io")
@@ -39,14 +39,13 @@ class _Review(msgspec.Struct):
     spec: _Spec
 
 
-def answer(authorizer: Authorizer, user: User, plural: str, body: bytes) -> Json:
+def answer(authorizer: Authorizer, user: User, plural: str, value: Any) -> Json:
     """The review with its status filled in. Raises NotFound, BadRequest."""
-    value = decode_json(body)
     if not isinstance(value, dict):
         raise BadRequest("a review must be an object")
     match plural:
         case "selfsubjectaccessreviews":
-            return {**value, "status": {"allowed": _allowed(authorizer, user, body)}}
+            return {**value, "status": {"allowed": _allowed(authorizer, user, value)}}
         case "selfsubjectreviews":
             info = {"username": user.name, "groups": sorted(user.groups)}
             return {**value, "status": {"userInfo": info}}
@@ -55,11 +54,8 @@ def answer(authorizer: Authorizer, user: User, plural: str, body: bytes) -> Json
     raise NotFound("the server could not find the requested resource")
 
 
-def _allowed(authorizer: Authorizer, user: User, body: bytes) -> bool:
-    try:
-        spec = msgspec.json.decode(body, type=_Review).spec
-    except msgspec.MsgspecError as error:
-        raise BadRequest(f"SelfSubjectAccessReview cannot be read: {error}") from error
+def _allowed(authorizer: Authorizer, user: User, value: Json) -> bool:
+    spec = to_typed(_Review, value, "SelfSubjectAccessReview").spec
     if spec.resource_attributes:
         asked = spec.resource_attributes
         return authorizer.allows(
