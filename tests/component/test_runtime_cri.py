@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
 import subprocess
+import threading
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -546,6 +549,66 @@ def test_after_a_reboot_everything_is_exited_and_can_be_removed(archives: Path) 
         node.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
         leases = node.root / "ipam" / node.name
         assert not [p for p in leases.iterdir() if p.name.startswith("10.")]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_killed_at_any_moment_it_leaves_nothing_between_two_states(
+    archives: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    with lab(archives) as node:
+        for _ in range(4):
+            churn = threading.Thread(target=_churn, args=(node,))
+            churn.start()
+            # The moment of the kill is the point: anywhere in sandbox, create, start, stop, remove.
+            churn.join(rng.uniform(0.02, 0.4))
+            node.stop(signal.SIGKILL)
+            churn.join()
+            node.start()
+            for item in node.runtime.ListContainers(cri.ListContainersRequest()).containers:
+                assert node.status(item.id).state in (
+                    cri.CONTAINER_CREATED,
+                    cri.CONTAINER_RUNNING,
+                    cri.CONTAINER_EXITED,
+                )
+        for sandbox in node.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items:
+            node.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id))
+        assert node.runtime.ListContainers(cri.ListContainersRequest()).containers == []
+        assert node.mounts() == []
+        assert _left(node) == []
+
+
+def _churn(node: Lab) -> None:
+    """Pods come and go until the runtime is gone."""
+    try:
+        while True:
+            sandbox = node.run_sandbox(node.pod())
+            node.run(sandbox, container("sleep", "1000", name="a"))
+            node.create(sandbox, container("sleep", "1000", name="b"))
+            node.runtime.StopPodSandbox(cri.StopPodSandboxRequest(pod_sandbox_id=sandbox))
+            node.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox))
+    except (grpc.RpcError, ValueError):
+        return
+
+
+def _left(node: Lab) -> list[Path]:
+    """Whatever is on disk, in the kernel or running of any pod."""
+    lib = node.root / "lib"
+    places = [
+        *(lib / name for name in ("sandboxes", "containers", "exits", "cni")),
+        *(node.state / name for name in ("sandboxes", "containers", "oci", "netns", "exec")),
+    ]
+    left = [path for place in places if place.exists() for path in place.iterdir()]
+    leases = node.root / "ipam" / node.name
+    left += list(leases.glob("10.*"))
+    for proc in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (
+                b"conmon" in (proc / "cmdline").read_bytes()
+                and str(node.state).encode() in (proc / "cmdline").read_bytes()
+            ):
+                left.append(proc)
+    return left
 
 
 def _power_cut(node: Lab, pids: list[int]) -> None:

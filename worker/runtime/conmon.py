@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
+import signal
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from worker.runtime.oci_runtime import OciRuntime
 
 CREATE_TIMEOUT_SECONDS = 120
 _RESIZE, _REOPEN_LOGS = 1, 2
+_END_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +188,36 @@ def exit_code(m: Monitored) -> int | None:
         return None
 
 
+def end_monitor(bundle: Path, container_id: str) -> None:
+    """Kill the conmon of a container that is being removed, and with it a `create` under way.
+
+    conmon's children get SIGKILL when it dies before they have exec'd. Blocks for a moment.
+    """
+    pid = _pid_of(bundle / "conmon.pid", container_id)
+    if pid is None:
+        return
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        select.select([fd], [], [], _END_SECONDS)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(fd)
+
+
 def monitor_pid(m: Monitored) -> int | None:
     """The pid of this container's living conmon; None when it is gone or another's."""
+    return _pid_of(m.conmon_pid_file, m.container_id)
+
+
+def _pid_of(pid_file: Path, container_id: str) -> int | None:
     try:
-        pid = int(m.conmon_pid_file.read_text())
+        pid = int(pid_file.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid if m.container_id.encode() in command else None
+    return pid if container_id.encode() in command else None

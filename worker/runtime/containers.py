@@ -134,7 +134,7 @@ class Containers:
             if not record.finished_at:
                 await self._restore_running(record)
         known = {path.name for path in self._places.containers.iterdir()}
-        for directory in (self._places.bundles, self._places.exits):
+        for directory in (self._places.bundles, self._places.exits, self._places.oci_state):
             for path in directory.iterdir():
                 if path.name not in known:
                     await self._remove_traces(path.name)
@@ -221,7 +221,10 @@ class Containers:
         record = self._records.get(container_id)
         if record is None:
             return
+        running = self._running.get(container_id)
         await self.stop(container_id, 0)
+        if running is not None and running.task is not None:
+            await asyncio.wait({running.task})
         await self._remove_traces(container_id)
         self._on_change(record, cri.CONTAINER_DELETED_EVENT)
 
@@ -276,25 +279,28 @@ class Containers:
     async def _follow(self, container_id: str, running: _Running) -> None:
         await _readable(running.monitor_fd)
         try:
-            await self._finish(container_id)
-        except Exception:
-            log.exception("container's end could not be recorded", container=container_id)
+            self._record_end(container_id)
+            running.ended.set()
+            await self._release(container_id)
         finally:
             self._running.pop(container_id, None)
             _close(running)
             running.ended.set()
 
     async def _finish(self, container_id: str) -> None:
-        """Record how the container ended, then free its processes, cgroup and mounts."""
+        """The same for a container whose end nobody followed."""
+        self._record_end(container_id)
+        await self._release(container_id)
+
+    def _record_end(self, container_id: str) -> None:
+        """Write down how the container ended, while its cgroup can still be asked."""
         record = self._records[container_id]
         m = self.monitored(record)
         code = conmon.exit_code(m)
         kills = self._cgroups.oom_kills(record.cgroups_path)
         oom = m.oom_file.exists() if kills is None else kills > 0
-        await self._runtime.delete(container_id)
-        await asyncio.to_thread(self._bundles.unmount, container_id)
         record = msgspec.structs.replace(
-            self._records[container_id],
+            record,
             finished_at=_mtime(m.exit_file) or time.time_ns(),
             exit_code=UNKNOWN_EXIT_CODE if code is None else code,
             reason=end_reason(code, oom=oom),
@@ -304,11 +310,21 @@ class Containers:
         log.info("container ended", container=container_id, code=code, reason=record.reason)
         self._on_change(record, cri.CONTAINER_STOPPED_EVENT)
 
+    async def _release(self, container_id: str) -> None:
+        """Free what is left of its processes, its cgroup and its mounts; `remove` tries again."""
+        try:
+            await self._runtime.delete(container_id)
+            await asyncio.to_thread(self._bundles.unmount, container_id)
+        except (RuntimeFailure, OSError, TimeoutError) as error:
+            log.warning("could not release", container=container_id, error=str(error))
+
     # ---- Disk
 
     async def _remove_traces(self, container_id: str) -> None:
         """Remove all there is of a container, in whatever state it was left."""
         record = self._records.get(container_id)
+        # A monitor that is still creating would bring back what is removed here.
+        await asyncio.to_thread(conmon.end_monitor, self.bundle(container_id), container_id)
         await self._runtime.delete(container_id)
         await asyncio.to_thread(self._bundles.remove, container_id)
         (self._places.exits / container_id).unlink(missing_ok=True)
