@@ -133,6 +133,8 @@ GROUP_RULES: dict[str, tuple[PolicyRule, ...]] = {
     MASTERS: CLUSTER_ADMIN,
     "kubeadm:cluster-admins": CLUSTER_ADMIN,
     "system:monitoring": MONITORING,
+    # The network agent's group (`system:muster:network`); the proxy is bound by its user too.
+    "system:node-proxier": NODE_PROXIER,
     AUTHENTICATED: DISCOVERY + BASIC_USER + PUBLIC_INFO,
     UNAUTHENTICATED: PUBLIC_INFO,
 }
