@@ -9,7 +9,6 @@ from provision.payload.units import module
 from provision.providers.base import MachineSpec
 
 REST_PORT, GRPC_PORT = 6443, 6444
-ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
 def timers(record: LabRecord) -> Timers:
@@ -98,13 +97,10 @@ def apiserver(record: LabRecord, machine: MachineSpec) -> Unit:
         "kubelet-certificate-authority": f"{PKI}/ca.crt",
         "service-cluster-ip-range": network.service_cidr,
         "service-node-port-range": network.node_port_range,
-        "service-account-key-file": f"{PKI}/sa.pub",
-        "service-account-signing-key-file": f"{PKI}/sa.key",
-        "service-account-issuer": ISSUER,
         "default-not-ready-toleration-seconds": profile.default_not_ready_toleration,
         "default-unreachable-toleration-seconds": profile.default_unreachable_toleration,
     }
-    own = f"{PKI}/etcd/ca.crt", f"{PKI}/ca.crt", f"{PKI}/sa.pub", f"{PKI}/sa.key"
+    own = f"{PKI}/etcd/ca.crt", f"{PKI}/ca.crt"
     return Unit(
         name="muster-apiserver",
         description="Muster API server",
