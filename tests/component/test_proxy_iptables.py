@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
 from tests.component.proxy_harness import REPO, Netns
 from worker.proxy.endpoints import Node
+from worker.proxy.iptables import IptablesError, execute
 from worker.proxy.restore import changes, cleanup, full, parse_save
 from worker.proxy.ruleset import JUMPS, Options, Tables, assemble, render_service
 
@@ -110,6 +112,16 @@ def test_rules_are_accepted_printed_as_written_and_removed(
     assert full(saved(), bare, JUMPS).text == ""
     netns.run(tool, "--noflush", text=cleanup(saved()).text)
     assert "KUBE-" not in netns.run(f"iptables-{backend}-save")
+
+
+async def test_a_tool_that_does_not_start_or_end_is_a_clear_error(tmp_path: Path) -> None:
+    """Both are failures to try again, not the end of the proxy; no process is left behind."""
+    with pytest.raises(IptablesError, match="nowhere did not start"):
+        await execute([str(tmp_path / "nowhere")])
+    with pytest.raises(IptablesError, match=r"sh did not end within 0\.2 s"):
+        await execute(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], timeout=0.2)
+    pid = (tmp_path / "pid").read_text().strip()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 OPEN_AUTO = """

@@ -114,9 +114,7 @@ def shown(tables: Tables, what: str) -> str:
         else:
             mine = {c for c, own in chains.items() if any(f"{what}/" in r for r in own)}
             own_chains = {c for c in mine if re.match("KUBE-(SVC|SVL|SEP|EXT|FW)-", c)}
-            picked = [
-                rule for rule in rules if f"{what}/" in rule or rule.split()[1] in own_chains
-            ]
+            picked = [rule for rule in rules if f"{what}/" in rule or rule.split()[1] in own_chains]
             lines += [f"*{table}", *picked] if picked else []
     return "\n".join(lines or ["nothing"]) + "\n"
 

@@ -37,12 +37,15 @@ async def execute(
     command: Sequence[str], text: str = "", timeout: float = TIMEOUT_SECONDS
 ) -> Output:
     """Run a command to its end, or kill it at the timeout."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise IptablesError(f"{command[0]} did not start: {error}") from error
     try:
         async with asyncio.timeout(timeout):
             out, err = await process.communicate(text.encode())
