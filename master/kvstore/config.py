@@ -112,9 +112,11 @@ def _urls(flag: str, text: str) -> tuple[str, ...]:
 def _tls(prefix: str, cert: str, key: str, ca: str) -> TlsFiles | None:
     if not (cert or key or ca):
         return None
-    for name, value in (("cert-file", cert), ("key-file", key), ("trusted-ca-file", ca)):
+    files = {"cert-file": cert, "key-file": key, "trusted-ca-file": ca}
+    for name, value in files.items():
         if not value:
             raise ValueError(f"--{prefix}{name} is missing")
+    for name, value in files.items():
         if not Path(value).is_file():
             raise ValueError(f'--{prefix}{name}: "{value}" is no file')
     return TlsFiles(Path(cert), Path(key), Path(ca))

@@ -90,9 +90,7 @@ class StoreProcess:
             *self.flags,
         ]  # fmt: skip
         with self.log_file.open("ab") as out:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
 
     def kill(self) -> None:
         """As `kill -9`: nothing is flushed, nobody is told."""
@@ -153,8 +151,9 @@ class StoreCluster:
     def wait_healthy(self, seconds: float = 20) -> None:
         for member in self.members:
             wait_until(
-                lambda m=member: self.etcdctl("endpoint", "health", member=m, check=False).returncode
-                == 0,
+                lambda m=member: (
+                    self.etcdctl("endpoint", "health", member=m, check=False).returncode == 0
+                ),
                 seconds,
                 f"{member.name} healthy\n{member.log()[-2000:]}",
             )
@@ -182,9 +181,7 @@ class StoreCluster:
 
 
 @contextmanager
-def store_cluster(
-    directory: Path, pki: Pki, count: int, *flags: str
-) -> Iterator[StoreCluster]:
+def store_cluster(directory: Path, pki: Pki, count: int, *flags: str) -> Iterator[StoreCluster]:
     """`count` members, started and healthy; killed at the end whatever happens."""
     ports = free_ports(3 * count)
     server = pki.issue("kvstore-server")

@@ -1,0 +1,171 @@
+"""Three members losing the leader by kill -9, under continuous writes; restarts; laggards."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+
+from muster.component.tls import grpc_channel_credentials
+from muster.etcd import rpc_pb2, rpc_pb2_grpc
+from tests.component.kvstore_harness import StoreCluster, StoreProcess, store_cluster, wait_until
+from tests.component.pki_fixture import Pki
+
+
+class Writer:
+    """Writes one key after the other, to whichever member answers, and notes what was
+    acknowledged and when."""
+
+    def __init__(self, cluster: StoreCluster, name: str) -> None:
+        self.acknowledged: dict[str, float] = {}
+        self._stop = threading.Event()
+        credentials = grpc_channel_credentials(cluster.client.material())
+        self._channels = [
+            grpc.secure_channel(f"127.0.0.1:{member.client_port}", credentials)
+            for member in cluster.members
+        ]
+        self._stubs = [rpc_pb2_grpc.KVStub(channel) for channel in self._channels]
+        self._name = name
+        self._thread = threading.Thread(target=self._run, name=name)
+        self._thread.start()
+
+    def _run(self) -> None:
+        stubs = itertools.cycle(self._stubs)
+        stub = next(stubs)
+        for number in itertools.count():
+            if self._stop.is_set():
+                return
+            key = f"{self._name}/{number}"
+            try:
+                stub.Put(rpc_pb2.PutRequest(key=key.encode(), value=key.encode()), timeout=1)
+            except grpc.RpcError:
+                stub = next(stubs)
+            else:
+                self.acknowledged[key] = time.monotonic()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        for channel in self._channels:
+            channel.close()
+
+    def since(self, moment: float) -> float | None:
+        """The first acknowledgement after `moment`."""
+        later = [when for when in list(self.acknowledged.values()) if when > moment]
+        return min(later, default=None)
+
+
+@contextmanager
+def writing(cluster: StoreCluster, *names: str) -> Iterator[list[Writer]]:
+    writers = [Writer(cluster, name) for name in names]
+    try:
+        yield writers
+    finally:
+        for writer in writers:
+            writer.stop()
+
+
+def outage_after(killed: float, writers: list[Writer]) -> float:
+    """Seconds until somebody's write is acknowledged again. The margin is for answers that
+    were on their way already."""
+    margin = 0.01
+
+    def resumed() -> list[float]:
+        moments = [writer.since(killed + margin) for writer in writers]
+        return [moment for moment in moments if moment is not None]
+
+    return float(min(wait_until(resumed, 10, "writes to resume"))) - killed
+
+
+def stored(cluster: StoreCluster, member: StoreProcess) -> set[str]:
+    out = cluster.etcdctl("get", "", "--prefix", "--keys-only", member=member, timeout=60).stdout
+    return set(out.split())
+
+
+def test_no_acknowledged_write_is_lost(tmp_path: Path, pki: Pki) -> None:
+    """kill -9 of the leader, twice, while two clients write: writes resume, nothing is lost,
+    and the killed members come back with the same data as the others."""
+    with store_cluster(tmp_path, pki, 3, "--snapshot-count", "300") as cluster:
+        outages = []
+        with writing(cluster, "a", "b") as writers:
+            for _ in range(2):
+                leader = cluster.leader()
+                wait_until(lambda: writers[0].since(time.monotonic() - 0.2), 10, "writes")
+                leader.kill()
+                outages.append(outage_after(time.monotonic(), writers))
+                leader.start()
+                cluster.wait_healthy()
+        assert max(outages) < 3.0, f"outages {outages}"
+        acknowledged = set().union(*(writer.acknowledged for writer in writers))
+        assert len(acknowledged) > 100
+        for member in cluster.members:
+            assert acknowledged <= stored(cluster, member)
+        lines = cluster.etcdctl("endpoint", "hashkv").stdout.splitlines()
+        assert len({line.split(", ")[1] for line in lines}) == 1
+
+
+def test_data_survive_a_restart_of_all(tmp_path: Path, pki: Pki) -> None:
+    """From the log alone, and from a snapshot plus the log after it; identities stay."""
+    with store_cluster(tmp_path, pki, 3, "--snapshot-count", "40") as cluster:
+        lease = cluster.etcdctl("lease", "grant", "600").stdout.split()[1]
+        cluster.etcdctl("put", "leased", "x", f"--lease={lease}")
+        for number in range(60):
+            cluster.etcdctl("put", f"k{number:02}", "v" * number, member=cluster.members[0])
+        cluster.etcdctl("del", "k07")
+        before = cluster.etcdctl("get", "", "--prefix").stdout
+        members = cluster.json("member", "list")["members"]
+        revision = cluster.json("get", "k01")["header"]["revision"]
+        assert list((cluster.members[0].data_dir / "member" / "snap").glob("*.snap"))
+        for member in cluster.members[:2]:
+            assert member.stop() == 0
+        cluster.members[2].kill()
+        for member in cluster.members:
+            member.start()
+        cluster.wait_healthy()
+        assert cluster.etcdctl("get", "", "--prefix").stdout == before
+        assert cluster.json("member", "list")["members"] == members
+        assert cluster.json("get", "k01")["header"]["revision"] == revision
+        shown = cluster.etcdctl("lease", "timetolive", lease, "--keys").stdout
+        assert "attached keys([leased])" in shown
+
+
+def test_a_member_far_behind_gets_a_snapshot(tmp_path: Path, pki: Pki) -> None:
+    """Its log position is compacted away on the others, so state is sent instead of entries."""
+    with store_cluster(tmp_path, pki, 3, "--snapshot-count", "3000") as cluster:
+        late = next(m for m in cluster.members if m is not cluster.leader())
+        late.kill()
+        names = [f"w{number}" for number in range(16)]
+        with writing(cluster, *names) as writers:
+            wait_until(lambda: sum(len(w.acknowledged) for w in writers) > 9500, 120, "many writes")
+        late.start()
+        cluster.wait_healthy(30)
+        wait_until(lambda: "snapshot installed" in late.log(), 30, "a snapshot to be installed")
+        assert set().union(*(writer.acknowledged for writer in writers)) <= stored(cluster, late)
+        cluster.etcdctl("put", "after", "1", member=late)
+
+
+def test_without_a_majority_writes_wait_and_stale_reads_work(tmp_path: Path, pki: Pki) -> None:
+    with store_cluster(tmp_path, pki, 3) as cluster:
+        cluster.etcdctl("put", "k", "v")
+        alone, *others = cluster.members
+        wait_until(
+            lambda: cluster.etcdctl("get", "k", "--consistency=s", member=alone).stdout,
+            5,
+            "the write to reach the member that will be alone",
+        )
+        for member in others:
+            member.kill()
+        put = cluster.etcdctl("--command-timeout=3s", "put", "k", "w", member=alone, check=False)
+        assert put.returncode != 0
+        read = cluster.etcdctl("get", "k", "--consistency=s", member=alone)
+        assert read.stdout == "k\nv\n"
+        for member in others:
+            member.start()
+        cluster.wait_healthy()
+        cluster.etcdctl("put", "k", "x")
+        assert cluster.etcdctl("get", "k").stdout == "k\nx\n"
