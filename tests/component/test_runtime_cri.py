@@ -551,6 +551,28 @@ def test_after_a_reboot_everything_is_exited_and_can_be_removed(archives: Path) 
         assert not [p for p in leases.iterdir() if p.name.startswith("10.")]
 
 
+def test_what_was_left_half_made_is_taken_down(archives: Path) -> None:
+    with lab(archives) as node:
+        whole, half = node.run_sandbox(node.pod("whole")), node.run_sandbox(node.pod("half"))
+        container_id = node.run(whole, container("sleep", "1000"))
+        pid = int((node.state / "containers" / container_id / "pid").read_text())
+        node.stop(signal.SIGKILL)
+        for record in (
+            node.root / "lib/sandboxes" / half / "sandbox.json",
+            node.root / "lib/containers" / container_id / "container.json",
+        ):
+            text = record.read_text()
+            assert '"complete":true' in text
+            record.write_text(text.replace('"complete":true', '"complete":false'))
+        node.start()
+        assert not process_alive(pid)
+        [left] = node.runtime.ListPodSandbox(cri.ListPodSandboxRequest()).items
+        assert left.id == whole
+        assert not (node.state / "netns" / half).exists()
+        assert not (node.root / "lib/containers" / container_id).exists()
+        assert not [m for m in node.mounts() if half in m or container_id in m]
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_moment_it_leaves_nothing_between_two_states(
     archives: Path, seed: int
