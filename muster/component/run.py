@@ -13,6 +13,9 @@ from muster.component.log import configure, get_logger
 from muster.component.version import GIT_VERSION
 
 log = get_logger(__name__)
+# systemd's socket is for this process alone: a child that inherits the variable may take itself
+# for the service (an OCI runtime then waits for its container to announce itself).
+_NOTIFY_SOCKET = os.environ.pop("NOTIFY_SOCKET", "")
 ConfigT = TypeVar("ConfigT")
 Serve = Callable[[ConfigT, asyncio.Event], Awaitable[None]]
 
@@ -48,7 +51,7 @@ def notify_ready(status: str = "") -> None:
 
 
 def _notify(message: str) -> None:
-    address = os.environ.get("NOTIFY_SOCKET")
+    address = _NOTIFY_SOCKET
     if not address:
         return
     # A leading @ names the abstract namespace, which the kernel spells with a NUL byte.
