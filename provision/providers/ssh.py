@@ -35,3 +35,19 @@ async def greets(host: str, port: int = 22) -> bool:
                     await writer.wait_closed()
     except (OSError, TimeoutError):
         return False
+
+
+async def scan_host_key(name: str, host: str, port: int) -> str:
+    """The ed25519 host key that a machine shows (ssh-keyscan(1)): trust on first use."""
+    process = await asyncio.create_subprocess_exec(
+        *("ssh-keyscan", "-t", "ed25519", "-T", "30", "-p", str(port), host),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    output, _ = await process.communicate()
+    for line in output.decode().splitlines():
+        fields = line.split()
+        if len(fields) >= 3 and fields[1] == "ssh-ed25519":
+            return f"{fields[1]} {fields[2]}"
+    raise ProviderError(f'machine "{name}" shows no ed25519 host key on {host}:{port}', "start it")

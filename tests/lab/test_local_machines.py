@@ -30,7 +30,7 @@ from provision.providers.base import (
     Unprepared,
 )
 from provision.providers.identity import new_host_key
-from provision.providers.local import cgroupfs, processes
+from provision.providers.local import cgroupfs, kernel, processes
 from provision.providers.local.names import host_link, lab_netns, machine_netns
 from provision.providers.local.provider import LocalProvider
 from provision.providers.local.state import LabPaths
@@ -242,6 +242,7 @@ def test_host_knobs_cannot_be_turned(lab: LabSpec) -> None:
         "date -s 2020-01-01",
         "echo b > /proc/sysrq-trigger",
         "dmesg",
+        "touch /var/stuck && chattr +i /var/stuck",
     ):
         code, _ = ssh(lab, "m1", command)
         assert code != 0, command
@@ -469,6 +470,33 @@ def test_a_machine_can_be_added(lab: LabSpec) -> None:
     call(PROVIDER.create(larger))
     assert must(larger, "w2", "systemctl is-system-running --wait") == "running"
     assert LabPaths(lab.state_dir).machine("w1").process.read_text() == record
+
+
+def test_a_machine_that_does_not_answer_is_named(
+    lab: LabSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provision.providers.local.waiting._BOOT_SECONDS", 1.0)
+    must(lab, "m1", "systemctl disable ssh.service 2>/dev/null")
+    call(PROVIDER.stop(lab, ["m1"]))
+    with pytest.raises(ProviderError, match=r'"m1" does not answer on 10\.213\.7\.11:22'):
+        call(PROVIDER.start(lab, ["m1"]))
+    wants = "disk/root/etc/systemd/system/multi-user.target.wants/ssh.service"
+    link = LabPaths(lab.state_dir).machine("m1").directory / wants
+    link.symlink_to("/etc/systemd/system/ssh.service")
+    call(PROVIDER.power_off(lab, ["m1"]))
+    call(PROVIDER.start(lab, ["m1"]))
+
+
+def test_a_full_disk_is_found_before_anything_is_made(empty: LabSpec) -> None:
+    place = empty.state_dir.parent / "small"
+    place.mkdir()
+    kernel.mount("tmpfs", str(place), "tmpfs", options="size=64m")
+    try:
+        with pytest.raises(Unprepared, match=r"64 MiB free, and 2 machines need 1024; make room"):
+            call(PROVIDER.create(replace(empty, state_dir=place / "lab")))
+        assert not list(place.iterdir())
+    finally:
+        kernel.unmount(str(place))
 
 
 async def test_one_command_at_a_time(lab: LabSpec, monkeypatch: pytest.MonkeyPatch) -> None:

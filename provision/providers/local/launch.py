@@ -28,8 +28,15 @@ from provision.providers.local import kernel, loop, processes, rootfs
 from provision.providers.local.launchspec import LaunchSpec
 
 # What a machine's root may not do to the host, whatever runs inside asks for:
-# load modules, reach I/O ports, set the wall clock, read the kernel's log (capabilities(7)).
-_DROPPED_CAPABILITIES = {"sys_module": 16, "sys_rawio": 17, "sys_time": 25, "syslog": 34}
+# load modules, reach I/O ports, set the wall clock, read the kernel's log, or leave files that
+# `destroy` could not remove (capabilities(7)).
+_DROPPED_CAPABILITIES = {
+    "linux_immutable": 9,
+    "sys_module": 16,
+    "sys_rawio": 17,
+    "sys_time": 25,
+    "syslog": 34,
+}
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",

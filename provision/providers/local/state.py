@@ -43,6 +43,7 @@ class LabPaths:
     def claim(self, lab: LabSpec) -> None:
         """Write down which subnet the lab has, for labs made while this one is stopped."""
         self.machines.mkdir(parents=True, exist_ok=True)
+        self.machines.chmod(0o700)  # set-uid programs in there are not for this host's users
         self.lab.write_text(json.dumps({"name": lab.name, "subnet": lab.network.subnet}) + "\n")
 
     def remove(self) -> None:

@@ -1,0 +1,1 @@
+"""Machines as virtual machines, by Vagrant over VirtualBox or libvirt."""
