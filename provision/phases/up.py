@@ -101,8 +101,9 @@ async def _up(
         result.context_files = await install_access(session)
         step.note = f"context {kubeconfig.context_name(session.record.name)}"
         result.changes += [f"{path} changed" for path in result.context_files]
-    # Machines that were started again have a past that the API still believes in.
-    restarted = not planned.is_new and MachineState.STOPPED in states.values()
+    # What was started again has a past that the API still believes in.
+    again = MachineState.STOPPED in states.values() or bool(outcome.changed)
+    restarted = again and not planned.is_new
     await _finish(session, made, options, phases, result, restarted)
     result.seconds = phases.elapsed()
     phases.save(session.directory.timings)
