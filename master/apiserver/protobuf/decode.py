@@ -26,11 +26,35 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PACKAGES = {"v1": "core.v1", "meta.k8s.io/v1": "meta.v1"}
 # Go fields that are values, not pointers: their zero is written here and means "not set".
 _ZERO_IS_UNSET = frozenset(
-    """minReadySeconds paused generation stdin stdinOnce tty hostIPC hostNetwork hostPID
-    healthCheckNodePort publishNotReadyAddresses nodePort hostPort initialDelaySeconds
-    timeoutSeconds periodSeconds successThreshold failureThreshold readOnly unschedulable
-    observedGeneration updatedReplicas readyReplicas availableReplicas unavailableReplicas
-    fullyLabeledReplicas count""".split()
+    [
+        "minReadySeconds",
+        "paused",
+        "generation",
+        "stdin",
+        "stdinOnce",
+        "tty",
+        "hostIPC",
+        "hostNetwork",
+        "hostPID",
+        "healthCheckNodePort",
+        "publishNotReadyAddresses",
+        "nodePort",
+        "hostPort",
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+        "readOnly",
+        "unschedulable",
+        "observedGeneration",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "fullyLabeledReplicas",
+        "count",
+    ]
 )
 _META_KINDS = ("DeleteOptions",)
 
