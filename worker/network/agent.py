@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge
@@ -17,6 +18,7 @@ log = get_logger(__name__)
 CONF_NAME = "10-muster.conflist"
 # A link that went down and up lost its routes without any event of ours.
 RESYNC_SECONDS = 5.0
+RULES_SECONDS = 30.0
 
 SYNCS = Counter("muster_network_syncs", "Times that routes and rules were compared.", ["result"])
 CHANGES = Counter("muster_network_route_changes", "Routes that were set or deleted.")
@@ -34,6 +36,7 @@ class Agent:
         self._conf_dir = conf_dir
         self._cni_bin_dir = cni_bin_dir
         self._wake = asyncio.Event()
+        self._rules_due = 0.0
         self._problem: str | None = "nothing synced yet"
         nodes.add_handler(self._on_node)
 
@@ -66,8 +69,10 @@ class Agent:
 
     async def sync(self) -> None:
         """Compare and repair everything once. Changes nothing when all is right."""
-        kernel.enable_forwarding()
-        await kernel.ensure_chains(self._cluster_cidr)
+        if time.monotonic() >= self._rules_due:
+            kernel.enable_forwarding()
+            await kernel.ensure_chains(self._cluster_cidr)
+            self._rules_due = time.monotonic() + RULES_SECONDS
         desired = plan.desired_routes(self._nodes.values(), self._own_name)
         await self._sync_routes(desired)
         own = self._nodes.get(self._own_name)

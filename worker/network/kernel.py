@@ -36,7 +36,13 @@ async def apply(action: Action) -> None:
 
 
 async def ensure_chains(cluster_cidr: str) -> None:
-    """Our chains, whole, and one jump to each, whatever else is there."""
+    """Our chains, whole, and one jump to each, whatever else is there.
+
+    Looking costs little; rules are only written when some are missing, since every write makes
+    kube-proxy's own, going on at the same time, start again.
+    """
+    if await _chains_are_there(cluster_cidr):
+        return
     await _run(
         "iptables-restore", "-w", _LOCK_SECONDS, "--noflush", stdin=plan.chains(cluster_cidr)
     )
@@ -47,6 +53,17 @@ async def ensure_chains(cluster_cidr: str) -> None:
         except KernelError:
             await _run("iptables", *jump, "-A", chain, "-j", own)
             log.info("chain entered", table=table, chain=own)
+
+
+async def _chains_are_there(cluster_cidr: str) -> bool:
+    checks = [(table, chain, ("-j", own)) for table, chain, own in plan.JUMPS]
+    checks += plan.rules(cluster_cidr)
+    try:
+        for table, chain, rule in checks:
+            await _run("iptables", "-w", _LOCK_SECONDS, "-t", table, "-C", chain, *rule)
+    except KernelError:
+        return False
+    return True
 
 
 def enable_forwarding() -> None:

@@ -120,27 +120,29 @@ def conflist(pod_cidr: str, *, with_portmap: bool) -> dict[str, Any]:
     return {"cniVersion": CNI_VERSION, "name": "muster", "plugins": plugins}
 
 
-def chains(cluster_cidr: str) -> str:
-    """Input for `iptables-restore --noflush`: our two chains, whole.
+def rules(cluster_cidr: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """(table, chain, rule) of all rules in our two chains.
 
     What pods send out of the cluster leaves with the machine's address; within the cluster it
     keeps the pod's. Forwarded pod traffic is let through where the machine's default is to drop.
     """
-    return "\n".join(
-        (
-            "*nat",
-            f":{MASQUERADE_CHAIN} - [0:0]",
-            f"-A {MASQUERADE_CHAIN} -s {cluster_cidr} -d {cluster_cidr} -j RETURN",
-            f"-A {MASQUERADE_CHAIN} -s {cluster_cidr} ! -d 224.0.0.0/4 -j MASQUERADE",
-            "COMMIT",
-            "*filter",
-            f":{FORWARD_CHAIN} - [0:0]",
-            f"-A {FORWARD_CHAIN} -s {cluster_cidr} -j ACCEPT",
-            f"-A {FORWARD_CHAIN} -d {cluster_cidr} -j ACCEPT",
-            "COMMIT",
-            "",
-        )
-    )
+    pods, masquerade, forward = cluster_cidr, MASQUERADE_CHAIN, FORWARD_CHAIN
+    return [
+        ("nat", masquerade, ("-s", pods, "-d", pods, "-j", "RETURN")),
+        ("nat", masquerade, ("-s", pods, "!", "-d", "224.0.0.0/4", "-j", "MASQUERADE")),
+        ("filter", forward, ("-s", pods, "-j", "ACCEPT")),
+        ("filter", forward, ("-d", pods, "-j", "ACCEPT")),
+    ]
+
+
+def chains(cluster_cidr: str) -> str:
+    """Input for `iptables-restore --noflush`: our two chains, whole."""
+    lines = []
+    for table, _, own in JUMPS:
+        lines += [f"*{table}", f":{own} - [0:0]"]
+        lines += [f"-A {own} {' '.join(rule)}" for t, _, rule in rules(cluster_cidr) if t == table]
+        lines.append("COMMIT")
+    return "\n".join([*lines, ""])
 
 
 # Where the chains are entered: (table, built-in chain, our chain).
