@@ -482,6 +482,7 @@ def test_a_machine_that_does_not_answer_is_named(
         call(PROVIDER.start(lab, ["m1"]))
     wants = "disk/root/etc/systemd/system/multi-user.target.wants/ssh.service"
     link = LabPaths(lab.state_dir).machine("m1").directory / wants
+    link.parent.mkdir(exist_ok=True)
     link.symlink_to("/etc/systemd/system/ssh.service")
     call(PROVIDER.power_off(lab, ["m1"]))
     call(PROVIDER.start(lab, ["m1"]))
