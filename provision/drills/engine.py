@@ -112,10 +112,11 @@ async def _inject_and_follow(
         async with _undone_at_the_end(drill, lab, journal, case.victim, limit):
             say(f"cutting the power of {case.victim}")
             case = Case(case.victim, case.victim_pods, case.survivors, time.time())
+            told: set[str] = set()
             await lab.provider.power_off(lab.spec, [case.victim])
             await _until(
                 case, seen, "first_good_request",
-                drill.spec.recovery.timeout_seconds.of(lab.profile), say,
+                drill.spec.recovery.timeout_seconds.of(lab.profile), say, told,
             )  # fmt: skip
             await asyncio.sleep(drill.spec.recovery.settle_seconds)
             say(f"switching {case.victim} on again")
@@ -123,7 +124,7 @@ async def _inject_and_follow(
             await lab.provider.start(lab.spec, [case.victim])
         await _until(
             case, seen, "old_pods_gone",
-            drill.spec.recovery.timeout_seconds.of(lab.profile), say,
+            drill.spec.recovery.timeout_seconds.of(lab.profile), say, told,
         )  # fmt: skip
     return case
 
@@ -190,9 +191,10 @@ async def _undone_at_the_end(
         await watchdog.wait()
 
 
-async def _until(case: Case, seen: Seen, key: str, timeout: float, say: Say) -> None:
-    """Wait until the phase `key` was seen, telling each phase as it comes; at most `timeout`."""
-    told: set[str] = set()
+async def _until(
+    case: Case, seen: Seen, key: str, timeout: float, say: Say, told: set[str]
+) -> None:
+    """Wait until the phase `key` was seen, at most `timeout`; tells each phase once."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
     while loop.time() < deadline:
