@@ -56,8 +56,8 @@ async def ensure_chains(cluster_cidr: str) -> None:
 
 
 async def _chains_are_there(cluster_cidr: str) -> bool:
-    checks = [(table, chain, ("-j", own)) for table, chain, own in plan.JUMPS]
-    checks += plan.rules(cluster_cidr)
+    checks = [*plan.rules(cluster_cidr)]
+    checks += [(table, chain, ("-j", own)) for table, chain, own in plan.JUMPS]
     try:
         for table, chain, rule in checks:
             await _run("iptables", "-w", _LOCK_SECONDS, "-t", table, "-C", chain, *rule)
