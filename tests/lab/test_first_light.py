@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lab_driver import LabDriver, eventually, host_state
+
+from tests.lab.lab_driver import LabDriver, eventually, host_state
 
 pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from lab_driver import LabDriver, eventually, host_state
+
+from tests.lab.lab_driver import LabDriver, eventually, host_state
 
 pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
 
