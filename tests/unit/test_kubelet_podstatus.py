@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from muster.api import core
+from muster.api import core, errors
 from muster.api.meta import ObjectMeta
+from worker.kubelet import statuses
 from worker.kubelet.podactions import Waiting
 from worker.kubelet.podstatus import Facts, pod_status, timestamp
 from worker.kubelet.records import ContainerRecord, PodRecord, SandboxRecord, State
-from worker.kubelet.statuses import merge
+from worker.kubelet.statuses import StatusWriter, merge
 
 BOX = SandboxRecord("s0", ready=True, ips=("10.1.0.5",))
 
@@ -190,3 +191,109 @@ def test_what_the_runtime_lost_is_reported_from_memory() -> None:
     assert container.restart_count == 2
     assert container.last_state and container.last_state.terminated
     assert container.last_state.terminated.reason == "ContainerStatusUnknown"
+
+
+class Recorder:
+    """A client that answers updates like an api-server with one pod."""
+
+    def __init__(self, stored: core.Pod) -> None:
+        self.stored, self.writes, self.failures = stored, 0, 0
+
+    async def update_status(self, obj: core.Pod) -> core.Pod:
+        if self.failures:
+            self.failures -= 1
+            raise errors.ServiceUnavailable("away")
+        if obj.metadata.resource_version != self.stored.metadata.resource_version:
+            raise errors.Conflict("stale")
+        self.writes += 1
+        version = str(int(self.stored.metadata.resource_version) + 1)
+        meta = msgspec.structs.replace(self.stored.metadata, resource_version=version)
+        self.stored = msgspec.structs.replace(self.stored, metadata=meta, status=obj.status)
+        return self.stored
+
+    async def get(self, _: type, name: str, namespace: str) -> core.Pod:
+        return self.stored
+
+    def overwrite(self, status: core.PodStatus) -> core.Pod:
+        version = str(int(self.stored.metadata.resource_version) + 1)
+        meta = msgspec.structs.replace(self.stored.metadata, resource_version=version)
+        self.stored = msgspec.structs.replace(self.stored, metadata=meta, status=status)
+        return self.stored
+
+
+@pytest.fixture
+def server() -> Recorder:
+    subject = pod()
+    meta = msgspec.structs.replace(subject.metadata, resource_version="5")
+    return Recorder(msgspec.structs.replace(subject, metadata=meta))
+
+
+def writer_of(server: Recorder) -> StatusWriter:
+    return StatusWriter(server)  # type: ignore[arg-type]
+
+
+RUNNING, FAILED = core.PodStatus(phase="Running"), core.PodStatus(phase="Failed")
+
+
+async def test_a_status_is_written_once(server: Recorder) -> None:
+    writer, first = writer_of(server), server.stored
+    assert writer.publish(first, RUNNING)
+    assert not writer.publish(first, RUNNING)
+    await writer.flush("u")
+    assert not writer.publish(server.stored, RUNNING)
+    assert (server.writes, server.stored.status) == (1, RUNNING)
+
+
+async def test_what_the_server_has_already_is_not_written(server: Recorder) -> None:
+    stored = server.overwrite(RUNNING)
+    assert not writer_of(server).publish(stored, RUNNING)
+
+
+async def test_the_last_status_survives_an_outage(
+    server: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statuses, "RETRY_SECONDS", (0.0,))
+    server.failures = 3
+    writer, first = writer_of(server), server.stored
+    writer.publish(first, RUNNING)
+    writer.publish(first, FAILED)
+    await writer.flush("u")
+    assert (server.writes, server.stored.status) == (1, FAILED)
+
+
+async def test_a_conflict_is_resolved_on_top_of_what_others_wrote(server: Recorder) -> None:
+    stale = server.stored
+    theirs = core.PodCondition(type="DisruptionTarget", status="True")
+    server.overwrite(core.PodStatus(conditions=(theirs,)))
+    writer = writer_of(server)
+    writer.publish(stale, RUNNING)
+    await writer.flush("u")
+    assert (server.stored.status.phase, server.stored.status.conditions) == ("Running", (theirs,))
+
+
+async def test_a_status_that_somebody_replaced_is_written_again(server: Recorder) -> None:
+    """The node lifecycle controller marks the pods of an unreachable node as not ready."""
+    writer = writer_of(server)
+    ready = core.PodStatus(conditions=(core.PodCondition(type="Ready", status="True"),))
+    writer.publish(server.stored, ready)
+    await writer.flush("u")
+    unready = core.PodStatus(conditions=(core.PodCondition(type="Ready", status="False"),))
+    assert writer.publish(server.overwrite(unready), ready)
+    await writer.flush("u")
+    assert server.stored.status == ready
+
+
+async def test_a_stale_watch_event_does_not_bring_an_old_status_back(server: Recorder) -> None:
+    writer, old = writer_of(server), server.stored
+    writer.publish(old, RUNNING)
+    await writer.flush("u")
+    assert not writer.publish(old, RUNNING)
+
+
+async def test_a_pod_that_is_gone_ends_the_writing(server: Recorder) -> None:
+    writer, first = writer_of(server), server.stored
+    meta = msgspec.structs.replace(server.stored.metadata, uid="other", resource_version="9")
+    server.stored = msgspec.structs.replace(server.stored, metadata=meta)
+    writer.publish(first, RUNNING)
+    await writer.flush("u")
+    assert server.writes == 0

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
-from cryptography import x509
 
 from muster.api import core
 from muster.client.client import Client
@@ -23,6 +22,7 @@ from muster.component.run import notify_ready, run
 from muster.component.tls import TlsFiles, load_kubeconfig, server_context
 from muster.component.version import architecture
 from worker.kubelet import machine, metrics
+from worker.kubelet.certificates import not_after
 from worker.kubelet.cgroups import Cgroups
 from worker.kubelet.configs import NodeShape
 from worker.kubelet.cri import Runtime, RuntimeFailure
@@ -144,7 +144,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     async with (
         Runtime(config.endpoint) as runtime,
         Client.connect(config.api_servers, config.kubeconfig) as client,
-        aiohttp.ClientSession() as session,
+        # Probes and streams: a connection each, as many as there are.
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session,
     ):
         version = await _runtime_version(runtime, stop)
         if version is None:
@@ -290,12 +291,12 @@ def _set_static_metrics(config: Config) -> None:
     metrics.NODE_NAME.labels(config.name).set(1)
     metrics.NODE_CONFIG_ERROR.set(0)
     if config.tls:
-        serving = x509.load_pem_x509_certificate(config.tls.cert.read_bytes())
-        metrics.SERVER_TTL.set_function(metrics.seconds_left(serving.not_valid_after_utc))
+        metrics.SERVER_TTL.set_function(
+            metrics.seconds_left(not_after(config.tls.cert.read_text()))
+        )
     if config.kubeconfig:
         material = load_kubeconfig(config.kubeconfig).material
-        client = x509.load_pem_x509_certificate(material.cert)
-        metrics.CLIENT_TTL.set_function(metrics.seconds_left(client.not_valid_after_utc))
+        metrics.CLIENT_TTL.set_function(metrics.seconds_left(not_after(material.cert.decode())))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

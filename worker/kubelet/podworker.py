@@ -311,9 +311,8 @@ class PodWorker:
         )
 
     def _publish(self, status: core.PodStatus) -> None:
-        pod = self.pod
         self._status = status
-        self._tools.statuses.publish(msgspec.structs.replace(self._pod, status=pod.status), status)
+        self._tools.statuses.publish(self._pod, status)
         if status.phase == "Running" and not self._began:
             self._began = True
             metrics.POD_START.observe(time.monotonic() - self._seen_at)

@@ -43,15 +43,19 @@ class StatusWriter:
         self._slots = asyncio.Semaphore(CONCURRENCY)
 
     def publish(self, pod: core.Pod, status: core.PodStatus) -> bool:
-        """Note the newest status; it will be written. False when nothing is new."""
+        """Note the newest status of `pod` (as the api-server has it); it will be written.
+
+        False when the api-server has it already. Somebody else may have changed it there (the
+        node lifecycle controller does): then it is written again.
+        """
         uid = pod.metadata.uid
         entry = self._entries.get(uid)
         fresh = msgspec.structs.replace(pod, status=status)
         if entry is None:
             entry = self._entries[uid] = _Entry(fresh)
             if status == pod.status:
-                return False  # what the api-server has already
-        elif entry.pod.status == status:
+                return False
+        elif entry.pod.status == status and not _overwritten(entry.pod, pod, status):
             return False
         entry.pod, entry.version = _newest(entry.pod, fresh), entry.version + 1
         entry.since = entry.since or time.monotonic()
@@ -113,10 +117,22 @@ class StatusWriter:
         entry.pod = newer  # the next write starts from this resource_version
 
 
+def _is_newer(a: core.Pod, b: core.Pod) -> bool:
+    """Whether `a` is a later version. Versions of one resource compare as numbers (KEP-5504)."""
+    one, two = a.metadata.resource_version, b.metadata.resource_version
+    return one.isdigit() and two.isdigit() and int(one) > int(two)
+
+
+def _overwritten(written: core.Pod, stored: core.Pod, status: core.PodStatus) -> bool:
+    """Whether somebody has replaced a status of ours since we wrote it."""
+    return _is_newer(stored, written) and merge(stored.status, status) != merge(
+        stored.status, stored.status
+    )
+
+
 def _newest(held: core.Pod, fresh: core.Pod) -> core.Pod:
     """`fresh`, on the version that our own last write made if its watch event is still due."""
-    ours, theirs = held.metadata.resource_version, fresh.metadata.resource_version
-    if ours.isdigit() and theirs.isdigit() and int(ours) > int(theirs):
+    if _is_newer(held, fresh):
         return msgspec.structs.replace(fresh, metadata=held.metadata)
     return fresh
 
