@@ -84,6 +84,7 @@ def test_bytes_that_are_no_message(cluster: StoreCluster, channel: grpc.Channel)
 
 def tls_socket(port: int, files: TlsFiles | None, ca: Path) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=str(ca))
+    context.set_alpn_protocols(["h2"])
     if files is not None:
         context.load_cert_chain(files.cert, files.key)
     raw = socket.create_connection(("127.0.0.1", port), timeout=5)

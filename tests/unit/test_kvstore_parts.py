@@ -1,0 +1,163 @@
+"""The store's small parts: lease clockwork, proposals, read batches, flags, ids."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from master.kvstore.barrier import ReadBarrier
+from master.kvstore.cluster import ClusterFlagsError, bootstrap_identity, parse_initial_cluster
+from master.kvstore.config import Config, parse_duration
+from master.kvstore.errors import RequestTimeout, TimeoutDueToLeaderFail
+from master.kvstore.lease.expiry import Expiry
+from master.kvstore.lease.lessor import Lease
+from master.kvstore.machine import Applied
+from master.kvstore.node import Timing
+from master.kvstore.proposals import Proposals
+from master.kvstore.raft.core import Read
+from muster.etcd import command_pb2, rpc_pb2
+
+
+def test_leases_expire_on_the_leaders_clock_only() -> None:
+    expiry = Expiry()
+    expiry.renew(1, 5, now=0)
+    assert expiry.expired(100, 10) == [], "a follower expires nothing"
+    expiry.lead([Lease(1, 5), Lease(2, 50)], now=100, grace_seconds=1)
+    assert expiry.expired(105.9, 10) == []
+    expiry.renew(1, 5, now=105)
+    assert expiry.expired(109.9, 10) == []
+    assert expiry.expired(110, 10) == [1]
+
+
+def test_an_expired_lease_is_named_again_until_it_is_revoked() -> None:
+    expiry = Expiry()
+    expiry.lead([Lease(1, 5)], now=0, grace_seconds=0)
+    assert expiry.expired(5, 10) == [1]
+    assert expiry.expired(5.5, 10) == []
+    assert expiry.expired(9, 10) == [1]
+    expiry.forget(1)
+    assert expiry.expired(20, 10) == []
+
+
+def test_a_new_leader_gives_the_whole_ttl_again() -> None:
+    expiry = Expiry()
+    expiry.lead([Lease(1, 5)], now=0, grace_seconds=1)
+    expiry.follow()
+    expiry.lead([Lease(1, 5)], now=4, grace_seconds=1)
+    assert expiry.remaining(1, 4) == 6
+
+
+def test_the_shortest_lease_outlives_an_election() -> None:
+    assert Timing(0.1, 10).least_lease_seconds == 2
+    assert Timing(0.5, 10).least_lease_seconds == 8
+
+
+def put(key: bytes = b"k") -> command_pb2.Command:
+    return command_pb2.Command(put=rpc_pb2.PutRequest(key=key))
+
+
+async def test_each_proposal_gets_its_own_outcome() -> None:
+    proposals = Proposals(origin=1)
+    outcomes = [proposals.add(put(b"%d" % i), deadline=10) for i in range(3)]
+    batch = proposals.next_batch()
+    commands = [command_pb2.Command.FromString(payload) for _, payload in batch]
+    assert len({command.id for command in commands}) == 3
+    for command in reversed(commands):
+        proposals.settle(Applied(command, response=command.put.key))
+    assert [(await outcome).response for outcome in outcomes] == [b"0", b"1", b"2"]
+    foreign = put()
+    foreign.id, foreign.origin = commands[0].id, 2
+    proposals.settle(Applied(foreign))
+    assert len(proposals) == 0
+
+
+async def test_an_older_terms_proposals_fail_when_the_new_leader_is_in_charge() -> None:
+    proposals = Proposals(origin=1)
+    lost = proposals.add(put(), deadline=10)
+    proposals.handed_over(proposals.next_batch(), term=3)
+    waiting = proposals.add(put(), deadline=10)
+    proposals.term_applied(3)
+    assert not lost.done()
+    proposals.term_applied(4)
+    with pytest.raises(TimeoutDueToLeaderFail):
+        await lost
+    assert not waiting.done(), "it was never handed over, so it still can be"
+    proposals.expire(now=11)
+    with pytest.raises(RequestTimeout):
+        await waiting
+
+
+async def test_reads_share_a_question_but_never_an_older_answer() -> None:
+    asked: list[bytes] = []
+    barrier = ReadBarrier(asked.append)
+    first = [barrier.wait(0) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert len(asked) == 1
+    late = barrier.wait(0)
+    barrier.answered(Read(1, asked[0], 7), 0)
+    barrier.applied(6)
+    assert not any(waiter.done() for waiter in first)
+    barrier.applied(7)
+    await asyncio.gather(*first)
+    assert not late.done()
+    assert len(asked) == 2, "the late one has its own question"
+    barrier.answered(Read(1, asked[0], 7), 0)
+    assert not late.done(), "an answer to the old question does not count"
+    barrier.answered(Read(1, asked[1], 7), 0)
+    await late
+
+
+async def test_a_lost_question_is_asked_again() -> None:
+    asked: list[bytes] = []
+    barrier = ReadBarrier(asked.append)
+    waiter = barrier.wait(0)
+    await asyncio.sleep(0)
+    barrier.tick(0.1, leader_changed=False)
+    assert len(asked) == 1
+    barrier.tick(0.1, leader_changed=True)
+    barrier.tick(0.7, leader_changed=False)
+    assert len(asked) == 3
+    barrier.applied(3)
+    barrier.answered(Read(1, asked[2], 3), 1)
+    await waiter
+
+
+def test_ids_follow_from_urls_and_token_not_from_order() -> None:
+    text = "m1=https://10.0.0.1:2380,m2=https://10.0.0.2:2380"
+    members = parse_initial_cluster(text)
+    turned = parse_initial_cluster(",".join(reversed(text.split(","))))
+    one, two = bootstrap_identity("m1", members, "t"), bootstrap_identity("m2", turned, "t")
+    assert one.members == two.members
+    assert one.cluster_id == two.cluster_id
+    assert one.member_id != two.member_id
+    assert bootstrap_identity("m1", members, "other").cluster_id != one.cluster_id
+
+
+@pytest.mark.parametrize("text", ["m1", "=https://a:1", "m1=ftp://a", "m1=a:2380"])
+def test_a_malformed_initial_cluster_names_the_flag(text: str) -> None:
+    with pytest.raises(ClusterFlagsError, match="--initial-cluster"):
+        parse_initial_cluster(text)
+
+
+def test_flags_default_as_etcds() -> None:
+    config = Config.from_argv(["--name", "m1"])
+    assert config.data_dir == Path("m1.etcd")
+    assert config.initial_cluster == {"m1": ("http://127.0.0.1:2380",)}
+    assert (config.heartbeat_ms, config.election_ms) == (100, 1000)
+    assert config.quota_backend_bytes == 2 << 30
+    assert config.watch_progress_notify_seconds == 600
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("10m", 600), ("500ms", 0.5), ("1h30m", 5400), ("1.5s", 1.5)]
+)
+def test_durations_in_gos_notation(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "10m!", "ten minutes"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        parse_duration(text)

@@ -1,0 +1,178 @@
+"""Transactions: every compare target, nesting, own writes, and what is refused beforehand."""
+
+from __future__ import annotations
+
+import pytest
+
+from master.kvstore.errors import (
+    DuplicateKey,
+    EmptyKey,
+    KeyNotFound,
+    LeaseNotFound,
+    LeaseProvided,
+    StoreError,
+    TooManyOps,
+    ValueProvided,
+)
+from master.kvstore.machine import Applied, Machine
+from master.kvstore.mvcc import validate
+from muster.etcd import command_pb2, rpc_pb2
+
+Compare = rpc_pb2.Compare
+
+
+def put(key: bytes, value: bytes = b"", **options: object) -> rpc_pb2.RequestOp:
+    request = rpc_pb2.PutRequest(key=key, value=value, **options)  # type: ignore[arg-type]
+    return rpc_pb2.RequestOp(request_put=request)
+
+
+def get(key: bytes, end: bytes = b"") -> rpc_pb2.RequestOp:
+    return rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key, range_end=end))
+
+
+def delete(key: bytes, end: bytes = b"") -> rpc_pb2.RequestOp:
+    request = rpc_pb2.DeleteRangeRequest(key=key, range_end=end)
+    return rpc_pb2.RequestOp(request_delete_range=request)
+
+
+def nested(request: rpc_pb2.TxnRequest) -> rpc_pb2.RequestOp:
+    return rpc_pb2.RequestOp(request_txn=request)
+
+
+def run(machine: Machine, **request: object) -> Applied:
+    command = command_pb2.Command(**request)  # type: ignore[arg-type]
+    return machine.apply(command.SerializeToString())
+
+
+@pytest.fixture
+def machine() -> Machine:
+    machine = Machine()
+    run(machine, lease_grant=rpc_pb2.LeaseGrantRequest(ID=7, TTL=60))
+    run(machine, put=rpc_pb2.PutRequest(key=b"k", value=b"v1"))
+    run(machine, put=rpc_pb2.PutRequest(key=b"k", value=b"v2", lease=7))
+    return machine  # k: create 2, mod 3, version 2, lease 7
+
+
+@pytest.mark.parametrize(
+    ("compare", "holds"),
+    [
+        (Compare(target=Compare.VERSION, key=b"k", version=2), True),
+        (Compare(target=Compare.CREATE, key=b"k", create_revision=2), True),
+        (Compare(target=Compare.MOD, key=b"k", mod_revision=3), True),
+        (Compare(target=Compare.MOD, key=b"k", mod_revision=2, result=Compare.GREATER), True),
+        (Compare(target=Compare.MOD, key=b"k", mod_revision=3, result=Compare.LESS), False),
+        (Compare(target=Compare.VALUE, key=b"k", value=b"v2"), True),
+        (Compare(target=Compare.VALUE, key=b"k", value=b"v1", result=Compare.NOT_EQUAL), True),
+        (Compare(target=Compare.LEASE, key=b"k", lease=7), True),
+        (Compare(target=Compare.VERSION, key=b"none", version=0), True),
+        (Compare(target=Compare.MOD, key=b"none", mod_revision=1), False),
+        (Compare(target=Compare.VALUE, key=b"none", value=b""), False),
+        (Compare(target=Compare.VALUE, key=b"none", value=b"x", result=Compare.NOT_EQUAL), False),
+        (Compare(target=Compare.CREATE, key=b"a", range_end=b"\0", create_revision=2), True),
+    ],
+)
+def test_compare_targets(machine: Machine, compare: Compare, holds: bool) -> None:
+    txn = rpc_pb2.TxnRequest(compare=[compare], success=[get(b"k")])
+    assert run(machine, txn=txn).response.succeeded is holds
+
+
+def test_one_revision_and_own_writes_are_seen(machine: Machine) -> None:
+    txn = rpc_pb2.TxnRequest(success=[get(b"k"), put(b"n", b"1"), get(b"a", b"\0"), delete(b"k")])
+    applied = run(machine, txn=txn)
+    response = rpc_pb2.TxnResponse.FromString(applied.response.SerializeToString())
+    first, _, both, gone = response.responses
+    assert first.response_range.kvs[0].value == b"v2"
+    assert first.response_range.header.revision == 3
+    assert [kv.key for kv in both.response_range.kvs] == [b"k", b"n"]
+    assert gone.response_delete_range.deleted == 1
+    assert response.header.revision == 4
+    assert {change.record.mod for change in applied.changes} == {4}
+    assert [change.record.sub for change in applied.changes] == [0, 1]
+
+
+def test_nested_compares_look_at_the_state_before(machine: Machine) -> None:
+    inner = rpc_pb2.TxnRequest(
+        compare=[Compare(target=Compare.VALUE, key=b"k", value=b"v2")],
+        success=[put(b"inner", b"saw the old value")],
+    )
+    txn = rpc_pb2.TxnRequest(success=[put(b"k", b"v3"), nested(inner)])
+    applied = run(machine, txn=txn)
+    assert applied.response.responses[1].response_txn.succeeded
+    assert [change.record.key for change in applied.changes] == [b"k", b"inner"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (put(b"x", lease=99), LeaseNotFound),
+        (put(b"x", ignore_value=True), KeyNotFound),
+        (put(b"x", ignore_lease=True), KeyNotFound),
+    ],
+)
+def test_a_refused_transaction_leaves_nothing(
+    machine: Machine, bad: rpc_pb2.RequestOp, error: type[StoreError]
+) -> None:
+    before = machine.mvcc.hash(machine.mvcc.revision)
+    applied = run(machine, txn=rpc_pb2.TxnRequest(success=[put(b"fine"), bad]))
+    assert isinstance(applied.error, error)
+    assert machine.mvcc.hash(machine.mvcc.revision) == before
+    assert machine.mvcc.revision == 3
+
+
+def test_ignore_value_and_ignore_lease_keep_what_is_there(machine: Machine) -> None:
+    run(machine, put=rpc_pb2.PutRequest(key=b"k", ignore_value=True))
+    record = machine.mvcc.get(b"k")
+    assert record is not None
+    assert (record.value(), record.lease, record.version) == (b"v2", 0, 3)
+    run(machine, put=rpc_pb2.PutRequest(key=b"k", lease=7))
+    run(machine, put=rpc_pb2.PutRequest(key=b"k", value=b"v4", ignore_lease=True))
+    record = machine.mvcc.get(b"k")
+    assert record is not None
+    assert (record.value(), record.lease) == (b"v4", 7)
+
+
+def test_revoking_a_lease_deletes_its_keys_in_one_revision(machine: Machine) -> None:
+    run(machine, put=rpc_pb2.PutRequest(key=b"a", lease=7))
+    run(machine, put=rpc_pb2.PutRequest(key=b"free"))
+    applied = run(machine, lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=7))
+    assert [change.record.key for change in applied.changes] == [b"a", b"k"]
+    assert {change.record.mod for change in applied.changes} == {6}
+    again = run(machine, lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=7))
+    assert isinstance(again.error, LeaseNotFound)
+
+
+@pytest.mark.parametrize(
+    ("txn", "error"),
+    [
+        (rpc_pb2.TxnRequest(success=[put(b"k"), put(b"k")]), DuplicateKey),
+        (rpc_pb2.TxnRequest(success=[put(b"k"), delete(b"a", b"z")]), DuplicateKey),
+        (
+            rpc_pb2.TxnRequest(
+                success=[put(b"k"), nested(rpc_pb2.TxnRequest(failure=[put(b"k")]))]
+            ),
+            DuplicateKey,
+        ),
+        (rpc_pb2.TxnRequest(success=[put(b"%d" % i) for i in range(129)]), TooManyOps),
+        (
+            rpc_pb2.TxnRequest(
+                success=[nested(rpc_pb2.TxnRequest(success=[put(b"%d" % i) for i in range(128)]))]
+            ),
+            TooManyOps,
+        ),
+        (rpc_pb2.TxnRequest(compare=[Compare()]), EmptyKey),
+        (rpc_pb2.TxnRequest(success=[put(b"")]), EmptyKey),
+        (rpc_pb2.TxnRequest(success=[rpc_pb2.RequestOp()]), KeyNotFound),
+        (rpc_pb2.TxnRequest(success=[put(b"k", b"v", ignore_value=True)]), ValueProvided),
+        (rpc_pb2.TxnRequest(success=[put(b"k", lease=1, ignore_lease=True)]), LeaseProvided),
+    ],
+)
+def test_refused_before_it_is_proposed(txn: rpc_pb2.TxnRequest, error: type[StoreError]) -> None:
+    with pytest.raises(error):
+        validate.check_txn(txn)
+
+
+def test_branches_that_exclude_each_other_may_write_the_same_key() -> None:
+    inner = rpc_pb2.TxnRequest(success=[put(b"k")], failure=[put(b"k")])
+    validate.check_txn(rpc_pb2.TxnRequest(success=[put(b"k")], failure=[put(b"k")]))
+    validate.check_txn(rpc_pb2.TxnRequest(success=[nested(inner)]))
+    validate.check_txn(rpc_pb2.TxnRequest(success=[delete(b"k"), delete(b"a", b"z")]))
