@@ -268,6 +268,14 @@ class TestHostFindings:
     def test_capabilities(self) -> None:
         assert checks.effective_capabilities("Name:\tx\nCapEff:\t0000000000200000\n") == 1 << 21
 
+    def test_how_to_get_a_controller(self) -> None:
+        directory = "/sys/fs/cgroup/systemd"
+        assert checks.cgroup_fix("hybrid", "name=systemd") == (
+            f"mkdir -p {directory} && mount -t cgroup -o none,name=systemd systemd {directory}"
+        )
+        assert "-o cpu cpu /sys/fs/cgroup/cpu" in checks.cgroup_fix("v1", "cpu")
+        assert "cgroup_disable=cpu" in checks.cgroup_fix("v2", "cpu")
+
     def test_the_file_system_of_a_path(self) -> None:
         mountinfo = (
             "1 0 8:1 / / rw - overlay overlay rw\n"

@@ -74,11 +74,14 @@ def _kernel_problems() -> Iterator[Problem]:
             yield Problem(f"the kernel has no {kind} namespaces", "use a distribution's kernel")
     if "\toverlay\n" not in Path("/proc/filesystems").read_text():
         yield Problem("the kernel has no overlay file system loaded", "modprobe overlay")
-    for what in cgroupfs.host_layout().missing():
-        yield Problem(f"cgroup controller {what} is not mounted", _cgroup_fix(what))
+    layout = cgroupfs.host_layout()
+    for what in layout.missing():
+        yield Problem(f"cgroup controller {what} is not available", cgroup_fix(layout.kind, what))
 
 
-def _cgroup_fix(what: str) -> str:
+def cgroup_fix(kind: str, what: str) -> str:
+    if kind == "v2":
+        return f"boot without cgroup_disable={what}, and without a version 1 mount of it"
     name = what.removeprefix("name=")
     options = f"none,{what}" if what != name else name
     directory = f"/sys/fs/cgroup/{name}"
