@@ -147,6 +147,24 @@ def test_the_load_command_loads_and_lists(tmp_path: Path) -> None:
         assert "absent.tar" in missing.stderr
 
 
+@pytest.mark.root
+def test_a_full_disk_is_told_as_such_and_nothing_half_loaded_stays(tmp_path: Path) -> None:
+    big = layout.Image("x/big:1", (layout.layer([layout.File("f", bytes(8 << 20))]),), cmd=("f",))
+    archive = tmp_path / "big.tar"
+    archive.write_bytes(layout.archive(big, "amd64")[0])
+    with lab(tmp_path / "none") as node:
+        layers = node.root / "lib/images/layers"
+        mount = node.inside("mount", "-t", "tmpfs", "-o", "size=4m", "small", str(layers))
+        subprocess.run(mount, check=True)
+        # The runtime opened nothing below yet: it sees the small file system from now on.
+        failed = load_command(node, str(archive))
+        assert failed.returncode == 1
+        assert "No space left on device" in failed.stderr
+        subprocess.run(node.inside("umount", str(layers)), check=True)
+        assert json.loads(load_command(node, "--list").stdout) == []
+        assert load_command(node, str(archive)).returncode == 0
+
+
 def load_command(node: Lab, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "worker.runtime.load", f"--socket={node.socket}", *args],

@@ -7,6 +7,7 @@ still brought to its end, so that a container is never left between two states.
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -102,6 +103,12 @@ async def _abort(
     if isinstance(error, RuntimeFailure):
         log.info("call failed", operation=operation, code=error.code.name, error=str(error))
         await context.abort(error.code, str(error))
+    if isinstance(error, OSError):
+        # The kernel's own words (a full disk, a missing right) are what the caller can act on.
+        log.error("call failed", operation=operation, error=str(error))
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = grpc.StatusCode.RESOURCE_EXHAUSTED if full else grpc.StatusCode.INTERNAL
+        await context.abort(code, f"{operation}: {error}")
     log.exception("call failed unexpectedly", operation=operation)
     await context.abort(grpc.StatusCode.INTERNAL, f"{operation}: {error!r}")
 
