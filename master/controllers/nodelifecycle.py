@@ -25,6 +25,8 @@ from muster.component.log import get_logger
 
 log = get_logger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
+# A pause this much longer than asked for means that this process did not run.
+STALL_SECONDS = 0.25
 
 EVICTIONS = Counter("node_collector_evictions_total", "Nodes whose pods were evicted.", ["zone"])
 ZONE_HEALTH = Gauge("node_collector_zone_health", "Percent of healthy nodes.", ["zone"])
@@ -57,6 +59,7 @@ class NodeLifecycleController(Controller):
     def __init__(self, context: Context, options: Options) -> None:
         super().__init__(context)
         self._options = options
+        self._quick = self.client.with_timeout(1.0)
         self._health: dict[str, health.Health] = {}
         self._states: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
@@ -75,8 +78,17 @@ class NodeLifecycleController(Controller):
         if new is None:
             assert old is not None
             self._health.pop(old.metadata.name, None)
+            text = (
+                f"Node {old.metadata.name} event: Removing Node {old.metadata.name} from Controller"
+            )
+            self.recorder.event(old, NORMAL, "RemovingNode", text)
             return
         self._observe(new)
+        if old is None and self.informers.synced:
+            text = (
+                f"Node {new.metadata.name} event: Registered Node {new.metadata.name} in Controller"
+            )
+            self.recorder.event(new, NORMAL, "RegisteredNode", text)
         if old is None or _moved(old, new):
             self.queue.add(new.metadata.name)
 
@@ -109,11 +121,28 @@ class NodeLifecycleController(Controller):
             self._health[name] = dataclasses.replace(known, probed=now)
 
     async def _monitor(self) -> None:
+        blind = False
         while True:
             began = _clock()
-            await self._monitor_once()
-            ALL_DURATION.observe(_clock() - began)
-            await asyncio.sleep(self._until_next_look())
+            if not (self.nodes.watching and self.leases.watching):
+                blind = True
+            else:
+                if blind:
+                    self._settle()
+                    blind = False
+                await self._monitor_once()
+                ALL_DURATION.observe(_clock() - began)
+            pause = self._until_next_look()
+            began = _clock()
+            await asyncio.sleep(pause)
+            # Stalled ourselves: what the nodes sent meanwhile has yet to be read.
+            blind = blind or _clock() - began > pause + STALL_SECONDS
+
+    def _settle(self) -> None:
+        """After blindness, live nodes get a third of the grace to show that they are alive."""
+        earliest = _clock() - self._options.node_monitor_grace_period * 2 / 3
+        for name, known in self._health.items():
+            self._health[name] = dataclasses.replace(known, probed=max(known.probed, earliest))
 
     def _until_next_look(self) -> float:
         """The period, or less when a node's deadline falls into it."""
@@ -138,9 +167,24 @@ class NodeLifecycleController(Controller):
             self._observe(node)
         if began >= self._deadline(node):
             conditions = health.lost_conditions(node, self.now())
-            if conditions is not None:
+            if conditions is not None and await self._is_silent(node):
                 await self._write_lost(node, conditions)
         NODE_DURATION.observe(_clock() - began)
+
+    async def _is_silent(self, node: Node) -> bool:
+        """A live look at the lease: a frozen api-server makes every node look silent, and
+        takes seconds to be noticed. Whoever cannot look cannot judge."""
+        name = node.metadata.name
+        lease: Lease | None
+        try:
+            lease = await self._quick.get(Lease, name, LEASE_NAMESPACE)
+        except NotFound:
+            lease = None
+        except StatusError as error:
+            log.warning("lease not read", node=name, error=str(error))
+            return False
+        self._health[name] = health.observe(self._health.get(name), node, lease, _clock())
+        return _clock() >= self._deadline(node)
 
     async def _write_lost(self, node: Node, conditions: tuple[NodeCondition, ...]) -> None:
         status = msgspec.structs.replace(node.status, conditions=conditions)

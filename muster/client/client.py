@@ -81,6 +81,10 @@ class Client:
             kubeconfig = load_kubeconfig(kubeconfig).material
         return cls(ServerList(servers, kubeconfig), timeout)
 
+    def with_timeout(self, timeout: float) -> Client:
+        """The same connections with another deadline per call, for what cannot wait long."""
+        return Client(self._servers, timeout, self._attempts)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -133,8 +137,11 @@ class Client:
         field_selector: str = "",
         allow_bookmarks: bool = True,
         timeout_seconds: int = 0,
+        on_open: Callable[[], None] | None = None,
     ) -> AsyncIterator[WatchEvent[T]]:
         """Events after `resource_version`, until the server ends the stream.
+
+        `on_open` is called once the server has accepted the watch.
 
         Raises Expired when that version is compacted, ServiceUnavailable when the server is
         gone: the caller starts again, from its last version or with a new list.
@@ -152,7 +159,12 @@ class Client:
         began = _now()
         code: int | str = "<error>"
         try:
-            async for event in stub.Watch(request):
+            call = stub.Watch(request)
+            await call.initial_metadata()
+            # A refused call has (empty) metadata too, but is over.
+            if on_open is not None and not call.done():
+                on_open()
+            async for event in call:
                 code = 200
                 if event.type == "ERROR":
                     raise errors.from_status(msgspec.json.decode(event.object, type=Status))
@@ -296,7 +308,7 @@ class Client:
             server, channel = await self._ready()
             try:
                 return await self._call_once(name, method, request, server, channel)
-            except errors.ServiceUnavailable as error:
+            except (errors.ServiceUnavailable, errors.Timeout) as error:
                 failure = error
         assert failure is not None
         raise failure
@@ -325,7 +337,7 @@ class Client:
     def _failed(self, server: str, error: aio.AioRpcError) -> errors.StatusError:
         """The typed error of a failed call; leaves a server that cannot answer."""
         found = status_error(error)
-        if isinstance(found, errors.ServiceUnavailable):
+        if isinstance(found, errors.ServiceUnavailable | errors.Timeout):
             self._servers.failed(server)
         return found
 

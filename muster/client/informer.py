@@ -57,6 +57,8 @@ class Informer(Generic[T]):
         self._label_selector = label_selector
         self.store: dict[str, T] = {}
         self.resource_version = ""
+        # Whether the watch stands: while it does not, the store may be behind.
+        self.watching = False
         self._handlers: list[Handler[T]] = []
         self._indexes: dict[str, _Index[T]] = {}
         self._synced = asyncio.Event()
@@ -140,10 +142,17 @@ class Informer(Generic[T]):
             resource_version=self.resource_version,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            on_open=self._opened,
         )
-        async for event in stream:
-            self._backoff.reset()
-            self._on_watch_event(event)
+        try:
+            async for event in stream:
+                self._on_watch_event(event)
+        finally:
+            self.watching = False
+
+    def _opened(self) -> None:
+        self.watching = True
+        self._backoff.reset()
 
     def _on_watch_event(self, event: WatchEvent[T]) -> None:
         self.resource_version = event.object.metadata.resource_version

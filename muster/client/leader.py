@@ -78,7 +78,8 @@ class LeaderElector:
         retry_period: float = 2,
         namespace: str = "kube-system",
     ) -> None:
-        self._client = client
+        # A server that does not answer must leave time to ask the next one.
+        self._client = client.with_timeout(renew_deadline / 3)
         self._name, self._namespace, self._identity = lease_name, namespace, identity
         self._lease_duration = lease_duration
         self._renew_deadline = renew_deadline

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,12 +71,12 @@ class ControlPlane:
     pki: Pki
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     rest_port: int = 0
-    grpc_port: int = 0
+    grpc_ports: dict[str, int] = field(default_factory=dict)
     etcd_port: int = 0
 
     @property
-    def api(self) -> str:
-        return f"127.0.0.1:{self.grpc_port}"
+    def servers(self) -> list[str]:
+        return [f"127.0.0.1:{port}" for port in self.grpc_ports.values()]
 
     @property
     def kubeconfig(self) -> Path:
@@ -105,14 +105,15 @@ class ControlPlane:
             "--listen-peer-urls", f"http://127.0.0.1:{peer}",
         )  # fmt: skip
 
-    def start_apiserver(self) -> None:
-        self.rest_port, self.grpc_port = free_ports(2)
+    def start_apiserver(self, name: str = "apiserver") -> None:
+        """The newest one is kubectl's; components started later know all of them."""
+        self.rest_port, self.grpc_ports[name] = free_ports(2)
         tls = self.pki.issue("apiserver")
         self.python(
-            "apiserver", "master.apiserver",
+            name, "master.apiserver",
             "--etcd-servers", f"http://127.0.0.1:{self.etcd_port}",
             "--bind-address", "127.0.0.1", "--secure-port", str(self.rest_port),
-            "--grpc-port", str(self.grpc_port), *_tls_flags(tls),
+            "--grpc-port", str(self.grpc_ports[name]), *_tls_flags(tls),
             "--default-not-ready-toleration-seconds", str(TOLERATION),
             "--default-unreachable-toleration-seconds", str(TOLERATION),
         )  # fmt: skip
@@ -131,7 +132,7 @@ class ControlPlane:
     def _component(self, name: str, module: str, user: str, *flags: str) -> None:
         (port,) = free_ports(1)
         self.python(
-            name, module, "--api-servers", self.api,
+            name, module, "--api-servers", ",".join(self.servers),
             "--kubeconfig", str(self.identity(user)), "--bind-address", "127.0.0.1",
             "--secure-port", str(port), *_tls_flags(self.pki.issue(f"{name}-serving")),
             *LEASE_FLAGS, *flags,
@@ -158,7 +159,7 @@ class ControlPlane:
         return path
 
     def client(self) -> Client:
-        return Client.connect([self.api], self.kubeconfig)
+        return Client.connect(self.servers, self.kubeconfig)
 
     def kubectl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -167,6 +168,12 @@ class ControlPlane:
         )  # fmt: skip
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done
+
+    def wait_ready(self, name: str) -> None:
+        deadline = time.monotonic() + 30
+        while self.kubectl("get", "--raw", "/readyz", check=False).stdout.strip() != "ok":
+            assert time.monotonic() < deadline, (self.directory / f"{name}.log").read_text()
+            time.sleep(0.1)
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         process = self.processes[name]
@@ -188,18 +195,18 @@ class ControlPlane:
 
 
 @contextlib.contextmanager
-def control_plane(directory: Path, pki: Pki) -> Iterator[ControlPlane]:
+def control_plane(
+    directory: Path, pki: Pki, apiservers: Sequence[str] = ("apiserver",)
+) -> Iterator[ControlPlane]:
     """etcd and the api-server, ready to answer; the test starts the rest."""
     plane = ControlPlane(directory, pki)
     (directory / "ca.crt").write_bytes((pki.directory / "ca.crt").read_bytes())
     try:
         plane.start_etcd()
-        plane.start_apiserver()
-        plane.identity("admin", "system:masters", path=plane.kubeconfig)
-        deadline = time.monotonic() + 30
-        while plane.kubectl("get", "--raw", "/readyz", check=False).stdout.strip() != "ok":
-            assert time.monotonic() < deadline, (directory / "apiserver.log").read_text()[-2000:]
-            time.sleep(0.1)
+        for name in apiservers:
+            plane.start_apiserver(name)
+            plane.identity("admin", "system:masters", path=plane.kubeconfig)
+            plane.wait_ready(name)
         yield plane
     finally:
         plane.stop()

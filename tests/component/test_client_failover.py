@@ -286,6 +286,41 @@ async def test_the_informer_lists_again_when_its_version_expired_and_reports_the
     ]  # fmt: skip
 
 
+async def test_a_watch_that_is_refused_again_and_again_backs_off() -> None:
+    history = History()
+    async with serving(history) as one, Client.connect([one.address]) as client:
+        informer = Informer(client, ConfigMap)
+        task = asyncio.create_task(informer.run())
+        await informer.wait_synced()
+        await until(lambda: "Watch" in one.service.calls)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        one.service.fail_next = [errors.Forbidden("no")] * 1000
+        one.service.calls.clear()
+        task = asyncio.create_task(informer.run())
+        await asyncio.sleep(1.5)  # the time over which attempts are counted
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert 2 <= one.service.calls.count("Watch") <= 12
+
+
+async def test_a_call_that_is_not_answered_in_time_is_repeated_elsewhere() -> None:
+    history = History()
+    await history.write("ADDED", "a")
+    async with (
+        serving(history) as one,
+        serving(history) as two,
+        blackhole(one.address) as hole,
+        Client.connect([hole.address, two.address]) as client,
+    ):
+        await client.get(ConfigMap, "a", "default")
+        hole.silent = True
+        began = asyncio.get_running_loop().time()
+        await client.with_timeout(0.5).get(ConfigMap, "a", "default")
+        assert asyncio.get_running_loop().time() - began < 1.5
+        assert two.service.calls == ["Get"]
+
+
 async def test_a_silent_server_is_noticed_by_its_unanswered_pings() -> None:
     """A machine without power sends no reset: here a proxy that swallows everything."""
     history = History()

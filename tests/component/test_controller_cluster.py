@@ -384,7 +384,7 @@ async def test_the_ports_are_closed_to_strangers(plane: ControlPlane) -> None:
 
 async def test_nobody_else_may_act_as_the_scheduler(plane: ControlPlane, client: Client) -> None:
     stranger = plane.identity("stranger")
-    async with Client.connect([plane.api], stranger) as other:
+    async with Client.connect(plane.servers, stranger) as other:
         with pytest.raises(StatusError) as caught:
             await other.list(Pod, "default")
     assert caught.value.reason == "Forbidden"

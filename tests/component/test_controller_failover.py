@@ -1,0 +1,56 @@
+"""Two api-servers, one dies or freezes: controllers and scheduler go on with the other."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from muster.api.apps import Deployment
+from muster.api.coordination import Lease
+from muster.client.client import Client
+from tests.component.control_harness import ControlPlane, agents, control_plane, until, web
+from tests.component.pki_fixture import Pki
+
+LEASES = ("kube-controller-manager", "kube-scheduler")
+
+
+@pytest.fixture
+def plane(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[ControlPlane]:
+    directory = tmp_path_factory.mktemp("failover")
+    with control_plane(directory, pki, ("first", "second")) as plane:
+        plane.start_controllers()
+        plane.start_scheduler()
+        yield plane
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_work_goes_on_when_an_api_server_dies_or_freezes(
+    plane: ControlPlane, how: signal.Signals
+) -> None:
+    survivor = Client.connect(plane.servers[1:], plane.kubeconfig)
+    async with survivor as client, agents(client, "w1", "w2"):
+        await client.create(web(2))
+        await until(lambda: available(client, 2), "two available")
+        transitions = await leadership(client)
+        plane.kill("first", how)
+        began = time.monotonic()
+        await client.patch(Deployment, "web", {"spec": {"replicas": 6}}, "default")
+        await until(lambda: available(client, 6), "six available by the other server")
+        assert time.monotonic() - began < 6.0
+        # Nobody lost the lead over it, nobody had to be started again.
+        assert await leadership(client) == transitions
+        for name in ("controllers", "scheduler"):
+            assert plane.processes[name].poll() is None
+
+
+async def available(client: Client, count: int) -> bool:
+    status = (await client.get(Deployment, "web", "default")).status
+    return status.available_replicas == status.replicas == count
+
+
+async def leadership(client: Client) -> list[tuple[str, int | None]]:
+    found = [await client.get(Lease, name, "kube-system") for name in LEASES]
+    return [(one.spec.holder_identity, one.spec.lease_transitions) for one in found]
