@@ -36,13 +36,14 @@ async def _machines(session: Session) -> tuple[list[dict[str, Any]], str]:
     from provision.phases.ready import api_address
 
     states = await session.states()
-    trouble = ""
+    trouble = "no master runs"
     nodes = {}
-    try:
-        cluster = Cluster(await api_address(session), session.directory.pki)
-        nodes = await asyncio.to_thread(cluster.nodes)
-    except (ApiUnavailable, OSError) as error:
-        trouble = str(error)
+    if any(states[m.name] == "running" for m in session.record.masters):
+        try:
+            cluster = Cluster(await api_address(session), session.directory.pki)
+            nodes, trouble = await asyncio.to_thread(cluster.nodes), ""
+        except (ApiUnavailable, OSError) as error:
+            trouble = str(error)
     rows = []
     for machine in session.record.machines:
         node = nodes.get(machine.name)

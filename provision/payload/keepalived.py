@@ -29,7 +29,6 @@ def keepalived_unit() -> Unit:
         command=(
             "/usr/sbin/keepalived",
             "--dont-fork",
-            "--log-console",
             "--vrrp",
             f"--use-file={CONF}",
             "--pid=/run/muster-keepalived.pid",
