@@ -71,11 +71,22 @@ class LocalOptions(Strict, frozen=True):
     """Machines as system containers on this Linux box."""
 
 
+BackendSettings = Annotated[
+    dict[str, str | int | float | bool],
+    Meta(description="Handed to Vagrant's configuration of that back end as it is: driver, ..."),
+]
+
+
 class VagrantOptions(Strict, frozen=True):
     """Virtual machines by Vagrant."""
 
     box: str | UnsetType = UNSET
     backend: Literal["libvirt", "virtualbox"] | UnsetType = UNSET
+    insert_key: bool | UnsetType = UNSET
+    boot_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    halt_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    libvirt: BackendSettings | UnsetType = UNSET
+    virtualbox: BackendSettings | UnsetType = UNSET
 
 
 class Ec2Options(Strict, frozen=True):
