@@ -11,9 +11,16 @@ import ssl
 
 from aiohttp import web
 
-from muster.api.errors import BadRequest, InternalError, ServiceUnavailable, StatusError
+from muster.api.errors import (
+    BadRequest,
+    InternalError,
+    ServiceUnavailable,
+    StatusError,
+    encode_status,
+)
 
 DIAL_SECONDS = 5.0
+CLOSE_SECONDS = 0.5
 CHUNK_BYTES = 64 * 1024
 MAX_HEAD_BYTES = 64 * 1024
 # Hop-by-hop headers that make the upgrade, and what belongs to it.
@@ -27,6 +34,8 @@ _FORWARDED = (
     "Origin",
     "User-Agent",
 )
+_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+_ERROR_CHANNEL = b"\3"
 _SPDY_TEXT = (
     "this server streams exec and attach over WebSocket (v5.channel.k8s.io) only; SPDY was "
     "asked for: use kubectl 1.31 or newer, or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true"
@@ -36,22 +45,46 @@ _SPDY_TEXT = (
 async def relay_upgrade(
     request: web.Request, host: str, port: int, path: str, tls: ssl.SSLContext
 ) -> web.StreamResponse:
-    """Forward the upgrade and copy until either side closes. Raises StatusError before that."""
+    """Forward the upgrade and copy until either side closes. Raises StatusError before that.
+
+    A WebSocket client hears what the kubelet side says on the stream's error channel: told by
+    an HTTP status, kubectl would try SPDY and show only that second failure.
+    """
     upgrade = request.headers.get("Upgrade", "").lower()
     if upgrade.startswith("spdy"):
         raise BadRequest(_SPDY_TEXT)
     if upgrade != "websocket":
         raise BadRequest("Upgrade request required")
     try:
-        async with asyncio.timeout(DIAL_SECONDS):
-            reader, writer = await asyncio.open_connection(host, port, ssl=tls)
-    except (OSError, TimeoutError) as error:
-        raise ServiceUnavailable(f"error dialing backend: {host}:{port}: {error}") from error
+        reader, writer = await _dial(host, port, tls)
+    except StatusError as error:
+        return await _tell_on_stream(request, error)
     try:
         head = await _handshake(request, reader, writer, host, port, path)
         return await _tunnel(request, reader, writer, head)
+    except StatusError as error:
+        return await _tell_on_stream(request, error)
     finally:
         writer.close()
+
+
+async def _dial(
+    host: str, port: int, tls: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    try:
+        async with asyncio.timeout(DIAL_SECONDS):
+            return await asyncio.open_connection(host, port, ssl=tls)
+    except (OSError, TimeoutError) as error:
+        raise ServiceUnavailable(f"error dialing backend: {host}:{port}: {error}") from error
+
+
+async def _tell_on_stream(request: web.Request, error: StatusError) -> web.StreamResponse:
+    # kubectl does not answer the closing handshake; it is not waited for long.
+    stream = web.WebSocketResponse(protocols=_PROTOCOLS, timeout=CLOSE_SECONDS)
+    await stream.prepare(request)
+    await stream.send_bytes(_ERROR_CHANNEL + encode_status(error))
+    await stream.close()
+    return stream
 
 
 async def _handshake(

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from master.apiserver.registry.options import Listed
-from muster.api.errors import StatusError, TooManyRequests, encode_status
+from muster.api.errors import StatusError, TooLarge, TooManyRequests, encode_status
 from muster.api.scheme import Resource
 
 JSON = "application/json"
@@ -31,6 +31,9 @@ def error_response(error: StatusError) -> web.Response:
     response = json_response(encode_status(error), error.http_code)
     if isinstance(error, TooManyRequests) or error.http_code in (503, 504):
         response.headers["Retry-After"] = "1"
+    if isinstance(error, TooLarge):
+        # The rest of the body is still on its way; the connection cannot serve another request.
+        response.force_close()
     return response
 
 
