@@ -282,6 +282,14 @@ class Machine:
         assert not check or done.returncode == 0, f"{words}: {done.stderr}\n{self.tail()}"
         return done
 
+    def popen_kubectl(self, *words: str) -> subprocess.Popen[bytes]:
+        command = ["ip", "netns", "exec", self.lab.name, "kubectl",
+                   f"--kubeconfig={self.admin_kubeconfig}", *words]  # fmt: skip
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=os.environ | {"HOME": str(self.lab.root)},
+        )  # fmt: skip
+
     def tail(self) -> str:
         """The ends of all logs: what a failure is explained with."""
         parts = [f"== {n}\n" + p.read_text()[-4000:] for n, p in self.logs.items() if p.exists()]

@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from muster.api import coordination, core
@@ -18,6 +19,7 @@ from provision.images import build_all
 from tests.component.kubelet_harness import (
     NODE,
     NODE_IP,
+    ContainerdLab,
     Machine,
     Pods,
     container_status,
@@ -377,7 +379,7 @@ async def test_a_dead_sandbox_is_replaced(node: Machine, pods: Pods) -> None:
     )
     after = await pods.when(
         "reborn", "runs again",
-        lambda p: is_ready(p) and restarts(p) == 1,
+        lambda p: is_ready(p) and restarts(p) == 1, 8,
     )  # fmt: skip
     assert after.status.pod_ip
     attempts = [p.metadata.attempt for p in runtime_pods(node.lab) if p.id != sandbox.id]
@@ -413,3 +415,172 @@ async def test_an_api_outage_loses_nothing(node: Machine, pods: Pods) -> None:
     ended = await pods.when("outlives", "failed", lambda p: p.status.phase == "Failed", 30)
     state = container_status(ended).state
     assert state and state.terminated and state.terminated.exit_code == 5
+
+
+async def test_the_runtime_is_the_one_that_was_asked_for(node: Machine, client: Client) -> None:
+    info = (await client.get(core.Node, NODE)).status.node_info
+    wanted = "containerd://" if isinstance(node.lab, ContainerdLab) else "muster://"
+    assert info is not None
+    assert info.container_runtime_version.startswith(wanted)
+
+
+async def test_logs_follow_until_the_container_ends(node: Machine, pods: Pods) -> None:
+    script = "echo begin; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo end"
+    await pods.ready(pod("follow", "sh", "-c", "mkdir -p /tmp; " + script, restartPolicy="Never"))
+    follow = node.popen_kubectl("logs", "-f", "follow")
+    assert follow.stdout is not None
+    assert await asyncio.to_thread(follow.stdout.readline) == b"begin\n"
+    node.kubectl("exec", "follow", "--", "touch", "/tmp/go")
+    rest, _ = await asyncio.to_thread(follow.communicate, None, 20)
+    assert rest == b"end\n"
+
+
+async def test_the_log_of_the_previous_run(node: Machine, pods: Pods) -> None:
+    script = "test -e /v/again && exec sleep 1000; touch /v/again; echo first run; exit 1"
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    await pods.create(
+        pod("again", "sh", "-c", script, container=mount, volumes=[{"name": "v", "emptyDir": {}}])
+    )
+    await pods.when("again", "runs again", lambda p: is_ready(p) and restarts(p) == 1)
+    assert node.kubectl("logs", "again", "--previous").stdout == "first run\n"
+    assert node.kubectl("logs", "again").stdout == ""
+
+
+async def test_the_log_of_a_container_that_has_not_begun(node: Machine, pods: Pods) -> None:
+    image = {"image": "muster.local/nowhere:1", "imagePullPolicy": "Never"}
+    await pods.create(pod("mute", *SERVE, container=image))
+    await pods.when("mute", "waits", lambda p: waiting_reason(p) == "ErrImageNeverPull")
+    done = node.kubectl("logs", "mute", check=False)
+    assert done.returncode != 0
+    assert 'container "c" in pod "mute" is waiting to start: ErrImageNeverPull' in done.stderr
+
+
+async def test_stdin_reaches_the_command(node: Machine, pods: Pods) -> None:
+    await pods.ready(pod("reads", *SERVE))
+    done = node.kubectl("exec", "-i", "reads", "--", "head", "-n", "1", text="hello\nignored\n")
+    assert done.stdout == "hello\n"
+
+
+async def test_the_end_of_stdin_reaches_the_command(node: Machine, pods: Pods) -> None:
+    """WebSocket v5's close signal; containerd 1.6 speaks v4, which has none."""
+    if isinstance(node.lab, ContainerdLab):
+        pytest.skip("containerd 1.6 cannot be told that stdin has ended")
+    await pods.ready(pod("counts", *SERVE))
+    done = node.kubectl("exec", "-i", "counts", "--", "wc", "-c", text="12345")
+    assert done.stdout.strip() == "5"
+
+
+async def test_attach_shows_what_comes(node: Machine, pods: Pods) -> None:
+    script = "trap 'exit 0' TERM; while :; do echo tick; sleep 0.1; done"
+    await pods.ready(pod("ticks", "sh", "-c", script))
+    attached = node.popen_kubectl("attach", "ticks")
+    assert attached.stdout is not None
+    try:
+        # kubectl first says how to get a prompt.
+        lines = [await asyncio.to_thread(attached.stdout.readline) for _ in range(4)]
+        assert b"tick\n" in lines
+    finally:
+        attached.kill()
+        await asyncio.to_thread(attached.communicate)
+
+
+async def test_exec_into_what_is_not_there(node: Machine, pods: Pods) -> None:
+    await pods.ready(pod("here", *SERVE))
+    done = node.kubectl("exec", "here", "-c", "nope", "--", "true", check=False)
+    assert done.returncode != 0
+    assert "nope" in done.stderr
+    done = node.kubectl("exec", "here", "--", "/no/such/program", check=False)
+    assert done.returncode != 0
+    assert "/no/such/program" in done.stderr
+
+
+async def test_a_new_image_restarts_the_container_in_place(client: Client, pods: Pods) -> None:
+    made = await pods.ready(pod("swap", *SERVE))
+    patch = [{"op": "replace", "path": "/spec/containers/0/image", "value": "muster.local/hello:1"}]
+    await client.patch(core.Pod, "swap", patch, "default", type="json")
+    after = await pods.when(
+        "swap", "runs the new image",
+        lambda p: is_ready(p) and container_status(p).image == "muster.local/hello:1",
+    )  # fmt: skip
+    assert restarts(after) == 1
+    assert after.status.pod_ip == made.status.pod_ip
+
+
+async def test_a_config_map_volume_follows_its_source(
+    node: Machine, client: Client, pods: Pods
+) -> None:
+    """At the latest a minute later; a kubelet that starts looks at once."""
+    meta = ObjectMeta(name="live", namespace="default")
+    await client.create(core.ConfigMap(metadata=meta, data={"k": "old"}))
+    mount = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    volumes = [{"name": "v", "configMap": {"name": "live"}}]
+    await pods.ready(pod("reader", *SERVE, container=mount, volumes=volumes))
+    await client.patch(core.ConfigMap, "live", {"data": {"k": "new"}}, "default")
+    node.stop("kubelet")
+    node.start_kubelet()
+
+    async def followed() -> bool:
+        done = node.kubectl("exec", "reader", "--", "cat", "/v/k", check=False)
+        return done.stdout == "new"
+
+    await until("the file has the new value", followed)
+
+
+async def test_a_status_that_somebody_else_wrote_is_put_right(client: Client, pods: Pods) -> None:
+    """The node lifecycle controller does this to the pods of a node that was away."""
+    await pods.ready(pod("slandered", *SERVE))
+    found = await client.get(core.Pod, "slandered", "default")
+    conditions = tuple(
+        msgspec.structs.replace(c, status="False") if c.type == "Ready" else c
+        for c in found.status.conditions
+    )
+    status = msgspec.structs.replace(found.status, conditions=conditions)
+    await client.update_status(msgspec.structs.replace(found, status=status))
+    await pods.when("slandered", "is ready again", is_ready)
+
+
+async def test_a_runtime_restart_is_survived(node: Machine, client: Client, pods: Pods) -> None:
+    """The node is not ready meanwhile; the containers never notice."""
+    before = await pods.ready(pod("calm", *SERVE))
+
+    async def node_is(status: str) -> bool:
+        conditions = (await client.get(core.Node, NODE)).status.conditions
+        return any(c.type == "Ready" and c.status == status for c in conditions)
+
+    await asyncio.to_thread(node.lab.stop)
+    await until("node is not ready", lambda: node_is("False"))
+    await asyncio.to_thread(node.lab.start)
+    await until("node is ready", lambda: node_is("True"))
+    await pods.ready(pod("next", *SERVE))
+    after = await pods.get("calm")
+    assert after is not None
+    assert after.status.container_statuses == before.status.container_statuses
+    assert is_ready(after)
+
+
+async def test_nothing_of_a_pod_stays_in_the_cgroups(node: Machine, pods: Pods) -> None:
+    limits = {"resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "32Mi"}}}
+    made = await pods.ready(pod("grouped", *SERVE, container=limits))
+    base = Path("/sys/fs/cgroup")
+    pattern = f"**/pod{made.metadata.uid}"
+    found = [*base.glob(f"*/{node.lab.name}/{pattern}"), *base.glob(f"{node.lab.name}/{pattern}")]
+    limit = [d / name for d in found for name in ("memory.limit_in_bytes", "memory.max")]
+    assert [p.read_text().strip() for p in limit if p.exists()] == [str(32 * 2**20)]
+    await pods.delete("grouped")
+    await pods.gone("grouped")
+    assert [d for d in found if d.exists()] == []
+
+
+async def test_a_volume_of_an_unknown_kind_is_said(
+    node: Machine, client: Client, pods: Pods
+) -> None:
+    volumes = [{"name": "n", "nfs": {"server": "x", "path": "/"}}]
+    await pods.create(pod("nfs", *SERVE, volumes=volumes))
+
+    async def told() -> bool:
+        events = await client.list(core.Event, "default")
+        return any(
+            e.reason == "FailedMount" and "nfs" in str(e.involved_object) for e in events.items
+        )
+
+    await until("event FailedMount", told)

@@ -236,9 +236,6 @@ class PodWorker:
         name, now = start.container.name, time.time()
         sandbox = record.sandbox
         assert sandbox is not None, "containers start only in a sandbox"
-        if start.previous is not None and start.previous.state is State.EXITED:
-            before = self._backoffs.get(name)
-            self._backoffs[name] = advance(before, start.previous.finished_at, now)
         try:
             await self._ops.start(pod, start, sandbox)
         except StartProblem as problem:
@@ -246,6 +243,9 @@ class PodWorker:
         else:
             self._holds.pop(name, None)
             self._image_backoffs.pop(name, None)
+            if start.previous is not None and start.previous.state is State.EXITED:
+                before = self._backoffs.get(name)
+                self._backoffs[name] = advance(before, start.previous.finished_at, now)
             log.info("container started", pod=names.pod_key(pod), container=name,
                      attempt=start.attempt)  # fmt: skip
 
