@@ -33,6 +33,12 @@ PortRange = Annotated[
     str, Meta(pattern=PORT_RANGE_PATTERN, description="A range of ports such as 30000-32767.")
 ]
 
+Seconds = Annotated[float, Meta(gt=0)]
+Passed = Annotated[
+    dict[str, str | int | float | bool],
+    Meta(description="Options that go to Vagrant's own provider as they are."),
+]
+
 
 class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """Base of every stanza: frozen, camelCase outside, unknown fields refused."""
@@ -83,10 +89,10 @@ class VagrantOptions(Strict, frozen=True):
     box: str | UnsetType = UNSET
     backend: Literal["libvirt", "virtualbox"] | UnsetType = UNSET
     insert_key: bool | UnsetType = UNSET
-    boot_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
-    halt_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
-    libvirt: BackendSettings | UnsetType = UNSET
-    virtualbox: BackendSettings | UnsetType = UNSET
+    boot_seconds: Seconds | UnsetType = UNSET
+    halt_seconds: Seconds | UnsetType = UNSET
+    libvirt: Passed | UnsetType = UNSET
+    virtualbox: Passed | UnsetType = UNSET
 
 
 class Ec2Options(Strict, frozen=True):
@@ -100,7 +106,7 @@ class Ec2Options(Strict, frozen=True):
     user: str | UnsetType = UNSET
     ingress: list[Cidr] | UnsetType = UNSET
     ports: list[Annotated[int, Meta(ge=1, le=65535)]] | UnsetType = UNSET
-    boot_seconds: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    boot_seconds: Seconds | UnsetType = UNSET
 
 
 class Spec(Strict, frozen=True):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from provision.errors import HostNotReady, LabConflict, LabNotFound, ProvisionError
 from provision.identities import LabRecord, allocate
 from provision.labfile import parse_lab
+from provision.labfile.spec import Ec2Options, VagrantOptions
 from provision.phases.plan import Overrides, plan
 from provision.ssh.keys import ensure_key
 from provision.state import Store, lab_spec, write_private
@@ -88,6 +92,13 @@ def test_providers_are_told_options_by_their_own_names(tmp_path: Path) -> None:
     assert spec.ssh_public_key.startswith("ssh-ed25519 AAAA")
     assert stat.S_IMODE(directory.ssh_key.stat().st_mode) == 0o600
     assert lab_spec(record(), directory).options == {}
+
+
+def test_the_lab_file_knows_every_option_of_every_provider() -> None:
+    for name, options in (("vagrant", VagrantOptions), ("ec2", Ec2Options)):
+        settings = importlib.import_module(f"provision.providers.{name}.settings").Settings
+        known = {field.name for field in dataclasses.fields(settings)}
+        assert known == {field.name for field in msgspec.structs.fields(options)}
 
 
 def test_the_ssh_key_is_made_once(tmp_path: Path) -> None:
