@@ -26,6 +26,7 @@ done
 _HELLO = """#!/bin/sh
 mkdir -p /tmp/www
 echo "hello {version} from $HOSTNAME" > /tmp/www/index.html
+echo "hello {version} serves on port {port} as $HOSTNAME"
 httpd -f -p {port} -h /tmp/www &
 trap 'kill $!' TERM INT
 wait $!

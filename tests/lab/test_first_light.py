@@ -133,7 +133,7 @@ def test_logs_exec_and_describe(lab: LabDriver, hello: str) -> None:
     assert lab.kubectl("exec", "-i", pod, "--", "cat", stdin="through the pipe\n") == (
         "through the pipe\n"
     )
-    assert lab.kubectl("logs", pod).strip()
+    assert lab.kubectl("logs", pod) == f"hello 1 serves on port 8080 as {pod}\n"
     described = lab.kubectl("describe", "pod", pod)
     assert "Successfully assigned default/" in described
     assert "Started container" in described
@@ -173,7 +173,7 @@ def test_a_rolling_update_under_load_fails_no_request(lab: LabDriver, hello: str
             thread.join()
     assert failures == []
     assert len(answers) > 100
-    assert "version 1" in answers[0] and "version 2" in answers[-1]
+    assert answers[0].startswith("hello 1 ") and answers[-1].startswith("hello 2 ")
     assert "CHANGE-CAUSE" in lab.kubectl("rollout", "history", "deployment/hello")
 
 

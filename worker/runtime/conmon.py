@@ -84,8 +84,10 @@ def arguments(
     return args
 
 
-async def create(args: Sequence[str]) -> int:
-    """Start conmon, which creates the container. Returns the pid of the container's init.
+async def create(args: Sequence[str], bundle: Path) -> int:
+    """Start conmon in `bundle`, where it creates the container. Returns the pid of its init.
+
+    On an OOM kill conmon writes an `oom` file into its working directory too.
 
     conmon answers on the "sync pipe"; without it, it would return before `create` is done.
     """
@@ -98,6 +100,7 @@ async def create(args: Sequence[str]) -> int:
             stderr=asyncio.subprocess.DEVNULL,
             pass_fds=(write_end,),
             env={"_OCI_SYNCPIPE": str(write_end), "PATH": os.environ.get("PATH", "/usr/bin:/bin")},
+            cwd=bundle,
             start_new_session=True,
         )
     except BaseException:

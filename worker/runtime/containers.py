@@ -175,7 +175,8 @@ class Containers:
                 conmon.arguments(
                     self._conmon_binary, self._runtime, m,
                     tty=config.tty, stdin=config.stdin, stdin_once=config.stdin_once,
-                )
+                ),
+                m.bundle,
             )  # fmt: skip
         except OSError as error:
             await self._remove_traces(container_id)
