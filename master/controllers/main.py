@@ -53,7 +53,14 @@ class Config:
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
-        args = _parser().parse_args(argv)
+        parser = _parser()
+        args = parser.parse_args(argv)
+        try:
+            CidrSet(args.cluster_cidr, args.node_cidr_mask_size)
+        except ValueError as error:
+            parser.error(f"--cluster-cidr {args.cluster_cidr}: {error}")
+        if args.root_ca_file is not None and not args.root_ca_file.is_file():
+            parser.error(f'--root-ca-file: "{args.root_ca_file}" is no file')
         nodes = Options(
             node_monitor_period=args.node_monitor_period,
             node_monitor_grace_period=args.node_monitor_grace_period,

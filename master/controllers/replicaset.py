@@ -28,7 +28,7 @@ class ReplicaSetController(Controller):
         self.expectations = Expectations()
         self.replicasets = self.informers.of(ReplicaSet)
         self.pods = self.informers.of(Pod)
-        self.pods.add_index("replicaset/namespace", lambda pod: [pod.metadata.namespace])
+        self.pods.add_index("replicaset/owner", _pod_owner)
         self.replicasets.add_index("replicaset/owner", _owner_uid)
         self.replicasets.add_handler(self._on_replicaset)
         self.pods.add_handler(self._on_pod)
@@ -99,8 +99,9 @@ class ReplicaSetController(Controller):
         selector = from_label_selector(rs.spec.selector)
         if selector is None:
             return []
-        here = self.pods.by_index("replicaset/namespace", rs.metadata.namespace)
-        found = claim(rs, selector, here)
+        mine = self.pods.by_index("replicaset/owner", rs.metadata.uid)
+        orphans = self.pods.by_index("replicaset/owner", _orphans_of(rs.metadata.namespace))
+        found = claim(rs, selector, mine + orphans)
         for pod in found.release:
             await self.client.update(released(pod, rs.metadata.uid))
         adopted_pods: list[Pod] = []
@@ -120,8 +121,7 @@ class ReplicaSetController(Controller):
         if owner is not None:
             siblings = self.replicasets.by_index("replicaset/owner", owner.uid)
             family |= {sibling.metadata.uid for sibling in siblings}
-        here = self.pods.by_index("replicaset/namespace", rs.metadata.namespace)
-        return [pod for pod in here if (ref := controller_of(pod.metadata)) and ref.uid in family]
+        return [pod for uid in family for pod in self.pods.by_index("replicaset/owner", uid)]
 
     async def _perform(self, rs: ReplicaSet, plan: planning.Plan) -> tuple[str, str] | None:
         """Carry the plan out. Returns reason and message of the first failure."""
@@ -179,6 +179,15 @@ class ReplicaSetController(Controller):
         if new == rs.status:
             return
         await self.client.update_status(msgspec.structs.replace(rs, status=new))
+
+
+def _pod_owner(pod: Pod) -> list[str]:
+    ref = controller_of(pod.metadata)
+    return [ref.uid] if ref else [_orphans_of(pod.metadata.namespace)]
+
+
+def _orphans_of(namespace: str) -> str:
+    return f"orphans/{namespace}"
 
 
 def _owner_uid(rs: ReplicaSet) -> list[str]:

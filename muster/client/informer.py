@@ -167,6 +167,10 @@ class Informer(Generic[T]):
 
     def _apply(self, key: str, new: T | None, final: T | None = None) -> None:
         old = self.store.get(key)
+        if old is not None and new is not None and old.metadata.uid != new.metadata.uid:
+            # Deleted and made again while nobody watched: two objects, so two events.
+            self._apply(key, None)
+            old = None
         if new is None:
             if old is None:
                 return

@@ -52,8 +52,9 @@ class History:
                 state[obj.metadata.name] = obj
         return state
 
-    async def write(self, kind: str, name: str, **data: str) -> ConfigMap:
-        meta = ObjectMeta(name=name, namespace="default", resource_version=str(self.version + 1))
+    async def write(self, kind: str, name: str, uid: str = "", **data: str) -> ConfigMap:
+        version = str(self.version + 1)
+        meta = ObjectMeta(name=name, namespace="default", uid=uid, resource_version=version)
         obj = ConfigMap(metadata=meta, data=data)
         async with self.changed:
             self.events.append((self.version + 1, kind, obj))
@@ -284,6 +285,33 @@ async def test_the_informer_lists_again_when_its_version_expired_and_reports_the
         ("ADDED", "a"), ("ADDED", "b"),  # what was known when the handler came
         ("DELETED", "a"), ("MODIFIED", "b"), ("ADDED", "c"),
     ]  # fmt: skip
+
+
+async def test_an_object_made_anew_in_an_unwatched_moment_is_two_events() -> None:
+    history = History()
+    await history.write("ADDED", "a")
+    seen: list[tuple[str, str]] = []
+    async with serving(history) as one, Client.connect([one.address]) as client:
+        informer = Informer(client, ConfigMap)
+
+        def note(kind: str, old: ConfigMap | None, new: ConfigMap | None) -> None:
+            found = new or old
+            assert found is not None
+            seen.append((kind, found.metadata.uid))
+
+        informer.add_handler(note)
+        task = asyncio.create_task(informer.run())
+        await informer.wait_synced()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await history.write("DELETED", "a")
+        await history.write("ADDED", "a", uid="second")
+        history.compacted = history.version
+        task = asyncio.create_task(informer.run())
+        await until(lambda: len(seen) == 3)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert seen == [("ADDED", ""), ("DELETED", ""), ("ADDED", "second")]
 
 
 async def test_a_watch_that_is_refused_again_and_again_backs_off() -> None:
