@@ -58,6 +58,7 @@ class Faults:
     crash: float = 0.004
     partition: float = 0.01
     heal: float = 0.05
+    stopped_clock: float = 0.004
 
 
 class Cluster:
@@ -68,6 +69,7 @@ class Cluster:
         self.disks = {member: Disk() for member in self.membership.voters}
         self.cores: dict[int, Core] = {}
         self.down: dict[int, int] = {}  # member -> tick at which it starts again
+        self.no_ticks: dict[int, int] = {}  # member -> until when its clock stands still
         self.cut: set[tuple[int, int]] = set()  # (sender, receiver) that hear nothing
         self.now = 0
         self.sequence = 0
@@ -114,7 +116,8 @@ class Cluster:
             self.now += 1
             self.misfortune()
             for member in sorted(self.cores):
-                self.cores[member].tick()
+                if self.no_ticks.get(member, 0) <= self.now:
+                    self.cores[member].tick()
                 self.pump(member)
             self.client()
             while self.events and self.events[0][0] <= self.now:
@@ -214,6 +217,8 @@ class Cluster:
         for member in sorted(self.cores):
             if self.rng.random() < self.faults.crash:
                 self.crash(member)
+            if self.rng.random() < self.faults.stopped_clock:
+                self.no_ticks[member] = self.now + self.rng.randrange(20, 120)
         if len(self.disks) > 1 and self.rng.random() < self.faults.partition:
             members = sorted(self.membership.voters)
             left = set(self.rng.sample(members, self.rng.randrange(1, len(members))))
@@ -240,8 +245,9 @@ class Cluster:
 
     def calm(self) -> None:
         """No more faults from here on."""
-        self.faults = Faults(0, 0, 2, 1, 0, 0, 1)
+        self.faults = Faults(0, 0, 2, 1, 0, 0, 1, 0)
         self.cut.clear()
+        self.no_ticks.clear()
 
     # --- checking (paper, figure 3)
 

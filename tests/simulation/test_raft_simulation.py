@@ -52,7 +52,7 @@ def test_same_seed_same_history() -> None:
 def test_a_suspected_leader_is_replaced_at_once() -> None:
     """When the followers learn that its process is gone they do not sit out the timeout."""
     cluster = Cluster(1, 3)
-    cluster.faults = Faults(0, 0, 1, 0, 0, 0, 1)
+    cluster.faults = Faults(0, 0, 1, 0, 0, 0, 1, 0)
     cluster.run(60)
     leader = next(m for m, core in cluster.cores.items() if core.role is Role.LEADER)
     cluster.crash(leader)
