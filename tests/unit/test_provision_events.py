@@ -90,4 +90,4 @@ def test_a_node_is_ready_only_when_its_condition_says_so() -> None:
 def test_images_are_read_from_either_runtime() -> None:
     ours = '[{"id": "sha256:1", "names": ["a:1", "b:1"]}, {"id": "sha256:2", "names": []}]'
     assert image_names(ours) == {"a:1", "b:1", "sha256:2"}
-    assert image_names("docker.io/a:1\nb:2\n") == {"docker.io/a:1", "b:2"}
+    assert image_names("docker.io/a:1\nsha256:3\nb:2\n") == {"docker.io/a:1", "b:2"}
