@@ -179,6 +179,17 @@ def test_broken_pods_do_not_hold_up_the_way_back() -> None:
     assert sizes(cluster) == {"web:1": 4, "web:bad": 0}
 
 
+def test_new_pods_that_are_not_available_yet_do_not_pay_for_removing_old_ones() -> None:
+    cluster = Cluster()
+    cluster.settle(deployment(10, "web:1", surge=2, unavailable=2))
+    (old,) = cluster.sets
+    cluster.set_status(old, 10, 6)
+    wanted = deployment(10, "web:2", surge=2, unavailable=2)
+    cluster.sync(wanted)
+    cluster.sync(wanted)
+    assert sizes(cluster) == {"web:1": 8, "web:2": 2}
+
+
 def test_revisions_count_up_and_a_roll_back_takes_the_newest() -> None:
     cluster = Cluster()
     for image in ("web:1", "web:2", "web:1"):

@@ -173,6 +173,14 @@ def test_equal_pods_spread_evenly_whatever_chance_says(seed: int, count: int) ->
     assert max(placed.values()) - min(placed.values()) <= 1
 
 
+def test_between_equal_nodes_chance_decides_and_the_seed_repeats_it() -> None:
+    def first(seed: int) -> str:
+        return World(node("w1"), node("w2"), node("w3"), seed=seed).place(pod("a"))
+
+    assert {first(seed) for seed in range(30)} == {"w1", "w2", "w3"}
+    assert first(7) == first(7)
+
+
 def test_zones_are_balanced_before_hosts_are_filled() -> None:
     zone = "topology.kubernetes.io/zone"
     world = World(node("a1", **{zone: "a"}), node("a2", **{zone: "a"}), node("b1", **{zone: "b"}))
