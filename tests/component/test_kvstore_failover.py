@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -169,3 +170,44 @@ def test_without_a_majority_writes_wait_and_stale_reads_work(tmp_path: Path, pki
         cluster.wait_healthy()
         cluster.etcdctl("put", "k", "x")
         assert cluster.etcdctl("get", "k").stdout == "k\nx\n"
+
+
+def test_a_frozen_leader_is_replaced_and_finds_its_way_back(tmp_path: Path, pki: Pki) -> None:
+    """SIGSTOP resets no connection, as a powered-off machine does not: the others must notice by
+    time, and drop the dead connections so that the member is caught up soon after."""
+    with store_cluster(tmp_path, pki, 3) as cluster:
+        leader = cluster.leader()
+        assert leader.process is not None
+        others = [member for member in cluster.members if member is not leader]
+        leader.process.send_signal(signal.SIGSTOP)
+        try:
+            frozen = time.monotonic()
+            wait_until(
+                lambda: (
+                    cluster.etcdctl(
+                        "--command-timeout=1s", "put", "k", "new", member=others[0], check=False
+                    ).returncode
+                    == 0
+                ),
+                10,
+                "a write without the frozen leader",
+            )
+            assert time.monotonic() - frozen < 6
+            wait_until(lambda: "peer lost" in others[0].log(), 15, "the dead connection to go")
+        finally:
+            leader.process.send_signal(signal.SIGCONT)
+        got = wait_until(
+            lambda: (
+                cluster.etcdctl(
+                    "--command-timeout=1s",
+                    "get",
+                    "k",
+                    "--print-value-only",
+                    member=leader,
+                    check=False,
+                ).stdout
+            ),
+            10,
+            "the member to be caught up",
+        )
+        assert got == "new\n", "a leader of the past must not answer from the past"

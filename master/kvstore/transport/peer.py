@@ -21,8 +21,11 @@ log = get_logger(__name__)
 _MAX_UNSENT_BYTES = 64 << 20
 _RETRY_SECONDS = 0.1
 _MAX_RETRY_SECONDS = 1.0
-_CONNECT_SECONDS = 5.0
-_PING_SECONDS = 5.0
+# A machine that was powered off resets nothing: without the ping TCP would keep the old
+# connection, and back off, for minutes after the machine is there again.
+_CONNECT_SECONDS = 2.0
+_PING_SECONDS = 2.0
+_PING_ANSWER_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +174,13 @@ class PeerClient:
         while True:
             started = monotonic()
             try:
-                await self.request("ping", b"", _PING_SECONDS)
+                await self.request("ping", b"", _PING_ANSWER_SECONDS)
             except Stopped:
                 self._events.failed(self.id)
-            else:
-                self._events.round_trip(self.id, monotonic() - started)
+                if self._writer is not None:
+                    self._writer.transport.abort()
+                return  # `run` connects again
+            self._events.round_trip(self.id, monotonic() - started)
             await asyncio.sleep(_PING_SECONDS)
 
     async def send_snapshot(self, message: Message, data: Iterator[bytes]) -> bool:

@@ -23,6 +23,7 @@ from muster.rpc.errors import RpcError
 
 log = get_logger(__name__)
 _HELLO_SECONDS = 5.0
+_SILENCE_SECONDS = 30.0  # peers ping far more often: whoever is silent so long is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ class PeerServer:
         tasks: set[asyncio.Task[None]] = set()
         try:
             while True:
-                frame, size = await frames.read(reader)
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    frame, size = await frames.read(reader)
                 self._handlers.received(sender, size)
                 if isinstance(frame, tuple):
                     self._handlers.messages(frame)
