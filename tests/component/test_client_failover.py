@@ -349,6 +349,23 @@ async def test_a_call_that_is_not_answered_in_time_is_repeated_elsewhere() -> No
         assert two.service.calls == ["Get"]
 
 
+async def test_a_renewal_gets_through_although_its_server_fell_silent() -> None:
+    history = History()
+    async with (
+        serving(history) as one,
+        serving(history) as two,
+        blackhole(one.address) as hole,
+        Client.connect([hole.address, two.address]) as client,
+    ):
+        meta = ObjectMeta(name="a", namespace="default", resource_version="1")
+        await client.update(ConfigMap(metadata=meta))
+        hole.silent = True
+        began = asyncio.get_running_loop().time()
+        await client.update(ConfigMap(metadata=meta))
+        assert asyncio.get_running_loop().time() - began < 2.5
+        assert two.service.calls == ["Update"]
+
+
 async def test_a_silent_server_is_noticed_by_its_unanswered_pings() -> None:
     """A machine without power sends no reset: here a proxy that swallows everything."""
     history = History()
