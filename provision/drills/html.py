@@ -49,9 +49,9 @@ def render(result: Result) -> str:
             f"{escape(result.case.victim)} · {escape(result.profile)} timers</p>",
             *_facts(result),
             "<h2>Recovery</h2>",
-            gantt(result.timeline.phases),
+            gantt(result.timeline.phases, *span(result)),
             "<h2>Requests</h2>",
-            requests_plot(result.observations.requests, result.case.fault_at),
+            requests_plot(result.observations.requests, result.case.fault_at, *span(result)),
             "<h2>Service levels</h2>",
             *_table(("", "level", "measured", "limit"), finding_rows(result)),
             "<h2>Phases</h2>",
@@ -83,19 +83,28 @@ def _table(head: Sequence[str], rows: Iterator[tuple[str, ...]]) -> Iterator[str
     yield "</table>"
 
 
-def gantt(phases: Sequence[Phase]) -> str:
+def span(result: Result) -> tuple[float, float]:
+    """The first and the last second that the plots show, so that they can be read together."""
+    times = [p.seconds for p in result.timeline.phases if p.seconds is not None]
+    times += [r.started - result.case.fault_at for r in result.observations.requests]
+    return min(times), max(times)
+
+
+def gantt(phases: Sequence[Phase], low: float, high: float) -> str:
     """Each phase as a bar from the one before it: where the time goes."""
     seen = [(phase, phase.seconds) for phase in phases if phase.seconds is not None]
     if not seen:
         return "<p>No phase was seen.</p>"
-    low, high = min(at for _, at in seen), max(at for _, at in seen)
     height = ROW * len(seen) + 30
     parts = [_svg(height), *_axis(low, high, height)]
-    before = low
+    before = min(at for _, at in seen)
     for row, (phase, at) in enumerate(seen):
         y = row * ROW + 4
-        x0, x1 = sorted((_x(before, low, high), _x(at, low, high)))
-        colour = "#b42318" if phase.key == "fault" else "#0969da"
+        # The fault is an instant of its own, nothing that the time before it led to.
+        fault = phase.key == "fault"
+        x0, x1 = _x(at if fault else before, low, high), _x(at, low, high)
+        x0, x1 = min(x0, x1), max(x0, x1)
+        colour = "#b42318" if fault else "#0969da"
         parts.append(
             f'<text x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(phase.title)}</text>'
             f'<rect x="{x0:.1f}" y="{y}" width="{max(x1 - x0, 3):.1f}" height="{ROW - 8}" '
@@ -106,12 +115,11 @@ def gantt(phases: Sequence[Phase]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def requests_plot(requests: Sequence[Request], fault_at: float) -> str:
+def requests_plot(requests: Sequence[Request], fault_at: float, low: float, high: float) -> str:
     """Every request: when it began, how long it took (log scale), whether it failed."""
     if not requests:
         return "<p>No request was sent.</p>"
     points = [(r.started - fault_at, max(r.ended - r.started, 1e-4), r.ok) for r in requests]
-    low, high = min(p[0] for p in points), max(p[0] for p in points)
     height = 220
     parts = [_svg(height), *_axis(low, high, height)]
     for label, seconds in (("1 ms", 1e-3), ("10 ms", 1e-2), ("100 ms", 1e-1), ("1 s", 1.0)):
@@ -150,7 +158,8 @@ def _axis(low: float, high: float, height: int) -> Iterator[str]:
     """Grid lines at round seconds, and the fault in red."""
     span = high - low or 1
     step = next((s for s in (1, 2, 5, 10, 20, 60, 120) if span / s <= 12), 300)
-    tick = -(-low // step) * step
+    # Adding zero turns -0.0 into 0.
+    tick = -(-low // step) * step + 0.0
     while tick <= high:
         x = _x(tick, low, high)
         colour = "#b42318" if tick == 0 else "#eaeef2"
