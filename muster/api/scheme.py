@@ -125,6 +125,11 @@ class TypeMeta(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
+_TYPE_DEFAULTS: dict[type, dict[str, str]] = {
+    resource.type: {"api_version": made.api_version, "kind": made.kind}
+    for resource in RESOURCES
+    for made in (resource.type(),)
+}
 _type_meta = msgspec.json.Decoder(TypeMeta)
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
     resource.type: msgspec.json.Decoder(resource.type) for resource in RESOURCES
@@ -133,11 +138,12 @@ _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
 
 def encode(obj: msgspec.Struct) -> bytes:
     """Canonical JSON: fields in the type's order, what is empty left out, kind included."""
-    body = _encoder.encode(obj)
     resource = _BY_TYPE.get(type(obj))
     if resource is None:
-        return body
-    # apiVersion and kind equal their defaults, which `omit_defaults` has left out.
+        return _encoder.encode(obj)
+    # `omit_defaults` leaves out what *is* the default object. A decoded "v1" only equals it,
+    # and would stand in the text twice.
+    body = _encoder.encode(msgspec.structs.replace(obj, **_TYPE_DEFAULTS[type(obj)]))
     head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}"'.encode()
     return head + (b"," + body[1:] if len(body) > 2 else b"}")
 

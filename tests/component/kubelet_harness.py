@@ -270,6 +270,9 @@ class Machine:
         process.send_signal(number)
         process.wait(30)
 
+    def alive(self, name: str) -> bool:
+        return self._processes[name].poll() is None
+
     def kubectl(
         self, *words: str, check: bool = True, text: str = ""
     ) -> subprocess.CompletedProcess[str]:

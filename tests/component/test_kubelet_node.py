@@ -584,3 +584,91 @@ async def test_a_volume_of_an_unknown_kind_is_said(
         )
 
     await until("event FailedMount", told)
+
+
+async def test_the_host_network(node: Machine, pods: Pods) -> None:
+    ready = await pods.ready(pod("hostnet", *SERVE, hostNetwork=True))
+    assert ready.status.pod_ip == NODE_IP
+    done = node.kubectl("exec", "hostnet", "--", "ip", "-4", "addr", "show", "dev", "lo")
+    assert NODE_IP in done.stdout
+    first = runtime_pods(node.lab)
+    await pods.ready(pod("other", *SERVE))
+    mine = [p for p in runtime_pods(node.lab) if p.metadata.name == "hostnet"]
+    assert [p.id for p in mine] == [p.id for p in first if p.metadata.name == "hostnet"]
+
+
+async def test_the_security_context(node: Machine, pods: Pods) -> None:
+    container = {
+        "securityContext": {"runAsUser": 1000, "readOnlyRootFilesystem": True},
+        "volumeMounts": [{"name": "v", "mountPath": "/v"}],
+    }
+    script = (
+        "id -u; id -G; touch /root-fs 2>/dev/null || echo read-only; touch /v/x; stat -c %g /v/x"
+    )
+    await pods.create(
+        pod("careful", "sh", "-c", script, container=container, restartPolicy="Never",
+            securityContext={"fsGroup": 2000, "runAsGroup": 3000, "supplementalGroups": [4000]},
+            volumes=[{"name": "v", "emptyDir": {}}])
+    )  # fmt: skip
+    await pods.when("careful", "succeeded", lambda p: p.status.phase == "Succeeded")
+    lines = node.kubectl("logs", "careful").stdout.splitlines()
+    assert (lines[0], set(lines[1].split())) == ("1000", {"3000", "4000", "2000"})
+    assert lines[2:] == ["read-only", "2000"]
+
+
+async def test_root_is_refused_where_it_is_not_wanted(pods: Pods) -> None:
+    context = {"securityContext": {"runAsNonRoot": True}}
+    await pods.create(pod("noroot", *SERVE, container=context))
+    found = await pods.when(
+        "noroot", "is refused", lambda p: waiting_reason(p) == "CreateContainerConfigError"
+    )
+    state = container_status(found).state
+    assert state and state.waiting and "run as root" in state.waiting.message
+
+
+async def test_a_startup_probe_holds_the_others_back(pods: Pods) -> None:
+    startup = {"exec": {"command": ["test", "-e", "/started"]}, "periodSeconds": 1}
+    container = {
+        "startupProbe": startup | {"failureThreshold": 30},
+        "livenessProbe": {"exec": {"command": ["test", "-e", "/started"]}, "periodSeconds": 1,
+                          "failureThreshold": 1},
+    }  # fmt: skip
+    script = "sleep 2; touch /started; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    ready = await pods.ready(pod("slow", "sh", "-c", script, container=container))
+    assert restarts(ready) == 0
+    assert container_status(ready).started
+
+
+async def test_a_pod_that_cannot_start_can_be_deleted(node: Machine, pods: Pods) -> None:
+    volumes = [{"name": "v", "configMap": {"name": "nowhere"}}]
+    made = await pods.create(pod("stuck", *SERVE, volumes=volumes))
+    await pods.when(
+        "stuck", "is pending", lambda p: p.status.phase == "Pending" and p.status.host_ip
+    )
+    await pods.delete("stuck")
+    await pods.gone("stuck", 5)
+    assert not (node.lab.root / "kubelet/pods" / made.metadata.uid).exists()
+
+
+async def test_impatience_shortens_the_grace(node: Machine, client: Client, pods: Pods) -> None:
+    """`kubectl delete --force` during a long graceful end."""
+    script = "trap '' TERM; while :; do sleep 0.1; done"
+    made = await pods.ready(pod("patient", "sh", "-c", script, terminationGracePeriodSeconds=300))
+    await pods.delete("patient")
+    await pods.when("patient", "is going", lambda p: p.metadata.deletion_timestamp)
+    await pods.delete("patient", 0)
+    await pods.gone("patient", 5)
+
+    async def ended() -> bool:
+        return made.metadata.uid not in {p.metadata.uid for p in runtime_pods(node.lab)}
+
+    await until("pod is ended", ended, 10)
+
+
+async def test_the_kubelet_survives_it_all(node: Machine) -> None:
+    """After everything above the process is the one that the last test started, and well."""
+    assert node.alive("kubelet")
+    status, text = await node.get(node.monitor, "/healthz")
+    assert (status, text) == (200, "ok")
+    assert "Traceback" not in node.logs["kubelet"].read_text()
+    assert "traceback" not in node.logs["kubelet"].read_text()

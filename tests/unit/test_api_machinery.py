@@ -31,6 +31,13 @@ def test_an_encoded_object_says_what_it_is_and_decodes_to_itself(row: scheme.Res
     assert scheme.decode_any(data) == obj
 
 
+@pytest.mark.parametrize("row", scheme.RESOURCES, ids=lambda row: row.plural)
+def test_a_decoded_object_encodes_to_the_same_bytes(row: scheme.Resource) -> None:
+    """Its apiVersion and kind must not stand there twice."""
+    data = scheme.encode(row.type(metadata=ObjectMeta(name="x")))
+    assert scheme.encode(scheme.decode_any(data)) == data
+
+
 def test_empty_fields_are_left_out_and_explicit_zeros_are_kept() -> None:
     pod = Pod(spec=PodSpec(containers=(Container(name="c"),), termination_grace_period_seconds=0))
     assert msgspec.json.decode(scheme.encode(pod))["spec"] == {

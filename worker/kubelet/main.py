@@ -145,7 +145,10 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         Runtime(config.endpoint) as runtime,
         Client.connect(config.api_servers, config.kubeconfig) as client,
         # Probes and streams: a connection each, as many as there are.
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session,
+        aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        ) as session,
     ):
         version = await _runtime_version(runtime, stop)
         if version is None:

@@ -31,6 +31,7 @@ REPORT_SECONDS = 300.0  # an unchanged status is written this often (nodeStatusR
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 7.0
 # Upstream's eviction-hard defaults, as far as a node condition needs them.
 LEAST_MEMORY_BYTES = 100 * 2**20
+PLENTY_OF_DISK_BYTES = 2 * 2**30
 LEAST_DISK_SHARE, LEAST_INODES_SHARE, LEAST_PIDS_SHARE = 0.10, 0.05, 0.05
 
 
@@ -198,8 +199,7 @@ class NodeAgent:
             images=images,
             problems=tuple(problems),
             memory_pressure=facts.memory_bytes - machine.memory_used() < LEAST_MEMORY_BYTES,
-            disk_pressure=disk.available < LEAST_DISK_SHARE * disk.capacity
-            or disk.inodes_free < LEAST_INODES_SHARE * disk.inodes,
+            disk_pressure=disk_is_short(disk),
             pid_pressure=most_pids - pids < LEAST_PIDS_SHARE * most_pids,
         )
 
@@ -283,6 +283,12 @@ class NodeAgent:
                 renew_time=micro_time(),
             ),
         )
+
+
+def disk_is_short(disk: machine.Disk) -> bool:
+    """Upstream's shares; but a tenth of a large disk that the host shares is still plenty."""
+    short = disk.available < min(LEAST_DISK_SHARE * disk.capacity, PLENTY_OF_DISK_BYTES)
+    return short or disk.inodes_free < LEAST_INODES_SHARE * disk.inodes
 
 
 def _ready_status(node: core.Node) -> str:

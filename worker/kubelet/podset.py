@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterable
-
-import msgspec
 
 from muster.api import core
 from muster.api.meta import ObjectMeta
@@ -125,8 +124,7 @@ class PodSet:
             meta = sandboxes[0].metadata
             log.info("ending a pod that the api-server does not know", uid=uid,
                      pod=f"{meta.namespace}/{meta.name}")  # fmt: skip
-            grace = sandboxes[0].annotations.get(names.POD_GRACE, "")
-            self._add(_husk(uid, meta.namespace, meta.name, grace)).vanish()
+            self._add(_husk(uid, meta.namespace, meta.name)).vanish()
 
     async def _sweep(self) -> None:
         known = set(self._workers) | self.pleg.pods
@@ -138,12 +136,13 @@ class PodSet:
                 log.warning("cgroup of a lost pod is still in use", cgroup=parent)
 
     def _count_volumes(self) -> None:
-        wanted: dict[str, int] = {}
-        for worker in self._workers.values():
-            for volume in worker.pod.spec.volumes:
-                plugin = self._tools.volumes.plugin(volume).replace("~", "/")
-                wanted[plugin] = wanted.get(plugin, 0) + 1
-        for plugin, number in wanted.items():
+        plugins = Counter(
+            plugin.replace("~", "/")
+            for worker in self._workers.values()
+            for volume in worker.pod.spec.volumes
+            if (plugin := self._tools.volumes.plugin(volume))
+        )
+        for plugin, number in plugins.items():
             for state in ("desired_state_of_world", "actual_state_of_world"):
                 metrics.VOLUMES.labels(plugin, state).set(number)
 
@@ -157,10 +156,6 @@ def _is_over(pod: core.Pod) -> bool:
     return bool(pod.metadata.deletion_timestamp) and bool(pod.metadata.finalizers)
 
 
-def _husk(uid: str, namespace: str, name: str, grace: str) -> core.Pod:
+def _husk(uid: str, namespace: str, name: str) -> core.Pod:
     """Just enough of a pod to end it."""
-    pod = core.Pod(metadata=ObjectMeta(uid=uid, namespace=namespace, name=name))
-    if not grace.isdigit():
-        return pod
-    spec = core.PodSpec(termination_grace_period_seconds=int(grace))
-    return msgspec.structs.replace(pod, spec=spec)
+    return core.Pod(metadata=ObjectMeta(uid=uid, namespace=namespace, name=name))

@@ -38,6 +38,8 @@ MAX_STEPS = 20
 RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 # How soon a pod follows a change of its configMaps and secrets, and how often it looks anyway.
 RESYNC_SECONDS = 60.0
+# What `kubectl delete --force` leaves a container for its end.
+FORCED_GRACE_SECONDS = 2
 # A missing configMap is looked for again at this pace; nothing was tried that could hurt.
 CONFIG_ERROR, CONFIG_RETRY_SECONDS = "CreateContainerConfigError", 3.0
 SANDBOX_ERRORS = ("CreateContainerError", "RunContainerError")
@@ -76,6 +78,12 @@ class PodWorker:
     def terminating(self) -> bool:
         return self._gone or bool(self._pod.metadata.deletion_timestamp)
 
+    @property
+    def grace_seconds(self) -> int:
+        """How long the end may take. Only force removes a pod from the api-server before that."""
+        grace = names.grace_seconds(self._pod)
+        return min(grace, FORCED_GRACE_SECONDS) if self._gone else grace
+
     def wake(self) -> None:
         self._wake.set()
 
@@ -89,9 +97,9 @@ class PodWorker:
 
     def vanish(self, last: core.Pod | None = None) -> None:
         """The pod is gone from the api-server: end it here too, and tell nobody."""
-        was = self.terminating
+        was, grace = self.terminating, self.grace_seconds
         self._pod, self._gone = last or self._pod, True
-        if not was:
+        if not was or self.grace_seconds < grace:
             self._interrupt.set()
         self._wake.set()
 
@@ -153,6 +161,10 @@ class PodWorker:
             return False, self._failed(error)
         except ExceptionGroup as group:
             return False, self._failed(group.exceptions[0])
+        except Exception as error:
+            # A fault of ours with one pod must not end its worker, let alone the others'.
+            log.exception("pod sync broke", pod=names.pod_key(self._pod))
+            return False, self._failed(error)
 
     def _failed(self, error: Exception) -> float:
         delay = RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
@@ -329,7 +341,7 @@ class PodWorker:
         """Kill, report the end, clean up, and only then let the api-server forget the pod."""
         record = await self._look()
         if record.alive:
-            grace = names.grace_seconds(self._pod)
+            grace = self.grace_seconds
             log.info("terminating pod", pod=names.pod_key(self._pod), grace_seconds=grace)
             await self._ops.kill_pod(self._pod, record, float(grace))
             record = await self._look()

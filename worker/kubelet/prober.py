@@ -22,6 +22,7 @@ from worker.kubelet.probes import (
     Result,
     Settings,
     first_delay,
+    is_quick_repeat,
     next_delay,
     probe_of,
 )
@@ -120,7 +121,12 @@ class PodProber:
             await asyncio.sleep(max(pause - (time.monotonic() - began), 0.01))
 
     async def _probe(self, target: Target, probe: core.Probe, settings: Settings) -> Outcome:
-        return await run_probe(self._runtime, self._session, target, probe, settings.timeout)
+        try:
+            return await run_probe(self._runtime, self._session, target, probe, settings.timeout)
+        except Exception as error:
+            # A probe that cannot be run is a failed probe, never the end of probing.
+            log.exception("probe broke", container=target.container.name)
+            return Outcome(False, str(error))
 
     def _observe(
         self, watched: _Watched, kind: Kind, outcome: Outcome, settings: Settings, pod: core.Pod
@@ -133,7 +139,7 @@ class PodProber:
             kind, "successful" if outcome.ok else "failed", watched.container.name,
             pod.metadata.name, pod.metadata.namespace,
         ).inc()  # fmt: skip
-        if not outcome.ok:
+        if not outcome.ok and not is_quick_repeat(kind, before):
             self._on_unhealthy(watched.container.name, kind, outcome.message)
         if before.result != after.result:
             log.info(

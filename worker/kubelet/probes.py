@@ -99,6 +99,14 @@ def first_delay(age: float, settings: Settings) -> float:
     return max(settings.initial_delay - age, 0.0)
 
 
+def is_quick_repeat(kind: Kind, state: ProbeState) -> bool:
+    """Whether a readiness probe after `state` is one of the quick ones after the first.
+
+    Their failures are no news, so nobody is told about them.
+    """
+    return kind is Kind.READINESS and not state.succeeded and 0 < state.run <= FAST_PROBES
+
+
 def next_delay(kind: Kind, state: ProbeState, settings: Settings) -> float:
     """Seconds until the next probe.
 
@@ -106,6 +114,6 @@ def next_delay(kind: Kind, state: ProbeState, settings: Settings) -> float:
     period when the program was a moment late. Failures of other probes are counted, so their
     period is the user's.
     """
-    if kind is Kind.READINESS and not state.succeeded and state.run <= FAST_PROBES:
+    if is_quick_repeat(kind, state) or (kind is Kind.READINESS and not state.run):
         return min(settings.period, 0.1 * 1.5 ** max(state.run - 1, 0))
     return settings.period

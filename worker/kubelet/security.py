@@ -49,8 +49,9 @@ def sandbox_security(spec: core.PodSpec) -> cri.LinuxSandboxSecurityContext:
     )
     if context.run_as_user is not None:
         message.run_as_user.value = context.run_as_user
-    if context.run_as_group is not None:
-        message.run_as_group.value = context.run_as_group
+        # The CRI refuses a sandbox that has a group and no user.
+        if context.run_as_group is not None:
+            message.run_as_group.value = context.run_as_group
     return message
 
 

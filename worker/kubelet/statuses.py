@@ -92,7 +92,7 @@ class StatusWriter:
                 entry.since = 0.0
             except errors.NotFound:
                 entry.gone = True
-            except errors.StatusError as error:
+            except (errors.StatusError, msgspec.MsgspecError) as error:
                 failures += 1
                 delay = RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1]
                 log.warning(

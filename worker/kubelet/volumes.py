@@ -39,10 +39,9 @@ class Volumes:
         self.root = root
 
     def plugin(self, volume: core.Volume) -> str:
-        for attribute, name in _PLUGINS.items():
-            if getattr(volume, attribute) is not None:
-                return name
-        raise VolumeError(f'volume "{volume.name}" is of a kind that this kubelet lacks')
+        """Upstream's name of the volume's kind; empty for a kind that this kubelet lacks."""
+        kinds = (name for field, name in _PLUGINS.items() if getattr(volume, field) is not None)
+        return next(kinds, "")
 
     def path(self, pod: core.Pod, volume: core.Volume) -> Path:
         """Where the volume is on the node."""
@@ -56,6 +55,8 @@ class Volumes:
         for volume in pod.spec.volumes:
             began, status = time.monotonic(), "fail-unknown"
             plugin = self.plugin(volume)
+            if not plugin:
+                raise VolumeError(f'volume "{volume.name}" is of a kind that this kubelet lacks')
             try:
                 await self._setup_one(pod, volume, sources)
                 status = "success"
