@@ -120,7 +120,19 @@ def test_tables_show_upstreams_columns(lab: Cluster) -> None:
     lab.apply(pod("shown"))
     header, row = lab.kubectl("get", "pod", "shown", "-o", "wide").stdout.splitlines()
     assert header.split() == (
-        ["NAME", "READY", "STATUS", "RESTARTS", "AGE", "IP", "NODE", "NOMINATED", "NODE", "READINESS", "GATES"]
+        [
+            "NAME",
+            "READY",
+            "STATUS",
+            "RESTARTS",
+            "AGE",
+            "IP",
+            "NODE",
+            "NOMINATED",
+            "NODE",
+            "READINESS",
+            "GATES",
+        ]
     )
     assert row.split()[:4] == ["shown", "0/1", "Pending", "0"]
     assert lab.kubectl("describe", "pod", "shown").stdout.startswith("Name:             shown")
@@ -214,7 +226,9 @@ def test_errors_read_as_upstreams(lab: Cluster) -> None:
 
 def test_selectors_of_deployments_and_cluster_ips_do_not_change(lab: Cluster) -> None:
     lab.apply(deployment("fixed"))
-    patch = '{"spec":{"selector":{"matchLabels":{"app":"other"}},"template":{"metadata":{"labels":{"app":"other"}}}}}'
+    labels = {"app": "other"}
+    spec = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}
+    patch = json.dumps({"spec": spec})
     told = lab.kubectl("patch", "deployment", "fixed", "-p", patch, check=False).stderr
     assert "spec.selector: Invalid value" in told
     assert "field is immutable" in told
@@ -252,9 +266,13 @@ def test_dry_run_writes_nothing(lab: Cluster) -> None:
 
 def test_chunked_lists_are_consistent(lab: Cluster) -> None:
     objects = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"n{i}", "namespace": "kube-public"}}
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": f"n{i}", "namespace": "kube-public"},
+        }
         for i in range(7)
-    ]  # fmt: skip
+    ]
     lab.apply(*objects)
     names = lab.kubectl("get", "cm", "-n", "kube-public", "--chunk-size=3", "-o", "name").stdout
     assert names.split() == [f"configmap/n{i}" for i in range(7)]

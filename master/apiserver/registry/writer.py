@@ -56,7 +56,7 @@ from muster.api.scheme import ApiObject, Resource, resource_for
 from muster.etcd.kv_pb2 import KeyValue
 
 # How often a write is decided again because others wrote in between.
-ATTEMPTS = 20
+ATTEMPTS = 100
 Edit = Callable[[ApiObject], ApiObject]
 NAMESPACES = resource_for(Namespace)
 

@@ -22,7 +22,6 @@ from muster.api.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
-    ServiceUnavailable,
 )
 from muster.api.scheme import resource_for
 
@@ -115,7 +114,8 @@ class KubeletProxy:
             ):
                 return await _copy(request, answer)
         except aiohttp.ClientConnectionError as error:
-            raise ServiceUnavailable(f'Get "{url}": {error}') from error
+            # No 503: clients would try again for long before they show the reason.
+            raise InternalError(f'Get "{url}": {error}') from error
 
 
 async def _copy(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from master.apiserver.patch.mergekeys import MERGE_KEYS
+from master.apiserver.rest import openapi_v2
 from master.apiserver.rest.discovery import GROUPS
 from master.apiserver.rest.responses import json_response
 from muster.api.errors import NotFound
@@ -30,6 +31,8 @@ _INT_OR_STRING = {"oneOf": [{"type": "integer"}, {"type": "string"}], "format": 
 
 def respond(request: web.Request, segments: list[str]) -> web.Response:
     """`/openapi/v3` is the index; below it lies one document a group and version."""
+    if segments == ["openapi", "v2"]:
+        return openapi_v2.respond(_documents())
     if segments[:2] != ["openapi", "v3"]:
         raise NotFound("the server could not find the requested resource")
     if len(segments) == 2:

@@ -1,0 +1,220 @@
+"""The watch cache without I/O: windows, selections, watchers; and who may do what."""
+
+from __future__ import annotations
+
+import pytest
+
+from master.apiserver.auth.identity import user_from_subject
+from master.apiserver.auth.node import node_allows
+from master.apiserver.auth.rules import GROUP_RULES, USER_RULES, Attributes
+from master.apiserver.cache.entry import Selection
+from master.apiserver.cache.resource import ResourceCache
+from master.apiserver.cache.watcher import MAX_BACKLOG, Watcher, WatcherClosed
+from master.apiserver.cache.window import Window
+from master.apiserver.etcd3.store import prefix_end
+from master.apiserver.registry.reader import decode_token, encode_token, selection_of
+from muster.api.core import (
+    ConfigMap,
+    ConfigMapVolumeSource,
+    Container,
+    EnvFromSource,
+    Pod,
+    PodSpec,
+    SecretEnvSource,
+    Volume,
+)
+from muster.api.errors import BadRequest
+from muster.api.meta import ObjectMeta
+from muster.api.scheme import resource_for
+from muster.api.selectors import parse_fields, parse_labels
+
+MAPS, PODS = resource_for(ConfigMap), resource_for(Pod)
+
+
+def stored(name: str, labels: str = "{}", rest: str = "") -> bytes:
+    return (
+        f'{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{name}",'
+        f'"namespace":"ns","labels":{labels}}}{rest}}}'
+    ).encode()
+
+
+def cache_with(*names: str) -> ResourceCache:
+    cache = ResourceCache(MAPS)
+    cache.replace([(f"ns/{n}", stored(n), i + 1) for i, n in enumerate(names)], len(names))
+    return cache
+
+
+async def drain(watcher: Watcher) -> list[tuple[str, str, int]]:
+    return [(t, e.name, e.revision) for t, e in await watcher.next_batch(0)]
+
+
+async def test_watchers_see_changes_in_order_with_their_revisions() -> None:
+    cache = cache_with("a")
+    watcher = Watcher(Selection())
+    cache.add_watcher(watcher)
+    cache.put("ns/b", stored("b"), 5)
+    cache.put("ns/b", stored("b"), 6)
+    cache.delete("ns/b", 7)
+    assert await drain(watcher) == [("ADDED", "b", 5), ("MODIFIED", "b", 6), ("DELETED", "b", 7)]
+    cache.remove_watcher(watcher)
+    cache.put("ns/c", stored("c"), 8)
+    assert await drain(watcher) == []
+
+
+async def test_beginning_and_ceasing_to_match_read_as_added_and_deleted() -> None:
+    cache = cache_with()
+    watcher = Watcher(Selection(labels=parse_labels("w=1")))
+    cache.add_watcher(watcher)
+    for revision, labels in enumerate(('{"w":"0"}', '{"w":"1"}', '{"w":"1"}', "{}", "{}"), 1):
+        cache.put("ns/a", stored("a", labels), revision)
+    assert await drain(watcher) == [("ADDED", "a", 2), ("MODIFIED", "a", 3), ("DELETED", "a", 4)]
+
+
+async def test_a_watcher_of_one_name_hears_only_of_that() -> None:
+    cache = cache_with()
+    watcher = Watcher(Selection(fields=parse_fields("metadata.name=b")))
+    cache.add_watcher(watcher)
+    assert cache.watchers == 1
+    cache.put("ns/a", stored("a"), 1)
+    cache.put("ns/b", stored("b"), 2)
+    assert await drain(watcher) == [("ADDED", "b", 2)]
+    cache.remove_watcher(watcher)
+    assert cache.watchers == 0
+
+
+async def test_a_pod_that_is_bound_appears_to_its_node() -> None:
+    cache = ResourceCache(PODS)
+    mine = Watcher(Selection(fields=parse_fields("spec.nodeName=w1")))
+    unbound = Watcher(Selection(fields=parse_fields("spec.nodeName=")))
+    for watcher in (mine, unbound):
+        cache.add_watcher(watcher)
+    cache.put("ns/a", stored("a"), 1)
+    cache.put("ns/a", stored("a", rest=',"spec":{"nodeName":"w1"}'), 2)
+    assert await drain(mine) == [("ADDED", "a", 2)]
+    assert await drain(unbound) == [("ADDED", "a", 1), ("DELETED", "a", 2)]
+
+
+async def test_a_slow_watcher_is_cut_off_and_a_lost_history_expires() -> None:
+    cache = cache_with()
+    slow = Watcher(Selection())
+    cache.add_watcher(slow)
+    for revision in range(MAX_BACKLOG + 5):
+        cache.put("ns/a", stored("a"), revision + 1)
+    assert len(await slow.next_batch(0)) == MAX_BACKLOG
+    with pytest.raises(WatcherClosed) as closed:
+        await slow.next_batch(0)
+    assert not closed.value.expired
+    fresh = Watcher(Selection())
+    cache.add_watcher(fresh)
+    cache.replace([], 99_999)
+    with pytest.raises(WatcherClosed) as closed:
+        await fresh.next_batch(0)
+    assert closed.value.expired
+
+
+def test_a_window_knows_what_it_has_forgotten() -> None:
+    cache = cache_with()
+    cache.window = Window(horizon=10, capacity=3)
+    for revision in range(11, 16):
+        cache.put("ns/a", stored("a"), revision)
+    window = cache.window
+    assert window.horizon == 12
+    assert not window.covers(11)
+    assert window.covers(12)
+    assert [event.revision for event in window.after(13)] == [14, 15]
+    assert list(window.after(15)) == []
+
+
+def test_lists_are_in_key_order_and_by_namespace() -> None:
+    cache = ResourceCache(MAPS)
+    keys = ["b/x", "a-b/x", "a/z", "a/b"]
+    cache.replace([(k, stored(k.partition("/")[2]), 1) for k in keys], 1)
+    assert [e.key for e in cache.select(Selection())] == sorted(keys)
+    assert [e.key for e in cache.select(Selection("a"))] == ["a/b", "a/z"]
+    assert [e.key for e in cache.select(Selection("a"), after="a/b")] == ["a/z"]
+
+
+def test_unreadable_values_are_left_out() -> None:
+    cache = ResourceCache(MAPS)
+    cache.replace([("ns/bad", b"\x0a\x00", 1), ("ns/a", stored("a"), 2)], 2)
+    assert len(cache) == 1
+
+
+def test_continue_tokens() -> None:
+    assert decode_token(encode_token(7, "ns/a")) == (7, "ns/a")
+    for bad in ("@@", "e30=", "x"):
+        with pytest.raises(BadRequest):
+            decode_token(bad)
+
+
+def test_selectors_that_no_kind_supports_are_refused() -> None:
+    with pytest.raises(BadRequest, match=r"field label not supported: spec\.nodeName"):
+        selection_of(MAPS, "", "", "spec.nodeName=w1")
+
+
+def test_prefix_ends() -> None:
+    assert prefix_end(b"/registry/pods/") == b"/registry/pods0"
+    assert prefix_end(b"a\xff") == b"b"
+    assert prefix_end(b"\xff") == b"\0"
+
+
+# authorization
+
+
+def allowed(name: str, asked: Attributes, *groups: str) -> bool:
+    user = user_from_subject(name, list(groups))
+    rules = [*USER_RULES.get(user.name, ())]
+    for group in user.groups:
+        rules += GROUP_RULES.get(group, ())
+    return any(rule.allows(asked) for rule in rules)
+
+
+def test_built_in_roles() -> None:
+    assert allowed("any", Attributes("delete", "", "nodes"), "system:masters")
+    assert allowed("any", Attributes("get", path="/metrics"), "system:monitoring")
+    assert not allowed("any", Attributes("get", path="/metrics"))
+    assert allowed("any", Attributes("get", path="/openapi/v3/api/v1"))
+    scheduler = "system:kube-scheduler"
+    assert allowed(scheduler, Attributes("create", "", "pods", "binding", "ns", "p"))
+    assert not allowed(scheduler, Attributes("update", "", "pods", "", "ns", "p"))
+    lease = Attributes(
+        "update", "coordination.k8s.io", "leases", "", "kube-system", "kube-scheduler"
+    )
+    assert allowed(scheduler, lease)
+    other = Attributes("update", "coordination.k8s.io", "leases", "", "kube-system", "other")
+    assert not allowed(scheduler, other)
+    assert allowed("system:kube-proxy", Attributes("watch", "discovery.k8s.io", "endpointslices"))
+    assert not allowed("system:kube-proxy", Attributes("list", "", "secrets"))
+
+
+def node_may(verb: str, resource: str, **more: str) -> bool:
+    mine = Pod(
+        metadata=ObjectMeta(name="mine", namespace="ns"),
+        spec=PodSpec(
+            containers=(
+                Container(env_from=(EnvFromSource(secret_ref=SecretEnvSource(name="s")),)),
+            ),
+            volumes=(Volume(name="v", config_map=ConfigMapVolumeSource(name="cm")),),
+        ),
+    )
+    asked = Attributes(verb, resource=resource, **more)
+    return node_allows("w1", asked, lambda node, ns: [mine] if (node, ns) == ("w1", "ns") else [])
+
+
+def test_nodes_reach_their_own_pods_and_what_those_name() -> None:
+    assert node_may("get", "secrets", namespace="ns", name="s")
+    assert node_may("get", "configmaps", namespace="ns", name="cm")
+    assert not node_may("get", "secrets", namespace="ns", name="other")
+    assert not node_may("list", "secrets", namespace="ns")
+    assert not node_may("update", "secrets", namespace="ns", name="s")
+    assert node_may("watch", "pods", pinned_node="w1")
+    assert not node_may("watch", "pods")
+    assert node_may("delete", "pods", namespace="ns", name="mine")
+    assert node_may("update", "pods", subresource="status", namespace="ns", name="mine")
+    assert not node_may("update", "pods", subresource="status", namespace="ns", name="other")
+    assert not node_may("create", "pods", subresource="binding", namespace="ns", name="mine")
+    assert node_may("update", "nodes", subresource="status", name="w1")
+    assert not node_may("update", "nodes", subresource="status", name="w2")
+    lease = {"group": "coordination.k8s.io", "namespace": "kube-node-lease"}
+    assert node_may("update", "leases", name="w1", **lease)
+    assert not node_may("update", "leases", name="w2", **lease)
