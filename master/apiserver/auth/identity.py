@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 
 from cryptography import x509
@@ -38,10 +39,19 @@ def user_from_subject(common_name: str, organizations: list[str]) -> User:
     return User(common_name, frozenset({*organizations, AUTHENTICATED}))
 
 
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Whom a certificate names, and until when."""
+
+    user: User
+    expires: datetime
+
+
 @lru_cache(maxsize=4096)
-def user_from_der(der: bytes) -> User:
-    """The user of a certificate that TLS has verified."""
-    return _user(x509.load_der_x509_certificate(der))
+def credential_from_der(der: bytes) -> Credential:
+    """What a certificate that TLS has verified says."""
+    certificate = x509.load_der_x509_certificate(der)
+    return Credential(_user(certificate), certificate.not_valid_after_utc)
 
 
 @lru_cache(maxsize=4096)

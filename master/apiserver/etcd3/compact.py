@@ -58,4 +58,4 @@ async def _compare_version(connection: Connection, version: int, revision: int) 
     async def attempt(channel: aio.Channel, timeout: float) -> pb.TxnResponse:
         return await rpc_pb2_grpc.KVStub(channel).Txn(request, timeout=timeout)
 
-    return await connection.call(attempt)
+    return await connection.call("txn", attempt)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import grpc
 from grpc import aio
 
+from master.apiserver import metrics
 from master.apiserver.etcd3.errors import (
     Compacted,
     FutureRevision,
@@ -103,11 +104,24 @@ class Connection:
 
     async def call(
         self,
+        operation: str,
         attempt: Callable[[aio.Channel, float], Awaitable[T]],
         attempt_seconds: float = ATTEMPT_SECONDS,
         total_seconds: float = TOTAL_SECONDS,
     ) -> T:
-        """Run `attempt` until a member answers. Raises StoreError."""
+        """Run `attempt` until a member answers. Raises StoreError.
+
+        `operation` (get, list, txn, ...) is what the time is counted under.
+        """
+        with metrics.etcd_requests.labels(operation, "").time():
+            return await self._until_answered(attempt, attempt_seconds, total_seconds)
+
+    async def _until_answered(
+        self,
+        attempt: Callable[[aio.Channel, float], Awaitable[T]],
+        attempt_seconds: float,
+        total_seconds: float,
+    ) -> T:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + total_seconds
         pause = PAUSE_SECONDS

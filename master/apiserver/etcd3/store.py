@@ -89,7 +89,8 @@ class Store:
         async def attempt(channel: aio.Channel, timeout: float) -> pb.RangeResponse:
             return await rpc_pb2_grpc.KVStub(channel).Range(request, timeout=timeout)
 
-        found = await self.connection.call(attempt, seconds, max(total_seconds, seconds))
+        operation = "list" if range_end else "get"
+        found = await self.connection.call(operation, attempt, seconds, max(total_seconds, seconds))
         return Page(found.kvs, found.header.revision, found.more, found.count)
 
     async def get(self, key: bytes) -> tuple[KeyValue | None, int]:
@@ -134,7 +135,7 @@ class Store:
             attempts += 1
             return await rpc_pb2_grpc.KVStub(channel).Txn(request, timeout=timeout)
 
-        answer = await self.connection.call(attempt)
+        answer = await self.connection.call("txn", attempt)
         if answer.succeeded:
             return Outcome(True, answer.header.revision)
         current = {kv.key: kv for op in answer.responses for kv in op.response_range.kvs}
@@ -148,7 +149,7 @@ class Store:
         async def attempt(channel: aio.Channel, timeout: float) -> pb.CompactionResponse:
             return await rpc_pb2_grpc.KVStub(channel).Compact(request, timeout=timeout)
 
-        await self.connection.call(attempt)
+        await self.connection.call("compact", attempt)
 
     async def grant_lease(self, ttl_seconds: int) -> int:
         request = pb.LeaseGrantRequest(TTL=ttl_seconds)
@@ -156,7 +157,7 @@ class Store:
         async def attempt(channel: aio.Channel, timeout: float) -> pb.LeaseGrantResponse:
             return await rpc_pb2_grpc.LeaseStub(channel).LeaseGrant(request, timeout=timeout)
 
-        return (await self.connection.call(attempt)).ID
+        return (await self.connection.call("leaseGrant", attempt)).ID
 
 
 def _operation(change: Change) -> pb.RequestOp:

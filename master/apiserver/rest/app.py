@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from aiohttp import web
 
 from master.apiserver import metrics
-from master.apiserver.auth.identity import ANONYMOUS, User, user_from_der
+from master.apiserver.auth.identity import ANONYMOUS, User, credential_from_der
 from master.apiserver.auth.rules import Attributes
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import Api, as_status_error
@@ -59,7 +60,11 @@ def user_of(request: web.Request, insecure: User) -> User:
     if tls is None:
         return insecure
     der = tls.getpeercert(binary_form=True)
-    return user_from_der(der) if der else ANONYMOUS
+    if not der:
+        return ANONYMOUS
+    credential = credential_from_der(der)
+    metrics.certificate_seen((credential.expires - datetime.now(UTC)).total_seconds())
+    return credential.user
 
 
 async def _serve(
