@@ -1,7 +1,7 @@
 """Structured logging: an event name and key-values, human on a terminal, JSON otherwise.
 
-    log = get_logger(__name__)
-    log.info("pod bound", pod="default/web-1", node="w1")
+log = get_logger(__name__)
+log.info("pod bound", pod="default/web-1", node="w1")
 """
 
 from __future__ import annotations
