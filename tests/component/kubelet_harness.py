@@ -38,12 +38,24 @@ from tests.component.runtime_harness import BUSYBOX, REPO, V2, Lab, wait_until
 
 T = TypeVar("T")
 NODE, NODE_IP = "t1", "10.254.77.254"
+CNI_CACHE = Path("/var/lib/cni")
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ContainerdLab(Lab):
     """The same machine with stock containerd in the place of our runtime."""
+
+    def __enter__(self) -> Lab:
+        self._had_cache = CNI_CACHE.exists()
+        return super().__enter__()
+
+    def __exit__(self, *args: object) -> None:
+        super().__exit__(*args)
+        # libcni's cache has no flag; what it leaves is two empty directories.
+        for directory in () if self._had_cache else (CNI_CACHE / "results", CNI_CACHE):
+            if directory.exists():
+                directory.rmdir()
 
     def start(self) -> None:
         config = self.root / "containerd.toml"

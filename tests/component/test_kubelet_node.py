@@ -330,6 +330,9 @@ async def test_container_metrics(node: Machine, pods: Pods) -> None:
     assert any(r.startswith("container_memory_working_set_bytes{") for r in rows)
     assert any(r.startswith("container_cpu_usage_seconds_total{") for r in rows)
     assert all('image="muster.local/busybox:1"' in r for r in rows)
+    assert any(r.startswith("container_cpu_cfs_periods_total{") for r in rows)
+    network = [r for r in text.splitlines() if 'pod="measured"' in r and "interface=" in r]
+    assert any(r.startswith("container_network_receive_packets_total{") for r in network)
 
 
 async def test_a_kubelet_restart_restarts_no_container(node: Machine, pods: Pods) -> None:

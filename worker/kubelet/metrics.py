@@ -8,6 +8,9 @@ from datetime import datetime
 
 from prometheus_client import Counter, Gauge, Histogram
 
+# Some of upstream's counters have no `_total` at the end, which this library's Counter would
+# add. They are Gauges here, and only ever grow.
+
 _OPERATION_BUCKETS = tuple(0.005 * 2.5**i for i in range(14))
 
 RUNTIME_OPERATIONS = Counter(
@@ -30,12 +33,10 @@ RELIST_INTERVAL = Histogram(
     "Interval between relists.",
     buckets=(0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0),
 )
-EVENTED_CONNECTIONS = Counter(
+EVENTED_CONNECTIONS = Gauge(
     "kubelet_evented_pleg_connection_success_count", "Event streams opened to the runtime."
 )
-EVENTED_ERRORS = Counter(
-    "kubelet_evented_pleg_connection_error_count", "Event streams that failed."
-)
+EVENTED_ERRORS = Gauge("kubelet_evented_pleg_connection_error_count", "Event streams that failed.")
 POD_START = Histogram(
     "kubelet_pod_start_duration_seconds",
     "From the kubelet seeing a pod for the first time to the pod starting to run.",
@@ -70,12 +71,12 @@ NODE_NAME = Gauge("kubelet_node_name", "The node's name; the value is always 1."
 NODE_CONFIG_ERROR = Gauge(
     "kubelet_node_config_error", "1 when the node has a configuration error, else 0."
 )
-EVICTIONS = Counter("kubelet_evictions", "Pods evicted, by signal.", ["eviction_signal"])
-RENEW_ERRORS = Counter(
+EVICTIONS = Gauge("kubelet_evictions", "Pods evicted, by signal.", ["eviction_signal"])
+RENEW_ERRORS = Gauge(
     "kubelet_certificate_manager_client_expiration_renew_errors",
     "Failed renewals of the client certificate.",
 )
-SERVER_RENEW_ERRORS = Counter(
+SERVER_RENEW_ERRORS = Gauge(
     "kubelet_server_expiration_renew_errors", "Failed renewals of the serving certificate."
 )
 CLIENT_TTL = Gauge(
@@ -91,6 +92,11 @@ STORAGE_SECONDS = Histogram(
     "Duration of volume operations.",
     ["volume_plugin", "operation_name", "status", "migrated"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 25, 50, 120, 300, 600),
+)
+STORAGE_ERRORS = Counter(
+    "storage_operation_errors_total",
+    "Failed volume operations.",
+    ["volume_plugin", "operation_name"],
 )
 VOLUMES = Gauge("volume_manager_total_volumes", "Volumes of this node.", ["plugin_name", "state"])
 PROBES = Counter(

@@ -76,7 +76,8 @@ class PodOps:
         config = self._config(pod, attempt)
         self._mkdir_logs(config.log_directory)
         try:
-            sandbox_id = await self._tools.runtime.run_sandbox(config)
+            async with self._tools.starts:
+                sandbox_id = await self._tools.runtime.run_sandbox(config)
         except RuntimeFailure as error:
             self.event(
                 pod, "Warning", "FailedCreatePodSandBox",

@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 # Steps that one wake may take before others get their turn.
 MAX_STEPS = 20
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 # How soon a pod follows a change of its configMaps and secrets, and how often it looks anyway.
 RESYNC_SECONDS = 60.0
 # What `kubectl delete --force` leaves a container for its end.
@@ -73,6 +73,10 @@ class PodWorker:
     def pod(self) -> core.Pod:
         """The pod with the newest status that we know."""
         return msgspec.structs.replace(self._pod, status=merge(self._pod.status, self._status))
+
+    @property
+    def cgroup(self) -> str:
+        return self._ops.parent(self.pod)
 
     @property
     def terminating(self) -> bool:

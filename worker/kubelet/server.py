@@ -20,8 +20,9 @@ from prometheus_client.registry import Collector
 from muster.api.scheme import encode
 from muster.component.metrics import Check, add_routes, health_response
 from muster.cri import api_pb2 as cri
-from worker.kubelet.cadvisor import Snapshot, families
+from worker.kubelet.cadvisor import PodRow, Snapshot, families
 from worker.kubelet.cri import RuntimeFailure
+from worker.kubelet.kernelstats import ContainerCounters, KernelStats
 from worker.kubelet.logfiles import read_log
 from worker.kubelet.logs import LogOptions
 from worker.kubelet.podset import PodSet
@@ -77,6 +78,7 @@ async def authorize(request: web.Request, handler: Handler) -> web.StreamRespons
 class Server:
     def __init__(self, tools: Tools, pods: PodSet, checks: Mapping[str, Check]) -> None:
         self._tools, self._pods, self._checks = tools, pods, checks
+        self._kernel = KernelStats()
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[authorize])
@@ -213,12 +215,28 @@ class Server:
 
     async def _snapshot(self) -> Snapshot:
         runtime = self._tools.runtime
-        images = {
-            record.id: record.image
-            for worker in self._pods.workers()
-            for record in worker.record.containers
-        }
-        return Snapshot(await runtime.container_stats(), await runtime.sandbox_stats(), images)
+        containers, sandboxes = await runtime.container_stats(), await runtime.sandbox_stats()
+        images: dict[str, str] = {}
+        counters: dict[str, ContainerCounters] = {}
+        pods = []
+        for worker in self._pods.workers():
+            alive = [record for record in worker.record.containers if record.alive]
+            for record in alive:
+                images[record.id] = record.image
+                counters[record.id] = self._kernel.container(worker.cgroup, record.id)
+            pods.append(self._pod_row(worker, [record.id for record in alive]))
+        return Snapshot(containers, sandboxes, images, counters, pods)
+
+    def _pod_row(self, worker: PodWorker, alive: list[str]) -> PodRow:
+        pod, sandbox = worker.pod, worker.record.sandbox
+        shared = bool(pod.spec.host_network)  # the machine's interfaces are not the pod's
+        return PodRow(
+            pod.metadata.namespace,
+            pod.metadata.name,
+            pod.metadata.uid,
+            sandbox.id if sandbox else "",
+            [] if shared else self._kernel.interfaces(worker.cgroup, alive),
+        )
 
     async def _cadvisor(self, _: web.Request) -> web.Response:
         snapshot = await self._snapshot()

@@ -45,5 +45,6 @@ class Tools:
     statuses: StatusWriter
     events: EventRecorder
     session: aiohttp.ClientSession
-    # Container starts at once: each costs several processes, and two cores are soon full.
+    # Sandboxes and containers made at once: each costs several processes, and a machine that
+    # boots with a hundred pods on two cores would only thrash.
     starts: asyncio.Semaphore

@@ -7,7 +7,8 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from muster.api import core
@@ -53,25 +54,11 @@ class Volumes:
     async def setup(self, pod: core.Pod, sources: Sources) -> None:
         """Make every volume ready. Can be repeated: projections then follow their sources."""
         for volume in pod.spec.volumes:
-            began, status = time.monotonic(), "fail-unknown"
             plugin = self.plugin(volume)
             if not plugin:
                 raise VolumeError(f'volume "{volume.name}" is of a kind that this kubelet lacks')
-            try:
+            with _measured(plugin, volume.name):
                 await self._setup_one(pod, volume, sources)
-                status = "success"
-            except OSError as error:
-                raise VolumeError(
-                    f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
-                ) from error
-            except VolumeError as error:
-                raise VolumeError(
-                    f'MountVolume.SetUp failed for volume "{volume.name}" : {error}'
-                ) from error
-            finally:
-                metrics.STORAGE_SECONDS.labels(
-                    plugin.replace("~", "/"), "volume_mount", status, "false"
-                ).observe(time.monotonic() - began)
 
     async def _setup_one(self, pod: core.Pod, volume: core.Volume, sources: Sources) -> None:
         path, group = self.path(pod, volume), _fs_group(pod)
@@ -147,6 +134,21 @@ class Volumes:
         path.write_text("")
         path.chmod(0o666)  # the container may run as any user
         return path
+
+
+@contextmanager
+def _measured(plugin: str, name: str) -> Iterator[None]:
+    """Time one setup, and give whatever goes wrong upstream's words."""
+    began, status, label = time.monotonic(), "success", plugin.replace("~", "/")
+    try:
+        yield
+    except (OSError, VolumeError) as error:
+        status = "fail-unknown"
+        metrics.STORAGE_ERRORS.labels(label, "volume_mount").inc()
+        raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+    finally:
+        seconds = time.monotonic() - began
+        metrics.STORAGE_SECONDS.labels(label, "volume_mount", status, "false").observe(seconds)
 
 
 def _absolute(path: str) -> str:
