@@ -43,6 +43,7 @@ def _host(machine: MachineSpec, target: SshTarget, payload: Path) -> dict[str, A
         "ansible_port": target.port,
         "ansible_user": target.user,
         "ansible_ssh_private_key_file": str(target.key_file),
+        "ansible_become": target.user != "root",
         "role": machine.role,
         "payload": str(payload),
     }

@@ -44,6 +44,8 @@ class Outcome:
 def _changes(result: Mapping[str, Any]) -> str:
     if shipped := result.get("shipped"):
         return f"code shipped ({', '.join(shipped)})"
+    if installed := result.get("installed"):
+        return f"packages installed ({', '.join(installed)})"
     parts = [
         f"{len(result[key])} {word}"
         for key, word in (

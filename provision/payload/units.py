@@ -28,7 +28,7 @@ def render(unit: Unit) -> str:
         *(_ENVIRONMENT if unit.python else ()),
         "Restart=always",
         "RestartSec=1",
-        "TimeoutStartSec=120",
+        "TimeoutStartSec=180",
         "TimeoutStopSec=15",
         *unit.service,
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from provision.cluster import node_state
 from provision.phases.images import image_names
 from provision.providers.base import MachineSpec, SshTarget
 from provision.roles.action_plugins.muster_layers import unpack_command
+from provision.roles.action_plugins.muster_packages import missing
 
 M1 = MachineSpec("m1", "master", "10.200.0.11", 2.0, 2048)
 TARGET = SshTarget("10.200.0.11", 2222, "vagrant", Path("/key"), "ssh-ed25519 AAAA")
@@ -31,6 +33,19 @@ def test_a_host_is_reached_as_its_provider_says() -> None:
         "master",
         "/p/m1.tar",
     )
+
+
+def test_a_user_other_than_root_becomes_root() -> None:
+    assert document()["all"]["hosts"]["m1"]["ansible_become"] is True
+    as_root = replace(TARGET, user="root")
+    found = inventory([M1], {"m1": as_root}, {"m1": Path("/p")}, [], (), Path("/known"))
+    assert found["all"]["hosts"]["m1"]["ansible_become"] is False
+
+
+def test_only_what_dpkg_does_not_have_installed_is_missing() -> None:
+    listed = "crun installed\nconmon config-files\niproute2 installed\n"
+    assert missing(["conmon", "crun", "conntrack"], listed) == ["conmon", "conntrack"]
+    assert missing(["crun", "iproute2"], listed) == []
 
 
 def test_only_pinned_host_keys_are_accepted() -> None:

@@ -35,7 +35,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         self._remote(command, Path(layer["archive"]).read_bytes(), f"unpack {layer['name']}")
 
     def _remote(self, command: str, data: bytes | None, what: str) -> str:
-        self._play_context.become = self._play_context.remote_user not in (None, "root")
         done = self._low_level_execute_command(command, in_data=data, sudoable=True)
         if done["rc"] != 0:
             raise AnsibleActionFail(f"could not {what}: {done['stderr'] or done['stdout']}")

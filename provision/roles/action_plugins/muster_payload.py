@@ -25,7 +25,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
 
     def run(self, tmp: object = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        self._play_context.become = self._play_context.remote_user not in (None, "root")
         archive = Path(self._task.args["archive"]).read_bytes()
         done = self._low_level_execute_command(APPLY, in_data=archive, sudoable=True)
         if done["rc"] != 0:
