@@ -7,16 +7,17 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test test-unit test-component test-lab test-vagrant check format \
+.PHONY: help setup setup-test up down status test test-unit test-component test-lab test-vagrant check format \
 	lint types contracts proto api stubs sim bench clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(VENV)/.ready ## Install what is missing: Debian packages, then Python packages into .venv
-
-$(VENV)/.ready: requirements/dev.lock tools/setup.sh
+setup: ## Install what is missing: Debian packages, then Python packages into .venv
 	@PYTHON=$(PYTHON) tools/setup.sh $(VENV)
+
+setup-test: ## The same, with the stock parts that the tests compare with
+	@PYTHON=$(PYTHON) tools/setup.sh $(VENV) test
 
 up: setup ## Stand up a lab (UPFLAGS="--masters 3 --workers 2 ...")
 	@$(BIN)/muster up $(UPFLAGS)
@@ -27,22 +28,22 @@ down: setup ## Remove the lab
 status: setup ## Show the lab
 	@$(BIN)/muster status $(UPFLAGS)
 
-test: setup ## Run every test, real labs included (needs root)
+test: setup-test ## Run every test, real labs included (needs root)
 	$(PYTEST) -m "not vagrant"
 
 test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
 	$(PYTEST) tests/unit tests/transcripts tests/simulation
 
-test-component: setup ## Each part as a real process against its stock counterpart
+test-component: setup-test ## Each part as a real process against its stock counterpart
 	$(PYTEST) tests/component
 
-test-lab: setup ## Real labs on this machine (needs root)
+test-lab: setup-test ## Real labs on this machine (needs root)
 	$(PYTEST) tests/lab -m "not vagrant"
 
-test-vagrant: setup ## A real `vagrant up` through libvirt and QEMU (slow, needs root)
+test-vagrant: setup-test ## A real `vagrant up` through libvirt and QEMU (slow, needs root)
 	$(PYTEST) tests/lab -m vagrant --timeout 1800
 
-check: setup lint types contracts stubs ## Format, lint, types, import contracts, fresh stubs
+check: setup-test lint types contracts stubs ## Format, lint, types, import contracts, fresh stubs
 
 lint:
 	$(BIN)/ruff format --check .

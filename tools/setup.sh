@@ -1,26 +1,61 @@
 #!/usr/bin/env bash
-# Installs what Muster needs on Debian 12 or Ubuntu 24.04: `tools/setup.sh VENV`. Repeatable.
+# Installs what Muster needs on Debian 12 or Ubuntu 24.04: `tools/setup.sh VENV [test]`.
+# With `test` also the stock parts that the tests compare with. Repeatable.
 set -euo pipefail
 venv=$1
+what=${2:-lab}
 python=${PYTHON:-/usr/bin/python3}
 here=$(cd "$(dirname "$0")/.." && pwd)
 
-# Program or file that shows that a package is there, and the package.
-needed=(
+# A file that shows that a package is there, and the package.
+lab=(
     "/usr/sbin/sshd openssh-server" "/usr/bin/ssh openssh-client" "/usr/sbin/ip iproute2"
     "/usr/sbin/iptables iptables" "/usr/sbin/conntrack conntrack" "/usr/bin/crun crun"
-    "/usr/sbin/runc runc" "/usr/bin/conmon conmon" "/usr/lib/cni/ptp containernetworking-plugins"
+    "/usr/bin/conmon conmon" "/usr/lib/cni/ptp containernetworking-plugins"
     "/usr/bin/busybox busybox-static" "/usr/bin/tini-static tini" "/usr/sbin/keepalived keepalived"
-    "/lib/systemd/systemd systemd" "/usr/bin/etcd etcd-server" "/usr/bin/etcdctl etcd-client"
-    "/usr/bin/containerd containerd" "/usr/bin/prometheus prometheus" "/usr/sbin/mkfs.ext4 e2fsprogs"
-    "/usr/bin/curl curl" "/usr/share/doc/python3-venv python3-venv" "/usr/bin/git git"
-    "/usr/sbin/sysctl procps"
+    "/usr/lib/systemd/systemd systemd" "/usr/sbin/mkfs.ext4 e2fsprogs" "/usr/sbin/sysctl procps"
+    "/usr/bin/curl curl" "/usr/share/doc/python3-venv python3-venv"
+    "/etc/ssl/certs/ca-certificates.crt ca-certificates"
 )
+tests=(
+    "/usr/bin/git git" "/usr/sbin/runc runc" "/usr/bin/etcd etcd-server" "/usr/bin/etcdctl etcd-client"
+    "/usr/bin/containerd containerd" "/usr/bin/prometheus prometheus"
+    "/usr/bin/docker-registry docker-registry" "/usr/bin/openssl openssl"
+)
+needed=("${lab[@]}")
+[[ $what != test ]] || needed+=("${tests[@]}")
 missing=()
 for line in "${needed[@]}"; do
     read -r path package <<<"$line"
-    [[ -e $path || -e /usr$path || -e ${path/sbin/bin} ]] || missing+=("$package")
+    # Without a merged /usr (or with one) sbin and bin differ between releases.
+    [[ -e $path || -e ${path#/usr} || -e ${path/sbin/bin} ]] || missing+=("$package")
 done
+
+install_packages() {
+    echo "setup: installing Debian packages: $*"
+    # Packages bring services along. Nothing of them shall run on this host for our sake: not
+    # now (policy-rc.d), and not after the next boot (disabled below).
+    local policy=/usr/sbin/policy-rc.d units before after
+    units=(ssh etcd containerd prometheus keepalived docker-registry)
+    before=$(enabled "${units[@]}")
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    after=$(enabled "${units[@]}")
+    comm -13 <(echo "$before") <(echo "$after") | while read -r unit; do
+        [[ -z $unit ]] || systemctl --quiet --no-reload disable "$unit" 2>/dev/null || true
+    done
+}
+
+enabled() {
+    for unit in "$@"; do
+        ! systemctl --quiet is-enabled "$unit" 2>/dev/null || echo "$unit"
+    done | sort
+}
 
 if ((${#missing[@]})); then
     if ((EUID)); then
@@ -28,31 +63,19 @@ if ((${#missing[@]})); then
         echo "setup: install them as root: apt-get install ${missing[*]}" >&2
         exit 1
     fi
-    echo "setup: installing Debian packages: ${missing[*]}"
-    # The packages bring services along; nothing of this host shall start or listen for us.
-    policy=/usr/sbin/policy-rc.d
-    made=
-    if [[ ! -e $policy ]]; then
-        printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made=1
-    fi
-    trap '[[ -z $made ]] || rm -f $policy' EXIT
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    install_packages "${missing[@]}"
 fi
 
 stamp=$(sha256sum "$here/requirements/dev.lock" "$here/pyproject.toml" | sha256sum | cut -d' ' -f1)
-if [[ $(cat "$venv/.ready" 2>/dev/null) != "$stamp" ]]; then
+if [[ $(cat "$venv/.stamp" 2>/dev/null) != "$stamp" ]]; then
     echo "setup: installing Python packages into $venv (a minute or two)"
     [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check --require-hashes \
-        -r "$here/requirements/dev.lock"
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps \
-        --no-build-isolation -e "$here"
-    echo "$stamp" >"$venv/.ready"
+    pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install)
+    "${pip[@]}" --require-hashes -r "$here/requirements/dev.lock"
+    "${pip[@]}" --no-deps --no-build-isolation -e "$here"
+    echo "$stamp" >"$venv/.stamp"
 fi
 command -v kubectl >/dev/null || cat >&2 <<'TXT'
-setup: kubectl is not on PATH. The lab works without it, but you will want it: see
-setup: https://kubernetes.io/docs/tasks/tools/ (any version from 1.28 on), or `snap install kubectl --classic`.
+setup: kubectl is not on PATH. The lab works without it, but you will want it: any version from
+setup: 1.31 on, see https://kubernetes.io/docs/tasks/tools/, or `snap install kubectl --classic`.
 TXT
-touch "$venv/.ready"
