@@ -6,6 +6,8 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -24,12 +26,31 @@ def lab(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Cluster]
         yield running
 
 
+@asynccontextmanager
+async def session(lab: Cluster, tls: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
+    before = open_files()
+    connector = aiohttp.TCPConnector(ssl=tls)
+    timeout = aiohttp.ClientTimeout(total=30)
+    async with aiohttp.ClientSession(lab.server.url, connector=connector, timeout=timeout) as made:
+        yield made
+    await sockets_closed(before)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+async def sockets_closed(before: int) -> None:
+    """TLS says goodbye in the background; the loop must not end before its sockets are closed."""
+    async with asyncio.timeout(5):
+        while open_files() > before:
+            await asyncio.sleep(0.01)
+
+
 @pytest.fixture
 async def http(lab: Cluster, pki: Pki) -> AsyncIterator[aiohttp.ClientSession]:
     tls = client_context(pki.issue("http-admin", organizations=("system:masters",)))
-    timeout = aiohttp.ClientTimeout(total=30)
-    connector = aiohttp.TCPConnector(ssl=tls)
-    async with aiohttp.ClientSession(lab.server.url, connector=connector, timeout=timeout) as made:
+    async with session(lab, tls) as made:
         yield made
 
 
@@ -54,8 +75,7 @@ async def frames(answer: aiohttp.ClientResponse, count: int) -> list[dict[str, A
 
 async def test_only_health_and_version_are_for_everybody(lab: Cluster, pki: Pki) -> None:
     tls = ssl.create_default_context(cafile=str(pki.issue("anonymous").ca))
-    connector = aiohttp.TCPConnector(ssl=tls)
-    async with aiohttp.ClientSession(lab.server.url, connector=connector) as http:
+    async with session(lab, tls) as http:
         for path, status in (
             ("/healthz", 200), ("/livez", 200), ("/readyz", 200), ("/version", 200),
             ("/api/v1/pods", 401), ("/metrics", 401), ("/api", 401),
@@ -75,6 +95,7 @@ async def test_a_body_that_announces_itself_as_too_large_is_not_read(
 
 async def test_a_body_without_a_length_is_read_to_the_limit(lab: Cluster, pki: Pki) -> None:
     tls = client_context(pki.issue("http-admin", organizations=("system:masters",)))
+    before = open_files()
     reader, writer = await asyncio.open_connection("127.0.0.1", lab.server.https_port, ssl=tls)
     head = f"POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     writer.write(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -84,6 +105,7 @@ async def test_a_body_without_a_length_is_read_to_the_limit(lab: Cluster, pki: P
     async with asyncio.timeout(10):
         assert b" 413 " in await reader.readline()
     writer.transport.abort()
+    await sockets_closed(before)
 
 
 async def test_malformed_bodies_are_bad_requests(http: aiohttp.ClientSession) -> None:

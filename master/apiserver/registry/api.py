@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ from master.apiserver.registry.options import (
     WatchOptions,
     WriteOptions,
 )
-from master.apiserver.registry.reader import Frame, Reader
+from master.apiserver.registry.reader import Reader, WatchStream
 from master.apiserver.registry.subresources import bind, scale_of, with_scale
 from master.apiserver.registry.writer import Deleted, Writer
 from muster.api import scheme
@@ -117,9 +117,7 @@ class Api:
         self._authorize(user, "list", target, options.field_selector)
         return await self._reader.list(target, options)
 
-    async def watch(
-        self, user: User, target: Target, options: WatchOptions
-    ) -> AsyncIterator[Frame]:
+    async def watch(self, user: User, target: Target, options: WatchOptions) -> WatchStream:
         self._authorize(user, "watch", target, options.field_selector)
         return await self._reader.watch(target, options)
 

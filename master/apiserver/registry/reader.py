@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 import msgspec
 
 from master.apiserver.cache.cacher import Cacher, StaleCache
 from master.apiserver.cache.entry import Entry, Selection, make_entry
+from master.apiserver.cache.resource import ResourceCache
 from master.apiserver.cache.watcher import Watcher, WatcherClosed
 from master.apiserver.cache.window import ADDED, BOOKMARK, as_seen
 from master.apiserver.etcd3.store import Store, prefix_end
@@ -19,7 +20,14 @@ from master.apiserver.registry.options import Listed, ListOptions, Target, Watch
 from master.apiserver.storage.codec import with_revision
 from master.apiserver.storage.fields import supported_fields
 from master.apiserver.storage.keys import key_of, prefix_of
-from muster.api.errors import BadRequest, Expired, ServiceUnavailable, Timeout, not_found
+from muster.api.errors import (
+    BadRequest,
+    Expired,
+    ServiceUnavailable,
+    Timeout,
+    encode_status,
+    not_found,
+)
 from muster.api.scheme import Resource
 from muster.api.selectors import SelectorError, parse_fields, parse_labels
 
@@ -35,6 +43,31 @@ class Frame:
 
     type: str
     data: bytes
+
+
+# Nothing has happened for a while: front ends look whether their client is still there.
+IDLE = Frame("", b"")
+
+
+class WatchStream:
+    """The frames of one watch, to be used as `async with stream as frames`.
+
+    Leaving the block takes the watcher out of the cache, also when nothing was ever read.
+    """
+
+    def __init__(
+        self, cache: ResourceCache, watcher: Watcher, frames: AsyncGenerator[Frame, None]
+    ) -> None:
+        self._cache = cache
+        self._watcher = watcher
+        self._frames = frames
+
+    async def __aenter__(self) -> AsyncIterator[Frame]:
+        return self._frames
+
+    async def __aexit__(self, *_: object) -> None:
+        self._cache.remove_watcher(self._watcher)
+        await self._frames.aclose()
 
 
 class _Token(msgspec.Struct):
@@ -180,7 +213,7 @@ class Reader:
 
     # watch
 
-    async def watch(self, target: Target, options: WatchOptions) -> AsyncIterator[Frame]:
+    async def watch(self, target: Target, options: WatchOptions) -> WatchStream:
         """Events from the given resourceVersion on, until timeout or the cache ends the watch.
 
         Raises Expired before the first event when the resourceVersion is too old; later
@@ -195,7 +228,8 @@ class Reader:
         start = parse_revision(options.resource_version)
         await self._ready_for_watch(options, start)
         watcher = self._start_watcher(resource, selection, options, start)
-        return self._frames(resource, watcher, options)
+        frames = self._frames(resource, watcher, options)
+        return WatchStream(self._cacher[resource], watcher, frames)
 
     async def _ready_for_watch(self, options: WatchOptions, start: int) -> None:
         if options.resource_version:
@@ -226,7 +260,7 @@ class Reader:
 
     async def _frames(
         self, resource: Resource, watcher: Watcher, options: WatchOptions
-    ) -> AsyncIterator[Frame]:
+    ) -> AsyncGenerator[Frame, None]:
         loop = asyncio.get_running_loop()
         end = loop.time() + (options.timeout_seconds or float("inf"))
         initial_end = options.send_initial_events and options.allow_bookmarks
@@ -236,16 +270,17 @@ class Reader:
                 batch = await watcher.next_batch(wait)
                 for type_, entry in batch:
                     yield Frame(type_, entry.data)
-                if not batch and options.allow_bookmarks:
+                if batch:
+                    continue
+                if options.allow_bookmarks:
                     yield Frame(BOOKMARK, self._bookmark(resource, initial_end))
-                if not batch:
-                    initial_end = False
+                else:
+                    yield IDLE
+                initial_end = False
         except WatcherClosed as closed:
             if closed.expired:
                 error = Expired("too old resource version: the store's history was compacted")
-                yield Frame("ERROR", msgspec.json.encode(error.status()))
-        finally:
-            self._cacher[resource].remove_watcher(watcher)
+                yield Frame("ERROR", encode_status(error))
 
     def _bookmark(self, resource: Resource, initial_end: bool) -> bytes:
         meta: dict[str, object] = {"resourceVersion": str(self._cacher.revision)}

@@ -136,11 +136,12 @@ class ResourceHandlers:
             truthy(query, "sendInitialEvents"),
             float(number(query, "timeoutSeconds") or DEFAULT_WATCH_SECONDS),
         )
-        frames = await self._api.watch(user, target, options)
+        stream = await self._api.watch(user, target, options)
         table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
         resource = target.resource
         with metrics.watching("watch", resource.group, resource.plural):
-            return await stream_watch(request, resource, frames, accepted.form, table)
+            async with stream as frames:
+                return await stream_watch(request, resource, frames, accepted.form, table)
 
     async def _create(
         self, request: web.Request, target: Target, user: User, query: dict[str, str]

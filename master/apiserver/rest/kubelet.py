@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -15,6 +16,7 @@ from master.apiserver.registry.api import Api
 from master.apiserver.registry.options import Target
 from master.apiserver.rest.relay import relay_upgrade
 from master.apiserver.rest.requestinfo import ResourcePath
+from master.apiserver.rest.watch import client_has_gone
 from muster.api import scheme
 from muster.api.core import Node, Pod
 from muster.api.errors import (
@@ -27,7 +29,7 @@ from muster.api.scheme import resource_for
 
 DEFAULT_PORT = 10250
 DIAL_SECONDS = 5.0
-CHUNK_BYTES = 32 * 1024
+IDLE_SECONDS = 10.0
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _LOG_QUERY = ("follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines",
               "limitBytes", "stream", "insecureSkipTLSVerifyBackend")  # fmt: skip
@@ -126,9 +128,19 @@ async def _copy(request: web.Request, answer: aiohttp.ClientResponse) -> web.Str
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     response.enable_chunked_encoding()
     await response.prepare(request)
-    async for chunk in answer.content.iter_any():
-        await response.write(chunk)
-    await response.write_eof()
+    try:
+        while not client_has_gone(request):
+            try:
+                async with asyncio.timeout(IDLE_SECONDS):
+                    chunk = await answer.content.readany()
+            except TimeoutError:
+                continue  # a quiet log that is followed
+            if not chunk:
+                await response.write_eof()
+                break
+            await response.write(chunk)
+    except ConnectionResetError:
+        pass  # the client went while we wrote
     return response
 
 

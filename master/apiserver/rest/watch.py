@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from master.apiserver.cache.window import BOOKMARK
-from master.apiserver.registry.reader import Frame
+from master.apiserver.registry.reader import IDLE, Frame
 from master.apiserver.rest.negotiate import Form
 from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
 from muster.api.scheme import Resource
@@ -30,6 +30,10 @@ async def stream_watch(
     first = True
     try:
         async for frame in frames:
+            if client_has_gone(request):
+                break
+            if frame is IDLE:
+                continue
             data = frame.data
             if frame.type != "ERROR" and form == "table":
                 # Only the first table names its columns, as upstream's do.
@@ -41,7 +45,10 @@ async def stream_watch(
             await response.write(b'{"type":"%s","object":%s}\n' % (frame.type.encode(), data))
         await response.write_eof()
     except ConnectionResetError:
-        pass  # the client has gone; its watch ends with this generator
-    finally:
-        await frames.aclose()  # type: ignore[attr-defined]
+        pass  # the client went while we wrote
     return response
+
+
+def client_has_gone(request: web.Request) -> bool:
+    """aiohttp lets a handler run on after its client has closed; it has to look."""
+    return request.transport is None or request.transport.is_closing()

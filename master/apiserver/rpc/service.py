@@ -26,6 +26,7 @@ from master.apiserver.registry.api import (
 )
 from master.apiserver.registry.decode import MAX_BODY_BYTES, decode_fast, decode_json
 from master.apiserver.registry.options import ListOptions, Target, WatchOptions, WriteOptions
+from master.apiserver.registry.reader import IDLE
 from muster.api.errors import (
     TRAILER,
     BadRequest,
@@ -142,15 +143,17 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
                 request.allow_watch_bookmarks,
                 timeout_seconds=float(request.timeout_seconds),
             )
-            frames = await self._api.watch(self._user(context), _target(request.ref), options)
+            stream = await self._api.watch(self._user(context), _target(request.ref), options)
         except (StatusError, StoreError) as error:
             await _abort(context, _status_error(error))
             return
-        # Headers now: the client knows that the watch stands before anything happens.
-        await context.send_initial_metadata(())
         with metrics.watching("watch", request.ref.group, request.ref.resource):
-            async for frame in frames:
-                yield pb.WatchEvent(type=frame.type, object=frame.data)
+            async with stream as frames:
+                # Headers now: the client knows that the watch stands before anything happens.
+                await context.send_initial_metadata(())
+                async for frame in frames:
+                    if frame is not IDLE:
+                        yield pb.WatchEvent(type=frame.type, object=frame.data)
 
     async def _answer(
         self, context: Context, verb: str, ref: pb.Ref, run: Callable[[User], Awaitable[T]]
