@@ -123,6 +123,26 @@ class TestMounts:
         await volumes.teardown("u")
         assert not (tmp_path / "pods/u").exists()
 
+    async def test_what_a_pod_made_of_its_empty_dir_stays(self, tmp_path: Path) -> None:
+        """Some databases refuse a data directory that others may enter."""
+        volume = core.Volume(name="e", empty_dir=core.EmptyDirVolumeSource())
+        pod, _ = self.pod(core.VolumeMount(name="e", mount_path="/e"), volume)
+        volumes = Volumes(tmp_path)
+        await volumes.setup(pod, Sources())
+        volumes.path(pod, volume).chmod(0o700)
+        volumes.refresh(pod, Sources())
+        await volumes.setup(pod, Sources())
+        assert volumes.path(pod, volume).stat().st_mode & 0o777 == 0o700
+
+    async def test_refreshing_follows_the_source(self, tmp_path: Path) -> None:
+        pod, _ = self.pod(core.VolumeMount(name="v", mount_path="/v"), config_volume())
+        volumes = Volumes(tmp_path)
+        await volumes.setup(pod, SOURCES)
+        volumes.refresh(pod, Sources(config_maps={"cm": core.ConfigMap(data={"a": "9"})}))
+        directory = volumes.path(pod, pod.spec.volumes[0])
+        assert [p.name for p in directory.iterdir() if not p.name.startswith("..")] == ["a"]
+        assert (directory / "a").read_text() == "9"
+
     def test_sub_path_expr_expands(self, tmp_path: Path) -> None:
         volume = core.Volume(name="h", host_path=core.HostPathVolumeSource(path=str(tmp_path)))
         mount = core.VolumeMount(name="h", mount_path="/h", sub_path_expr="$(POD)/x")

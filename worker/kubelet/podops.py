@@ -19,7 +19,7 @@ from worker.kubelet.dns import hosts_file, pod_resolver
 from worker.kubelet.env import ConfigError, Sources, environment, wanted_names
 from worker.kubelet.handlers import Target, run_hook
 from worker.kubelet.images import ImageProblem
-from worker.kubelet.payload import VolumeError, volume_names
+from worker.kubelet.payload import VolumeError, is_projection, volume_names
 from worker.kubelet.podactions import Kill, Start, is_sidecar
 from worker.kubelet.qos import cgroup_parent, pod_limits, qos_class
 from worker.kubelet.records import ContainerRecord, PodRecord, SandboxRecord, State
@@ -60,17 +60,19 @@ class PodOps:
         directory.mkdir(parents=True, exist_ok=True)
         directory.chmod(0o750)
         self._tools.cgroups.create(self.parent(pod), pod_limits(pod.spec))
-        await self.refresh_volumes(pod)
+        if pod.spec.volumes:
+            await self._tools.volumes.setup(pod, await self._volume_sources(pod))
 
     async def refresh_volumes(self, pod: core.Pod) -> None:
-        if not pod.spec.volumes:
-            return
+        if any(is_projection(volume) for volume in pod.spec.volumes):
+            self._tools.volumes.refresh(pod, await self._volume_sources(pod))
+
+    async def _volume_sources(self, pod: core.Pod) -> Sources:
         config_maps, secrets = volume_names(pod)
         try:
-            sources = await self._tools.sources.read(pod.metadata.namespace, config_maps, secrets)
+            return await self._tools.sources.read(pod.metadata.namespace, config_maps, secrets)
         except errors.StatusError as error:
             raise VolumeError(f"cannot read the volumes' sources: {error}") from error
-        await self._tools.volumes.setup(pod, sources)
 
     async def create_sandbox(self, pod: core.Pod, attempt: int) -> str:
         config = self._config(pod, attempt)
@@ -288,6 +290,13 @@ class PodOps:
         logs = names.pod_log_dir(self._tools.node.pod_logs, meta.namespace, meta.name, meta.uid)
         await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
         await self.remove_cgroup(self.parent(pod))
+        self._forget_sources(pod)
+
+    def _forget_sources(self, pod: core.Pod) -> None:
+        """Secrets stay in memory no longer than a pod here uses them."""
+        every = (*pod.spec.init_containers, *pod.spec.containers)
+        for config_maps, secrets in (volume_names(pod), wanted_names(every)):
+            self._tools.sources.forget(pod.metadata.namespace, config_maps, secrets)
 
     async def remove_cgroup(self, parent: str) -> None:
         """The kernel frees the last task of a cgroup a moment after its process ended."""

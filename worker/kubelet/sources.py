@@ -55,7 +55,7 @@ class SourceReader:
         return obj
 
     def forget(self, namespace: str, config_maps: Iterable[str], secrets: Iterable[str]) -> None:
-        """Drop what the last user of these names has remembered."""
+        """Drop these; another pod that uses them makes them known again."""
         for name in config_maps:
             self._known.pop(("ConfigMap", namespace, name), None)
         for name in secrets:

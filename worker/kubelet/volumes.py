@@ -52,7 +52,7 @@ class Volumes:
         return base / self.plugin(volume) / volume.name
 
     async def setup(self, pod: core.Pod, sources: Sources) -> None:
-        """Make every volume ready. Can be repeated: projections then follow their sources."""
+        """Make every volume ready for a new sandbox. Can be repeated."""
         for volume in pod.spec.volumes:
             plugin = self.plugin(volume)
             if not plugin:
@@ -60,10 +60,21 @@ class Volumes:
             with _measured(plugin, volume.name):
                 await self._setup_one(pod, volume, sources)
 
+    def refresh(self, pod: core.Pod, sources: Sources) -> None:
+        """Let projections follow their sources; a running pod's other volumes are its own."""
+        for volume in pod.spec.volumes:
+            if is_projection(volume):
+                with _measured(self.plugin(volume), volume.name):
+                    self._project(pod, volume, sources)
+
+    def _project(self, pod: core.Pod, volume: core.Volume, sources: Sources) -> None:
+        files = payload(pod, volume, sources)
+        atomicfiles.write(self.path(pod, volume), files, _fs_group(pod))
+
     async def _setup_one(self, pod: core.Pod, volume: core.Volume, sources: Sources) -> None:
         path, group = self.path(pod, volume), _fs_group(pod)
         if is_projection(volume):
-            atomicfiles.write(path, payload(pod, volume, sources), group)
+            self._project(pod, volume, sources)
         elif volume.empty_dir:
             await _empty_dir(path, volume.empty_dir, group)
         elif volume.host_path:
@@ -160,8 +171,10 @@ def _fs_group(pod: core.Pod) -> int | None:
 
 
 async def _empty_dir(path: Path, source: core.EmptyDirVolumeSource, group: int | None) -> None:
+    if path.exists() and (source.medium != "Memory" or path.is_mount()):
+        return  # what the containers made of it, its mode too, outlives the sandbox
     path.mkdir(parents=True, exist_ok=True)
-    if source.medium == "Memory" and not path.is_mount():
+    if source.medium == "Memory":
         options = f"size={whole(source.size_limit)}" if source.size_limit else "size=50%"
         await _run("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path))
     elif source.medium not in ("", "Memory"):
