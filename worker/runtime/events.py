@@ -13,11 +13,13 @@ from muster.cri import api_pb2 as cri
 from worker.runtime.errors import Unavailable
 
 QUEUE_LENGTH = 1000
+# An event, or why there will be no more.
+Item = cri.ContainerEventResponse | Unavailable
 
 
 class EventBroker:
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[cri.ContainerEventResponse | None]] = set()
+        self._queues: set[asyncio.Queue[Item]] = set()
 
     @property
     def wanted(self) -> bool:
@@ -28,14 +30,23 @@ class EventBroker:
             try:
                 queue.put_nowait(event)
             except asyncio.QueueFull:
-                self._queues.discard(queue)
-                queue.get_nowait()
-                queue.put_nowait(None)
+                self._end(queue, "events were lost because they were read too slowly")
+
+    def close(self) -> None:
+        """End all subscriptions, so that a stop need not wait for those who only listen."""
+        for queue in list(self._queues):
+            self._end(queue, "the runtime is stopping")
+
+    def _end(self, queue: asyncio.Queue[Item], why: str) -> None:
+        self._queues.discard(queue)
+        if queue.full():
+            queue.get_nowait()
+        queue.put_nowait(Unavailable(why))
 
     @contextmanager
     def subscription(self) -> Iterator[AsyncIterator[cri.ContainerEventResponse]]:
         """Events from now on, in order, for as long as the block runs."""
-        queue: asyncio.Queue[cri.ContainerEventResponse | None] = asyncio.Queue(QUEUE_LENGTH)
+        queue: asyncio.Queue[Item] = asyncio.Queue(QUEUE_LENGTH)
         self._queues.add(queue)
         try:
             yield _events(queue)
@@ -43,9 +54,7 @@ class EventBroker:
             self._queues.discard(queue)
 
 
-async def _events(
-    queue: asyncio.Queue[cri.ContainerEventResponse | None],
-) -> AsyncIterator[cri.ContainerEventResponse]:
-    while (event := await queue.get()) is not None:
-        yield event
-    raise Unavailable("events were lost because they were read too slowly")
+async def _events(queue: asyncio.Queue[Item]) -> AsyncIterator[cri.ContainerEventResponse]:
+    while not isinstance(item := await queue.get(), Unavailable):
+        yield item
+    raise item

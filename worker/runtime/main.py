@@ -198,6 +198,7 @@ async def _grpc_server(
     try:
         yield
     finally:
+        node.events.close()
         await server.stop(_GRACE_SECONDS)
         await interceptor.drain(_GRACE_SECONDS)
 
