@@ -23,7 +23,7 @@ PODS = 10
 PSS_SCRIPT = r"""
 for p in /proc/[0-9]*; do
   pss=$(awk '/^Pss:/{print $2}' $p/smaps_rollup 2>/dev/null) || continue
-  [ -n "$pss" ] && echo "$pss $(tr '\0' ' ' < $p/cmdline | cut -c1-120)"
+  [ -n "$pss" ] && echo "$pss $(tr '\0\n' '  ' < $p/cmdline | cut -c1-120)"
 done
 """
 
