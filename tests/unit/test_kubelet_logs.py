@@ -31,7 +31,7 @@ def test_partial_records_are_one_line() -> None:
 
 
 def test_timestamps_stand_once_per_line() -> None:
-    assert render(timestamps=True).splitlines()[2] == b"2026-01-02T03:04:07+00:00 three"
+    assert render(timestamps=True).splitlines()[2] == b"2026-01-02T03:04:07Z three"
 
 
 def test_since_and_stream_filter() -> None:

@@ -14,6 +14,7 @@ from worker.kubelet.machine import MachineInfoError, read_machine
 from worker.kubelet.main import Config
 from worker.kubelet.node import (
     NodeFacts,
+    RuntimeSeen,
     differs,
     new_node,
     node_status,
@@ -53,6 +54,15 @@ def test_a_well_node() -> None:
         ("PIDPressure", "False", "KubeletHasSufficientPID"),
         ("Ready", "True", "KubeletReady"),
     ]
+
+
+def test_a_runtime_is_down_after_half_a_minute_of_silence_or_before_its_first_answer() -> None:
+    seen = RuntimeSeen()
+    assert seen.is_down(100.0)
+    seen.answered(100.0)
+    assert not seen.is_down(101.0)
+    assert not seen.is_down(130.0)
+    assert seen.is_down(130.1)
 
 
 def test_problems_make_it_not_ready() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -61,11 +62,15 @@ async def run_http(
     """2xx and 3xx are well; certificates are not verified, as upstream."""
     try:
         port = resolve_port(action.port, target.container)
-        scheme, host = (action.scheme or "HTTP").lower(), action.host or target.pod_ip
-        path = action.path if action.path.startswith("/") else f"/{action.path}"
-        headers = {h.name: h.value for h in action.http_headers}
+    except ValueError as error:
+        return Outcome(False, str(error))
+    scheme, host = (action.scheme or "HTTP").lower(), action.host or target.pod_ip
+    path = action.path if action.path.startswith("/") else f"/{action.path}"
+    url = f"{scheme}://{host}:{port}{path}"
+    headers = {h.name: h.value for h in action.http_headers}
+    try:
         async with session.get(
-            f"{scheme}://{host}:{port}{path}",
+            url,
             headers={"User-Agent": "kube-probe/1.33", "Connection": "close"} | headers,
             timeout=aiohttp.ClientTimeout(total=timeout),
             allow_redirects=False,
@@ -73,9 +78,12 @@ async def run_http(
         ) as response:
             body = (await response.content.read(_BODY_BYTES)).decode(errors="replace")
     except TimeoutError:
-        return Outcome(False, f'Get "{target.pod_ip}": context deadline exceeded')
+        why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+        return Outcome(False, f'Get "{url}": {why}')
+    except aiohttp.ClientConnectorError as error:
+        return Outcome(False, f'Get "{url}": {_dial_error(host, port, error.os_error)}')
     except (aiohttp.ClientError, OSError, ValueError, ssl.SSLError) as error:
-        return Outcome(False, str(error) or type(error).__name__)
+        return Outcome(False, f'Get "{url}": {str(error) or type(error).__name__}')
     if 200 <= response.status < 400:
         return Outcome(True, body)
     return Outcome(False, f"HTTP probe failed with statuscode: {response.status}")
@@ -84,14 +92,24 @@ async def run_http(
 async def run_tcp(target: Target, action: core.TCPSocketAction, timeout: float) -> Outcome:
     try:
         port = resolve_port(action.port, target.container)
+    except ValueError as error:
+        return Outcome(False, str(error))
+    host = action.host or target.pod_ip
+    try:
         async with asyncio.timeout(timeout):
-            _, writer = await asyncio.open_connection(action.host or target.pod_ip, port)
+            _, writer = await asyncio.open_connection(host, port)
         writer.close()
     except TimeoutError:
-        return Outcome(False, f"dial tcp {target.pod_ip}: i/o timeout")
-    except (OSError, ValueError) as error:
-        return Outcome(False, str(error))
+        return Outcome(False, f"dial tcp {host}:{port}: i/o timeout")
+    except OSError as error:
+        return Outcome(False, _dial_error(host, port, error))
     return Outcome(True)
+
+
+def _dial_error(host: str, port: int, error: OSError) -> str:
+    """As Go's net package words it, which is what people look for."""
+    why = os.strerror(error.errno).lower() if error.errno else str(error)
+    return f"dial tcp {host}:{port}: connect: {why}"
 
 
 async def run_grpc(target: Target, action: core.GRPCAction, timeout: float) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from muster.api import core
@@ -15,6 +16,7 @@ from worker.kubelet.cri import Runtime, RuntimeFailure
 
 log = get_logger(__name__)
 
+NEVER_PULL = "ErrImageNeverPull"
 _DIGEST = re.compile(r"@[a-z0-9+.-]+:[0-9a-fA-F]{32,}$")
 
 
@@ -51,7 +53,12 @@ class Images:
         self._runtime = runtime
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def ensure(self, container: core.Container, sandbox: cri.PodSandboxConfig) -> Pulled:
+    async def ensure(
+        self,
+        container: core.Container,
+        sandbox: cri.PodSandboxConfig,
+        on_pull: Callable[[], None],
+    ) -> Pulled:
         name, policy = container.image, pull_policy(container)
         try:
             present = await self._runtime.image_status(name)
@@ -63,9 +70,10 @@ class Images:
             return Pulled(present, message)
         if policy == "Never":
             raise ImageProblem(
-                "ErrImageNeverPull",
+                NEVER_PULL,
                 f'Container image "{name}" is not present with pull policy of Never',
             )
+        on_pull()
         return await self._pull(name, sandbox)
 
     async def _pull(self, name: str, sandbox: cri.PodSandboxConfig) -> Pulled:

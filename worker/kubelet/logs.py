@@ -113,7 +113,10 @@ class LogFormatter:
         record = parse_record(line)
         if record is None or not self._wanted(record):
             return b""
-        prefix = record.time + b" " if self._options.timestamps and not self._inside_line else b""
+        prefix = b""
+        if self._options.timestamps and not self._inside_line:
+            # conmon writes the zone of UTC in digits, upstream's kubelet shows it as Z.
+            prefix = record.time.replace(b"+00:00", b"Z") + b" "
         self._inside_line = record.partial
         return prefix + record.content + (b"" if record.partial else b"\n")
 

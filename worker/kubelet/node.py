@@ -19,6 +19,25 @@ from worker.kubelet.podstatus import timestamp
 
 # What status.images holds at most, largest first (upstream's nodeStatusMaxImages).
 MAX_IMAGES = 50
+# Upstream's baseRuntimeSyncThreshold.
+RUNTIME_SILENCE_SECONDS = 30.0
+
+
+class RuntimeSeen:
+    """When the runtime last answered (upstream's runtimeState). Pure.
+
+    A runtime that restarts leaves its containers running: the node is NotReady, and its pods
+    are driven out, only after a silence of half a minute, or before the very first answer.
+    """
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def answered(self, now: float) -> None:
+        self._last = now
+
+    def is_down(self, now: float) -> bool:
+        return self._last is None or now - self._last > RUNTIME_SILENCE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

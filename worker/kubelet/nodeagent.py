@@ -22,7 +22,7 @@ from muster.client.events import EventRecorder
 from muster.component.log import get_logger
 from worker.kubelet import machine
 from worker.kubelet.cri import Runtime, RuntimeFailure
-from worker.kubelet.node import NodeFacts, differs, new_node, node_status
+from worker.kubelet.node import NodeFacts, RuntimeSeen, differs, new_node, node_status
 
 log = get_logger(__name__)
 
@@ -61,6 +61,7 @@ class NodeAgent:
         self._node: core.Node | None = None
         self._lease: coordination.Lease | None = None
         self._reported = 0.0
+        self._runtime_seen = RuntimeSeen()
         self._cidr = ""
         self._wake = asyncio.Event()
         self.registered = asyncio.Event()
@@ -127,7 +128,8 @@ class NodeAgent:
 
     def _announce(self, before: core.Node, after: core.Node) -> None:
         was, now = _ready_status(before), _ready_status(after)
-        if was == now:
+        # The first status of a new node is no transition, unless it is a good one.
+        if was == now or (not was and now != "True"):
             return
         reason = "NodeReady" if now == "True" else "NodeNotReady"
         log.info("node condition", node=after.metadata.name, ready=now)
@@ -185,12 +187,14 @@ class NodeAgent:
 
     async def _measure(self) -> NodeFacts:
         problems = [p for p in (self._health(),) if p]
-        images: tuple[core.ContainerImage, ...] = self._facts.images
+        images = self._node.status.images if self._node else self._facts.images
         try:
             problems += await self._runtime_problems()
             images = await self._images()
+            self._runtime_seen.answered(time.monotonic())
         except RuntimeFailure as error:
-            problems.append(f"container runtime is down: {error.details}")
+            if self._runtime_seen.is_down(time.monotonic()):
+                problems.append(f"container runtime is down: {error.details}")
         disk = machine.disk(self._settings.disk)
         pids, most_pids = machine.pids_used()
         facts = self._facts

@@ -18,7 +18,7 @@ from worker.kubelet.cri import RuntimeFailure
 from worker.kubelet.dns import hosts_file, pod_resolver
 from worker.kubelet.env import ConfigError, Sources, environment, wanted_names
 from worker.kubelet.handlers import Target, run_hook
-from worker.kubelet.images import ImageProblem
+from worker.kubelet.images import NEVER_PULL, ImageProblem
 from worker.kubelet.payload import VolumeError, is_projection, volume_names
 from worker.kubelet.podactions import Kill, Start, is_sidecar
 from worker.kubelet.qos import cgroup_parent, pod_limits, qos_class
@@ -130,10 +130,16 @@ class PodOps:
         self, pod: core.Pod, container: core.Container, config: cri.PodSandboxConfig
     ) -> cri.Image:
         try:
-            pulled = await self._tools.images.ensure(container, config)
+            text = f'Pulling image "{container.image}"'
+            pulled = await self._tools.images.ensure(
+                container, config, lambda: self.event(pod, "Normal", "Pulling", text, container)
+            )
         except ImageProblem as error:
-            message = f'Failed to pull image "{container.image}": {error.message}'
-            self._failed(pod, container, message)
+            if error.reason == NEVER_PULL:
+                self.event(pod, "Warning", NEVER_PULL, error.message, container)
+            else:
+                message = f'Failed to pull image "{container.image}": {error.message}'
+                self._failed(pod, container, message)
             self._failed(pod, container, f"Error: {error.reason}")
             raise
         self.event(pod, "Normal", "Pulled", pulled.message, container)

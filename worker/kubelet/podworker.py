@@ -282,9 +282,9 @@ class PodWorker:
     def _report(self, record: PodRecord, plan: Plan) -> None:
         for name, waiting in plan.waiting.items():
             if waiting.reason == "CrashLoopBackOff" and not self._shows(name, waiting.reason):
-                text = (
-                    f"Back-off restarting failed container {name} in pod {names.pod_key(self._pod)}"
-                )
+                meta = self._pod.metadata
+                where = f"{meta.name}_{meta.namespace}({meta.uid})"
+                text = f"Back-off restarting failed container {name} in pod {where}"
                 self._ops.event(self._pod, "Warning", "BackOff", text)
         phase = self._status.phase if self._status.phase in _TERMINAL else ""
         reason, message = (self._status.reason, self._status.message) if phase else ("", "")

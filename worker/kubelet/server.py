@@ -17,6 +17,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
+from muster.api import core
 from muster.api.scheme import encode
 from muster.component.metrics import Check, add_routes, health_response
 from muster.cri import api_pb2 as cri
@@ -157,9 +158,8 @@ class Server:
             raise web.HTTPBadRequest(text=text)
         history = list(worker.record.history(name))
         if options.previous:
-            history = [c for c in history[1:] if c.state is State.EXITED] or (
-                [c for c in history if c.state is State.EXITED]
-            )
+            last = _last_terminated(pod.status, name)
+            history = [c for c in history if c.uri == last and c.state is State.EXITED]
             if not history:
                 text = f'previous terminated container "{name}" in pod "{pod.metadata.name}" '
                 raise web.HTTPBadRequest(text=f"{text}not found\n")
@@ -263,6 +263,14 @@ class _Once(Collector):
 
 def _flag(query: Any, *keys: str) -> bool:
     return any(query.get(key, "").lower() in ("1", "true") for key in keys)
+
+
+def _last_terminated(status: core.PodStatus, name: str) -> str:
+    """The run that `lastState` is about; empty when there was none before the present one."""
+    for found in (*status.init_container_statuses, *status.container_statuses):
+        if found.name == name and found.last_state and found.last_state.terminated:
+            return found.last_state.terminated.container_id
+    return ""
 
 
 def _waiting_reason(status: Any, name: str) -> str:
