@@ -69,12 +69,14 @@ class Controller:
     """The shell of a controller. One key is never reconciled twice at once."""
 
     name = "controller"
+    # Who its events are from (`kubectl describe`).
+    event_source = "controller-manager"
     workers = 5
 
     def __init__(self, context: Context) -> None:
         self.client = context.client
         self.informers = context.informers
-        self.recorder = context.recorder
+        self.recorder = context.recorder.named(self.event_source)
         self.now = context.now
         self.queue = WorkQueue(self.name)
 

@@ -27,6 +27,7 @@ from muster.client.events import NORMAL, WARNING
 
 class DeploymentController(Controller):
     name = "deployment"
+    event_source = "deployment-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -44,7 +44,8 @@ class EndpointsController(ServiceController):
     async def reconcile(self, key: str) -> None:
         service = self.services.get(key)
         if service is None:
-            if (left := self.endpoints.get(key)) and MANAGED_BY in left.metadata.labels:
+            # Also those that a user wrote for a service without a selector.
+            if self.endpoints.get(key) is not None:
                 await self._delete(key)
             return
         if service.spec.type == "ExternalName" or not service.spec.selector:

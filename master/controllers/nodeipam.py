@@ -54,6 +54,7 @@ class CidrSet:
 
 class NodeIpamController(Controller):
     name = "cidrallocator"
+    event_source = "cidrAllocator"
     workers = 1  # two would give the same subnet to two nodes
 
     def __init__(self, context: Context, cidrs: CidrSet) -> None:

@@ -55,6 +55,7 @@ class Options:
 
 class NodeLifecycleController(Controller):
     name = "node_lifecycle_controller"
+    event_source = "node-controller"
 
     def __init__(self, context: Context, options: Options) -> None:
         super().__init__(context)

@@ -22,6 +22,7 @@ from muster.client.events import NORMAL, WARNING
 
 class ReplicaSetController(Controller):
     name = "replicaset"
+    event_source = "replicaset-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

@@ -61,6 +61,7 @@ def no_execute(node: Node) -> tuple[Taint, ...]:
 
 class TaintEvictionController(Controller):
     name = "noexec_taint_pod_queue"
+    event_source = "taint-eviction-controller"
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)

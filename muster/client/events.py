@@ -8,6 +8,7 @@ events explain, nothing depends on them.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
@@ -107,10 +108,17 @@ class EventRecorder:
 
     def __init__(self, client: Client, component: str, host: str) -> None:
         self._client, self._component, self._host = client, component, host
-        self._queue: asyncio.Queue[Occurrence] = asyncio.Queue(QUEUE_SIZE)
+        self._queue: asyncio.Queue[tuple[Occurrence, str]]
+        self._queue = asyncio.Queue(QUEUE_SIZE)
         self._spam = SpamFilter()
         # key -> (namespace, name, count) of events that exist already
         self._known: OrderedDict[tuple[str, ...], tuple[str, str, int]] = OrderedDict()
+
+    def named(self, component: str) -> EventRecorder:
+        """One that speaks for a part of this process; `run` of either writes for both."""
+        twin = copy.copy(self)
+        twin._component = component
+        return twin
 
     def event(
         self,
@@ -127,16 +135,16 @@ class EventRecorder:
         if not self._spam.allows(f"{ref.kind}/{ref.namespace}/{ref.name}/{ref.uid}", now):
             return
         try:
-            self._queue.put_nowait(occurrence)
+            self._queue.put_nowait((occurrence, self._component))
         except asyncio.QueueFull:
             log.warning("event dropped", reason=reason, object=f"{ref.namespace}/{ref.name}")
 
     async def run(self) -> None:
         """Write what `event` noted until cancelled."""
         while True:
-            occurrence = await self._queue.get()
+            occurrence, component = await self._queue.get()
             try:
-                await self._write(occurrence)
+                await self._write(occurrence, component)
             except StatusError as error:
                 log.debug("event not written", reason=occurrence.reason, error=str(error))
             finally:
@@ -146,11 +154,11 @@ class EventRecorder:
         """Until all noted events are written or given up; for the end of a process."""
         await self._queue.join()
 
-    async def _write(self, occurrence: Occurrence) -> None:
+    async def _write(self, occurrence: Occurrence, component: str) -> None:
         known = self._known.pop(occurrence.key, None)
         if known is not None and await self._count_up(occurrence, *known):
             return
-        created = await self._client.create(new_event(occurrence, self._component, self._host))
+        created = await self._client.create(new_event(occurrence, component, self._host))
         meta = created.metadata
         self._remember(occurrence.key, (meta.namespace, meta.name, 1))
 

@@ -265,6 +265,8 @@ async def test_unknown_paths_kinds_and_methods(http: aiohttp.ClientSession) -> N
     for path in ("/nope", "/api/v2", "/api/v1/nopes", "/apis/nope/v1/pods", f"{MAPS}/x/nope"):
         async with http.get(path) as answer:
             assert answer.status == 404, path
+            # As upstream says it: no Status, out of which kubectl reads what is not there.
+            assert await answer.text() == "404 page not found\n"
     async with http.post(f"{MAPS}/x", json=config_map("x")) as answer:
         assert answer.status == 405
     async with http.get(MAPS, headers={"Accept": "text/html"}) as answer:

@@ -207,6 +207,11 @@ def test_errors_read_as_upstreams(lab: Cluster) -> None:
     empty = {**pod("empty"), "spec": {"containers": []}}
     told = lab.kubectl("create", "-f", "-", stdin=json.dumps(empty), check=False).stderr
     assert 'Pod "empty" is invalid: spec.containers: Required value' in told
+    told = lab.kubectl("delete", "namespace", "default", check=False).stderr
+    assert told == (
+        'Error from server (Forbidden): namespaces "default" is forbidden: '
+        "this namespace may not be deleted\n"
+    )
     typo = {**deployment("typo")}
     typo["spec"]["replicaz"] = 3
     told = lab.kubectl("create", "-f", "-", stdin=json.dumps(typo), check=False).stderr

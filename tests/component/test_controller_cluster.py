@@ -129,9 +129,29 @@ async def test_a_deployment_becomes_bound_pods_and_endpoints(client: Client) -> 
         states = {c.type: (c.status, c.reason) for c in deployment.status.conditions}
         assert states["Available"] == ("True", "MinimumReplicasAvailable")
         assert states["Progressing"] == ("True", "NewReplicaSetAvailable")
+        events = (await client.list(Event, "default")).items
+        assert {(e.involved_object.kind, e.source.component) for e in events} >= {
+            ("Deployment", "deployment-controller"),
+            ("ReplicaSet", "replicaset-controller"),
+            ("Pod", "default-scheduler"),
+        }
         assert "ScalingReplicaSet" in await reasons(client, "Deployment")
         assert "SuccessfulCreate" in await reasons(client, "ReplicaSet")
         assert "Scheduled" in await reasons(client, "Pod")
+
+
+async def test_endpoints_written_by_hand_go_with_their_service(client: Client) -> None:
+    meta = ObjectMeta(name="outside", namespace="default")
+    spec = ServiceSpec(ports=(ServicePort(port=80, protocol="TCP"),))
+    await client.create(Service(metadata=meta, spec=spec))
+    await client.create(Endpoints(metadata=meta))
+    await client.delete(Service, "outside", "default")
+
+    async def gone() -> bool:
+        names = [e.metadata.name for e in (await client.list(Endpoints, "default")).items]
+        return "outside" not in names
+
+    await until(gone, "the endpoints follow the service")
 
 
 async def nodes_ready(client: Client, count: int) -> bool:

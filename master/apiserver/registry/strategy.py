@@ -67,6 +67,10 @@ class Strategy(Generic[T]):
         """What else shows that the object is dying (a namespace's phase)."""
         return obj
 
+    def may_delete(self, name: str) -> bool:
+        """False for what the cluster itself stands on."""
+        return True
+
     def holds(self, obj: T) -> bool:
         """Whether something beside metadata.finalizers keeps a dying object."""
         return False

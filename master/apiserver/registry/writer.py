@@ -372,6 +372,10 @@ class Writer:
 
     async def delete(self, target: Target, options: DeleteOptions) -> Deleted:
         resource, strategy = target.resource, self.strategy(target.resource)
+        if not strategy.may_delete(target.name):
+            what = f'{resource.plural} "{target.name}" is forbidden'
+            singular = resource.kind.lower()
+            raise Forbidden(f"{what}: this {singular} may not be deleted")
         current, cached = await self._current(target)
         dry_run = bool(options.dry_run)
         for _ in range(ATTEMPTS):

@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from master.apiserver.registry.options import Listed
-from muster.api.errors import StatusError, TooLarge, TooManyRequests, encode_status
+from muster.api.errors import NotFound, StatusError, TooLarge, TooManyRequests, encode_status
 from muster.api.scheme import Resource
 
 JSON = "application/json"
@@ -28,6 +28,10 @@ def plain_response(value: object, status: int = 200) -> web.Response:
 
 
 def error_response(error: StatusError) -> web.Response:
+    if isinstance(error, NotFound) and error.details is None:
+        # No such path. As upstream's, not a Status: from a text client-go makes one with
+        # details, and kubectl looks into them without asking (`kubectl debug`).
+        return web.Response(status=404, text="404 page not found\n")
     response = json_response(encode_status(error), error.http_code)
     if isinstance(error, TooManyRequests) or error.http_code in (503, 504):
         response.headers["Retry-After"] = "1"

@@ -11,6 +11,8 @@ from master.apiserver.registry.validation.metadata import dns_label
 from muster.api.core import Namespace, NamespaceStatus, Node
 
 NAMESPACE_FINALIZER = "kubernetes"
+# What the NamespaceLifecycle admission plugin keeps from deletion.
+IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 NAME_LABEL = "kubernetes.io/metadata.name"
 
 
@@ -39,6 +41,9 @@ class NamespaceStrategy(StatusStrategy[Namespace]):
     def prepare_update(self, new: Namespace, old: Namespace) -> Namespace:
         # spec.finalizers change through the `finalize` subresource only.
         return replace(new, spec=old.spec, status=old.status)
+
+    def may_delete(self, name: str) -> bool:
+        return name not in IMMORTAL
 
     def mark_deleted(self, obj: Namespace) -> Namespace:
         return replace(obj, status=replace(obj.status, phase="Terminating"))
