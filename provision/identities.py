@@ -171,13 +171,17 @@ def _same_network(record: LabRecord, wanted: Lab) -> None:
 def _same(record: LabRecord, field: str, current: object, wanted: object) -> None:
     if current != wanted:
         raise LabConflict(
-            f'lab "{record.name}" exists with another spec.{field}: '
-            f"{_words(current)}, and {_words(wanted)} was asked for",
-            f"`muster down --name {record.name}` it first, or use another --name",
+            f'lab "{record.name}" exists with spec.{field} {_words(current)}; '
+            f"{_words(wanted)} cannot be had without making it anew",
+            f"`muster down --name {record.name}` first, or use another --name",
         )
+
+
+def _size(size: MachineSize) -> str:
+    return f"{size.cpus:g} CPU {size.memory}"
 
 
 def _words(value: object) -> str:
     if isinstance(value, list):
-        return f"{len(value)} machines"
+        return str(len(value)) if len(set(value)) < 2 else ", ".join(map(_size, value))
     return "none" if value is UNSET else str(value)

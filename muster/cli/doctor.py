@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+from rich.markup import escape
 
-from muster.cli import options
+from muster.cli import options, output
 from muster.cli.console import stdout
 from muster.cli.session import exit_with, run
 
@@ -26,24 +27,45 @@ class Finding:
     fix: str = ""
     needed: bool = True
 
+    @property
+    def state(self) -> str:
+        return "ok" if self.ok else "missing" if self.needed else "absent"
+
+
+COLUMNS: tuple[output.Column, ...] = (
+    ("STATE", lambda f: f["state"]),
+    ("WHAT", lambda f: f["name"]),
+    ("FIX", lambda f: f["fix"] or "-"),
+)
+
 
 @click.command()
 @click.option(
     "--provider", type=click.Choice(options.PROVIDERS), default="local", show_default=True
 )
-def doctor(provider: str) -> None:
+@output.option
+def doctor(provider: str, output: str) -> None:
     """Check this host. Exit code 5 when something needed is missing."""
+    from muster.cli.output import show
     from provision.errors import HostNotReady
 
     findings = [*_common(), *_of_provider(provider)]
-    console = stdout()
-    for found in findings:
-        mark = "[green]ok[/]     " if found.ok else "[red]missing[/]" if found.needed else "absent "
-        console.print(f"{mark}  {found.what}")
-        if not found.ok and found.fix:
-            console.print(f"           {found.fix}", markup=False)
+    if output == "table":
+        _print(findings)
+    else:
+        rows = [{"name": f.what, "state": f.state, "fix": "" if f.ok else f.fix} for f in findings]
+        show(output, rows, rows, COLUMNS)
     if any(not f.ok and f.needed for f in findings):
         exit_with(HostNotReady.exit_code)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    console = stdout()
+    for found in findings:
+        colour = {"ok": "green", "missing": "red", "absent": "yellow"}[found.state]
+        console.print(f"[{colour}]{found.state:<7}[/]  {escape(found.what)}")
+        if not found.ok and found.fix:
+            console.print(f"           {found.fix}", markup=False)
 
 
 def _common() -> Iterator[Finding]:
@@ -96,6 +118,7 @@ def _free_mib(path: Path) -> int:
 
 def _of_provider(name: str) -> Iterator[Finding]:
     """The provider's own check, for a lab that would be made now."""
+    from provision.errors import HostNotReady
     from provision.identities import allocate
     from provision.labfile.spec import Lab, Metadata, Spec
     from provision.providers import provider
@@ -109,7 +132,11 @@ def _of_provider(name: str) -> Iterator[Finding]:
         metadata=Metadata(name="doctor"),
         spec=Spec(provider=name),  # type: ignore[arg-type]  # click has checked it
     )
-    record = allocate(probe, store.subnets())
+    try:
+        record = allocate(probe, store.subnets())
+    except HostNotReady as error:  # the labs of another user
+        yield Finding(error.message, False, error.hint)
+        return
     spec = LabSpec(
         name=record.name,
         network=record.network,

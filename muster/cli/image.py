@@ -65,7 +65,7 @@ async def _images(session: Session) -> dict[str, list[str]]:
 
     async def one(name: str) -> tuple[str, list[str]]:
         target = await session.target(name)
-        return name, await asyncio.to_thread(list_on, session, target, name)
+        return name, await list_on(session, target, name)
 
     found: dict[str, list[str]] = {}
     for name, images in await asyncio.gather(*(one(n) for n in await session.running())):

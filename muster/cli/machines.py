@@ -46,14 +46,20 @@ def _reach(name: str, node: str) -> tuple[Session, SshTarget]:
 @options.name
 @click.argument("command", metavar="[-- COMMAND]", nargs=-1, type=click.UNPROCESSED)
 def ssh(node: str, name: str, command: tuple[str, ...]) -> None:
-    """Log in to a machine, or run COMMAND there. Its exit status becomes ours."""
+    """Log in to a machine, or run COMMAND there. Its exit status becomes ours.
+
+    As with ssh, COMMAND's words are joined by spaces for the machine's shell: quote what
+    belongs together, as in `muster ssh w1 -- 'cd /etc && ls'`.
+    """
+    from provision.errors import HostNotReady
+
     session, target = _reach(name, node)
     if command:
         _run_there(target, node, " ".join(command))
         return
     client = shutil.which("ssh")
     if client is None:
-        raise click.ClickException("ssh is not on PATH: apt-get install openssh-client")
+        raise HostNotReady("ssh is not on PATH", "apt-get install openssh-client")
     from provision.ssh.keys import write_known_hosts
 
     known_hosts = session.directory.known_hosts

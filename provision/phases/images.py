@@ -17,7 +17,7 @@ from provision.payload.model import LIBRARY
 from provision.phases.report import Step
 from provision.phases.session import Session
 from provision.providers.base import SshTarget
-from provision.ssh import Connection, connect
+from provision.ssh import Connection, over_ssh
 
 STAGE = "/var/lib/muster/images"
 # The runtime answers once its unit is up, which `provision` does not wait for.
@@ -75,7 +75,9 @@ async def load_images(
 
     async def one(name: str) -> list[str]:
         target = await session.target(name)
-        return await asyncio.to_thread(_load_on, target, name, digests, runtime, step)
+        return await over_ssh(
+            target, name, lambda connection: _load_on(connection, name, digests, runtime, step)
+        )
 
     if not archives:
         return []
@@ -89,18 +91,17 @@ def _digest(path: Path) -> str:
 
 
 def _load_on(
-    target: SshTarget, name: str, digests: dict[Path, str], runtime: Runtime, step: Step
+    connection: Connection, name: str, digests: dict[Path, str], runtime: Runtime, step: Step
 ) -> list[str]:
-    with connect(target, name) as connection:
-        # The stamps are of the archives' content: an image rebuilt is loaded anew.
-        present = set(connection.run(["ls", STAGE]).text.split())
-        missing = {p: d for p, d in digests.items() if f"{d}.loaded" not in present}
-        if missing:
-            _must(connection, name, ["mkdir", "-p", STAGE], missing)
-            for path, digest in missing.items():
-                connection.put(path, f"{STAGE}/{digest}.tar")
-            _must(connection, name, ["sh", "-c", _script(list(missing.values()), runtime)], missing)
-            step.say(name, f"loaded {_names(missing)}")
+    # The stamps are of the archives' content: an image rebuilt is loaded anew.
+    present = set(connection.run(["ls", STAGE]).text.split())
+    missing = {p: d for p, d in digests.items() if f"{d}.loaded" not in present}
+    if missing:
+        _must(connection, name, ["mkdir", "-p", STAGE], missing)
+        for path, digest in missing.items():
+            connection.put(path, f"{STAGE}/{digest}.tar")
+        _must(connection, name, ["sh", "-c", _script(list(missing.values()), runtime)], missing)
+        step.say(name, f"loaded {_names(missing)}")
     return [f"{name}: image {path.name} loaded" for path in missing]
 
 
@@ -129,11 +130,10 @@ def _must(connection: Connection, name: str, command: list[str], paths: Iterable
         )
 
 
-def list_on(session: Session, target: SshTarget, name: str) -> list[str]:
+async def list_on(session: Session, target: SshTarget, name: str) -> list[str]:
     """The names of the images that a machine's runtime has."""
     runtime = RUNTIMES[session.record.lab.spec.runtime]
-    with connect(target, name) as connection:
-        done = connection.run(list(runtime.list))
+    done = await over_ssh(target, name, lambda connection: connection.run(list(runtime.list)))
     if done.status != 0:
         raise MachineUnreachable(
             f"{name} does not list its images: {done.stderr.decode(errors='replace').strip()}",

@@ -57,7 +57,7 @@ async def wait_ssh(session: Session, step: Step) -> dict[str, SshTarget]:
     write_known_hosts(session.directory.known_hosts, targets.values())
 
     async def one(name: str, target: SshTarget) -> None:
-        await asyncio.to_thread(wait_reachable, target, name, SSH_SECONDS)
+        await wait_reachable(target, name, SSH_SECONDS)
         step.say(name, "reachable")
 
     async with asyncio.TaskGroup() as tasks:

@@ -12,7 +12,7 @@ from provision.cluster import ApiUnavailable, Cluster, NodeState
 from provision.errors import MachineUnreachable, NotReadyInTime
 from provision.phases.report import Step
 from provision.phases.session import Session
-from provision.ssh import connect
+from provision.ssh import over_ssh
 
 POLL_SECONDS = 0.25
 JOURNAL_LINES = "4"
@@ -104,16 +104,9 @@ async def _explained(session: Session, missing: dict[str, str], timeout: float) 
 async def _unhealthy_units(session: Session, name: str) -> list[str]:
     """The units that do not run on a machine, with the end of their journals."""
     target = await session.target(name)
-
-    def look() -> list[str]:
-        with connect(target, name) as connection:
-            return [
-                f"{name}: {line}"
-                for line in connection.run(["sh", "-c", _LOOK], timeout=20).text.splitlines()
-            ]
-
     with contextlib.suppress(MachineUnreachable):
-        return await asyncio.to_thread(look)
+        done = await over_ssh(target, name, lambda c: c.run(["sh", "-c", _LOOK], timeout=20))
+        return [f"{name}: {line}" for line in done.text.splitlines()]
     return [f"{name}: does not answer over SSH"]
 
 

@@ -1,5 +1,5 @@
 """Reaching machines by SSH, with the host keys that they were given and no others."""
 
-from provision.ssh.client import Connection, Finished, connect
+from provision.ssh.client import Connection, Finished, connect, over_ssh
 
-__all__ = ["Connection", "Finished", "connect"]
+__all__ = ["Connection", "Finished", "connect", "over_ssh"]

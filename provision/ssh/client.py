@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import shlex
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import paramiko
 
@@ -18,10 +21,15 @@ from provision.errors import MachineUnreachable
 from provision.providers.base import SshTarget
 
 CHUNK = 1 << 16
+TRY_SECONDS = 5
+# A machine that lost its power says nothing: ask now and then, and give up when nobody answers.
+ASK_SECONDS = 5
+SILENT_SECONDS = 20
 # paramiko logs its own tracebacks; ours says the same in one line.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 Sink = Callable[[bytes], object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,19 @@ class Connection:
         self._client = client
         self._target = target
         self._name = name
+
+    def notice_silence(self) -> None:
+        """Break the connection once the machine acknowledges nothing any more (tcp(7))."""
+        transport = self._client.get_transport()
+        assert transport is not None
+        transport.set_keepalive(ASK_SECONDS)
+        connected = transport.sock
+        assert isinstance(connected, socket.socket)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000)
+
+    def break_off(self) -> None:
+        """Close it from another thread: whoever waits on it fails at once."""
+        self._client.close()
 
     def run(self, command: list[str], timeout: float | None = None) -> Finished:
         """Run to the end and keep the output."""
@@ -108,6 +129,7 @@ def _drain(channel: paramiko.Channel, out: Sink, err: Sink) -> None:
     """Both streams until both end; neither may fill up while the other is waited for."""
     channel.set_combine_stderr(False)
     while True:
+        ended = channel.closed  # asked first: what came before the end is still read below
         progress = False
         while channel.recv_ready():
             out(channel.recv(CHUNK))
@@ -117,11 +139,9 @@ def _drain(channel: paramiko.Channel, out: Sink, err: Sink) -> None:
             progress = True
         if progress:
             continue
-        if channel.exit_status_ready() and channel.eof_received:
+        if ended or (channel.exit_status_ready() and channel.eof_received):
             return
         channel.status_event.wait(0.02)
-        if not channel.active:
-            return
 
 
 @contextmanager
@@ -145,7 +165,9 @@ def connect(target: SshTarget, name: str, timeout: float = 10) -> Iterator[Conne
             banner_timeout=timeout,
             auth_timeout=timeout,
         )
-        yield Connection(client, target, name)
+        connection = Connection(client, target, name)
+        connection.notice_silence()
+        yield connection
     except paramiko.BadHostKeyException as error:
         raise MachineUnreachable(
             f"{name} ({host}) shows another host key than it was given",
@@ -165,21 +187,50 @@ def connect(target: SshTarget, name: str, timeout: float = 10) -> Iterator[Conne
         client.close()
 
 
-def wait_reachable(target: SshTarget, name: str, deadline_seconds: float) -> None:
-    """Until a command runs on the machine, or raise what kept it from running."""
+async def over_ssh(target: SshTarget, name: str, work: Callable[[Connection], T]) -> T:
+    """`work` over a connection, in a thread; cancelling breaks the connection and ends it."""
+    opened: list[Connection] = []
+    given_up = threading.Event()
+
+    def call() -> T:
+        with connect(target, name) as connection:
+            opened.append(connection)
+            if given_up.is_set():
+                raise MachineUnreachable(f"{name}: nobody waits any more")
+            return work(connection)
+
+    try:
+        return await asyncio.to_thread(call)
+    except asyncio.CancelledError:
+        given_up.set()
+        for connection in opened:
+            connection.break_off()
+        raise
+
+
+async def wait_reachable(target: SshTarget, name: str, deadline_seconds: float) -> None:
+    """Until a command runs on the machine, or raise what kept it from running.
+
+    Only single tries are in a thread: a thread cannot be cancelled, and one that waited to the
+    deadline would keep an interrupted command from ending.
+    """
     deadline = time.monotonic() + deadline_seconds
     while True:
         try:
-            with connect(target, name, timeout=5) as connection:
-                if connection.run(["true"], timeout=5).status == 0:
-                    return
+            if await asyncio.to_thread(_answers, target, name):
+                return
         except MachineUnreachable as error:
             refused = isinstance(
                 error.__cause__, paramiko.BadHostKeyException | paramiko.AuthenticationException
             )
             if refused or time.monotonic() > deadline:
                 raise
-        time.sleep(0.2)
+        await asyncio.sleep(0.2)
+
+
+def _answers(target: SshTarget, name: str) -> bool:
+    with connect(target, name, timeout=TRY_SECONDS) as connection:
+        return connection.run(["true"], timeout=TRY_SECONDS).status == 0
 
 
 def _reason(error: BaseException) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ import pytest
 
 from provision.errors import MachineUnreachable
 from provision.providers.base import SshTarget
-from provision.ssh import connect
+from provision.ssh import Connection, connect, over_ssh
 from provision.ssh.client import wait_reachable
 from provision.ssh.keys import ensure_key, write_known_hosts
 
@@ -57,7 +59,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     public = " ".join(host.with_suffix(".pub").read_text().split()[:2])
     target = SshTarget("127.0.0.1", port, "root", client, public)
     try:
-        wait_reachable(target, "m1", 20)
+        asyncio.run(wait_reachable(target, "m1", 20))
         yield Sshd(target, directory)
     finally:
         process.terminate()
@@ -94,7 +96,7 @@ def test_a_changed_host_key_is_refused_at_once(sshd: Sshd) -> None:
     public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
     begin = time.monotonic()
     with pytest.raises(MachineUnreachable, match=r"m1 .* shows another host key"):
-        wait_reachable(replace(sshd.target, host_key=public), "m1", 30)
+        asyncio.run(wait_reachable(replace(sshd.target, host_key=public), "m1", 30))
     assert time.monotonic() - begin < 15
 
 
@@ -135,3 +137,32 @@ def test_openssh_accepts_the_pinned_known_hosts(sshd: Sshd) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
     assert done.returncode == 0, done.stderr
+
+
+async def test_waiting_for_a_machine_ends_when_it_is_interrupted(sshd: Sshd) -> None:
+    """Ctrl-C while machines boot: no thread may hold the command up to the deadline."""
+    nobody = replace(sshd.target, port=free_port())
+    threads = threading.active_count()
+    waiting = asyncio.create_task(wait_reachable(nobody, "m1", 3600))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 20)
+    assert threading.active_count() <= threads
+
+
+async def test_interrupting_work_breaks_its_connection(sshd: Sshd) -> None:
+    running = threading.Event()
+
+    def work(connection: Connection) -> int:
+        return connection.stream(
+            ["sh", "-c", "echo on; sleep 3600"], lambda _: running.set(), bytes
+        )
+
+    task = asyncio.create_task(over_ssh(sshd.target, "m1", work))
+    assert await asyncio.to_thread(running.wait, 20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 20)

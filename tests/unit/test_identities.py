@@ -126,11 +126,11 @@ def test_timers_may_change() -> None:
     [
         ("{workers: 1}", "has 2 workers; 1 were asked for"),
         ("{workers: [{memory: 4Gi}, {}]}", "of other sizes"),
-        ("{masters: 3}", "another spec.masters: 1 machines, and 3 machines was asked for"),
-        ("{provider: ec2}", "another spec.provider: local, and ec2"),
-        ("{network: {subnet: 10.9.0.0/24}}", "another spec.network.subnet"),
-        ("{network: {serviceCIDR: 10.97.0.0/16}}", "another spec.network.serviceCIDR"),
-        ("{runtime: containerd}", "another spec.runtime"),
+        ("{masters: 3}", "exists with spec.masters 1; 3 cannot"),
+        ("{provider: ec2}", "exists with spec.provider local; ec2 cannot"),
+        ("{network: {subnet: 10.9.0.0/24}}", "exists with spec.network.subnet"),
+        ("{network: {serviceCIDR: 10.97.0.0/16}}", "exists with spec.network.serviceCIDR"),
+        ("{runtime: containerd}", "exists with spec.runtime"),
     ],
 )
 def test_what_would_need_another_lab_is_refused(spec: str, said: str) -> None:
