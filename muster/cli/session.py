@@ -34,7 +34,7 @@ class Interrupted(Exception):
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end. Ctrl-C and SIGTERM cancel the work, which then cleans up after itself."""
+    """Run to the end. Ctrl-C and SIGTERM cancel the work, once; then it cleans up after itself."""
     with translated():
         return asyncio.run(_cancellable(work))
 
@@ -44,6 +44,9 @@ async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
     received: list[int] = []
 
     def cancel(number: int) -> None:
+        if received:  # a second cancellation would cut off what the first one cleans up
+            click.echo("cleaning up; Ctrl-\\ would end at once and leave the rest", err=True)
+            return
         received.append(number)
         task.cancel()
 

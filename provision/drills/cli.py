@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import click
 import msgspec
-import yaml
 from rich.console import Console
 from rich.table import Table
 
+from muster.cli import output as forms
+from muster.cli.session import run as until_signalled
 from muster.component.timers import PROFILES
 from muster.component.tls import TlsFiles
 from provision.drills import engine, html, report, spec
@@ -18,9 +18,12 @@ from provision.drills.lab import DrillLab, heal
 from provision.drills.result import Result
 from provision.errors import MachinesFailed
 from provision.providers import provider
-from provision.providers.base import ProviderError
 from provision.state import Store, lab_spec
 
+COLUMNS: tuple[forms.Column, ...] = (
+    ("NAME", lambda drill: drill["name"]),
+    ("DESCRIPTION", lambda drill: drill["description"]),
+)
 NAME = click.option("--name", default="default", show_default=True, help="The lab.")
 
 
@@ -49,29 +52,18 @@ def running_lab(name: str) -> DrillLab:
 
 
 @drill.command("list")
-@click.option("-o", "output", type=click.Choice(["table", "json", "yaml", "name"]), default="table")
+@forms.option
 def list_(output: str) -> None:
     """The drills that come with Muster."""
-    drills = list(spec.catalog())
-    if output == "name":
-        click.echo("\n".join(d.metadata.name for d in drills))
-    elif output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(drills), indent=2).decode())
-    elif output == "yaml":
-        documents = [msgspec.to_builtins(d) for d in drills]
-        click.echo(yaml.safe_dump_all(documents, sort_keys=False), nl=False)
-    else:
-        table = Table("NAME", "DESCRIPTION", box=None, pad_edge=False)
-        for found in drills:
-            table.add_row(found.metadata.name, found.metadata.description)
-        Console().print(table)
+    drills = [msgspec.to_builtins(drill) for drill in spec.catalog()]
+    forms.show(output, drills, [d["metadata"] for d in drills], COLUMNS)
 
 
 @drill.command()
 @click.argument("drill_name", metavar="DRILL")
 @NAME
 @click.option("--node", default="", help="The victim (default: the worker with most pods).")
-@click.option("--service", default="", help="NAMESPACE/NAME to send requests to.")
+@click.option("--service", default="", help="[NAMESPACE/]NAME to send requests to.")
 @click.option("-o", "output", type=click.Choice(["table", "json"]), default="table")
 @click.option("--report", "folder", type=click.Path(path_type=Path), help="Where reports go.")
 @click.pass_context
@@ -84,9 +76,11 @@ def run(
     progress = Console(stderr=True, highlight=False)
     _announce(progress, lab)
     try:
-        result = asyncio.run(engine.run(found, lab, node=node, service=service, say=progress.print))
-    except ProviderError as error:
-        raise MachinesFailed(error.text, error.fix or "`muster drill heal` undoes") from error
+        result = until_signalled(
+            engine.run(found, lab, node=node, service=service, say=progress.print)
+        )
+    except MachinesFailed as error:
+        raise MachinesFailed(error.message, error.hint or "`muster drill heal` undoes") from error
     folder = folder or lab.spec.state_dir / "drills" / result.run_id
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_bytes(report.as_json(result))
@@ -94,9 +88,15 @@ def run(
     if output == "json":
         click.echo(report.as_json(result).decode())
     else:
-        _show(Console(highlight=False), result)
+        _show(_console(), result)
     progress.print(f"report: {folder / 'report.html'} (and report.json)")
     ctx.exit(result.verdict.exit_code)
+
+
+def _console() -> Console:
+    """As wide as what it prints, where no terminal sets a width: a pipe gets whole lines."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def _announce(console: Console, lab: DrillLab) -> None:
@@ -131,11 +131,7 @@ def _show(console: Console, result: Result) -> None:
 @NAME
 def heal_(name: str) -> None:
     """Undo what is left of earlier drills. No error when there is nothing."""
-    lab = running_lab(name)
-    try:
-        healed = asyncio.run(heal(lab))
-    except ProviderError as error:
-        raise MachinesFailed(error.text, error.fix) from error
+    healed = until_signalled(heal(running_lab(name)))
     if healed:
         click.echo(f"switched on again: {', '.join(healed)}")
     else:

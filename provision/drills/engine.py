@@ -38,6 +38,8 @@ async def run(drill: Drill, lab: DrillLab, *, node: str, service: str, say: Say)
 
     `node` and `service` choose the victim and the workload; "" leaves the choice to the drill.
     """
+    if node:
+        lab.spec.machine(node)  # raises for one that there is not
     started = datetime.now(UTC)
     run_id = started.strftime("%Y%m%dT%H%M%SZ") + "-" + drill.metadata.name
     journal = Journal(lab.spec.state_dir / "drills" / run_id)
@@ -75,7 +77,6 @@ async def _choose(
     """The victim and the uids of the workload's pods on it."""
     by_node = await pods_by_node(client, found)
     if node:
-        lab.spec.machine(node)
         if node not in by_node:
             raise NothingRan(
                 f'node "{node}" runs no pod of "{found.namespace}/{found.service}"',

@@ -19,7 +19,7 @@ import yaml
 from muster.api import selectors
 from muster.api.apps import Deployment
 from muster.api.core import Node, Pod, Service
-from muster.api.errors import NotFound
+from muster.api.errors import NotFound, ServiceUnavailable
 from muster.api.scheme import decode_any
 from muster.client.client import Client
 from provision.errors import ProvisionError
@@ -42,10 +42,15 @@ class Workload:
 @asynccontextmanager
 async def workload(client: Client, key: str) -> AsyncIterator[Workload]:
     """The workload `namespace/name`; brought along, and removed afterwards, if it is missing."""
-    namespace, _, name = key.partition("/")
+    namespace, _, name = key.rpartition("/")
+    namespace = namespace or "default"
     try:
         service = await client.get(Service, name, namespace)
         brought = False
+    except ServiceUnavailable as error:
+        raise NothingRan(
+            f"the lab's API does not answer: {error}", "see `muster status`, `muster start`"
+        ) from error
     except NotFound:
         service = await _bring(client, namespace, name)
         brought = True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -206,3 +209,50 @@ def test_progress_goes_to_stderr_line_by_line_where_there_is_no_terminal(
         "ok   machines        1.2 s  3 made",
         "FAIL ssh             0.5 s",
     ]
+
+
+def test_a_second_ctrl_c_does_not_cut_off_the_clean_up(capsys: pytest.CaptureFixture[str]) -> None:
+    cleaned = False
+
+    async def work() -> None:
+        nonlocal cleaned
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(10):
+                await asyncio.sleep(0)  # a cancellation would be raised here
+            cleaned = True
+
+    with pytest.raises(Interrupted) as caught:
+        run(work())
+    assert cleaned
+    assert caught.value.exit_code == 130
+    assert "cleaning up" in capsys.readouterr().err
+
+
+def test_the_doctor_answers_a_user_who_may_not_read_the_labs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    denied = errors.HostNotReady('cannot use "lab.json": Permission denied', "run it as root")
+
+    def subnets(_store: object) -> None:
+        raise denied
+
+    monkeypatch.setattr("provision.state.Store.subnets", subnets)
+    assert main(["doctor", "-o", "json"]) == 5
+    findings = {f["name"]: f for f in json.loads(capsys.readouterr().out)}
+    assert findings[denied.message] == {
+        "name": denied.message, "state": "missing", "fix": "run it as root",
+    }  # fmt: skip
+    assert findings["ssh"]["fix"] == "" or findings["ssh"]["state"] == "missing"
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "name", "table", "wide"])
+def test_the_drills_come_in_every_form(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drill", "list", "-o", form]) == 0
+    out = capsys.readouterr().out
+    assert "node-power-off" in out
+    if form == "table":
+        assert len(out.splitlines()) == 2  # never wrapped: what is piped on must be whole
