@@ -49,6 +49,10 @@ QUANTITIES = {"limits", "requests", "capacity", "allocatable", "overhead", "allo
 INT_OR_STRING = {"port", "targetPort", "maxSurge", "maxUnavailable"}
 # Sub-objects that readers go through all the time: missing reads as an empty one.
 ALWAYS_THERE = {"metadata", "spec", "status", "template"}
+# Required, and ordinarily empty: written nevertheless, for clients that insist on them.
+WRITTEN_EMPTY = {("V1ContainerStatus", "image"), ("V1ContainerStatus", "imageID"),
+                 ("V1HTTPHeader", "value"), ("V1Sysctl", "value"),
+                 ("V1EndpointSlice", "endpoints")}  # fmt: skip
 KEYWORDS = {"from": "from_", "continue": "continue_", "except": "except_", "exec": "exec_"}
 
 
@@ -146,7 +150,11 @@ def render_class(model: str, api_version: str, roots: list[str]) -> str:
         if attribute in ALWAYS_THERE and type_.endswith(" | None") and kind != "str":
             type_ = type_.removesuffix(" | None")
             default = f"{type_}()"
-        if camel(attribute) != json_name:
+        if (model, json_name) in WRITTEN_EMPTY:
+            factory = "str" if type_ == "str" else "no_items"
+            name = "" if camel(attribute) == json_name else f', name="{json_name}"'
+            default = f"msgspec.field(default_factory={factory}{name})"
+        elif camel(attribute) != json_name:
             default = f'msgspec.field(default={default}, name="{json_name}")'
             default = default.replace("default={}", "default_factory=dict")
         lines.append(f"    {attribute}: {type_} = {default}")
@@ -182,6 +190,7 @@ def imports(body: str, module: str, home: dict[str, str]) -> str:
     lines += ["import msgspec"] if "msgspec.field(" in body else []
     lines.append("from msgspec import Struct\n")
     base = ["OPTIONS"] + (["Quantity"] if "Quantity" in body else [])
+    base += ["no_items"] if "no_items" in body else []
     lines.append(f"from muster.api.base import {', '.join(base)}")
     used: dict[str, list[str]] = {}
     for name in sorted(set(re.findall(r"\b[A-Z]\w+", body))):

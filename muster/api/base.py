@@ -8,6 +8,11 @@ from typing import TypedDict
 Quantity = str | int | float
 
 
+def no_items() -> tuple[()]:
+    """An empty list that is written: msgspec leaves out only what stands as a plain default."""
+    return ()
+
+
 class _Options(TypedDict):
     frozen: bool
     kw_only: bool

@@ -125,7 +125,7 @@ class ExecAction(Struct, rename="camel", **OPTIONS):
 
 class HTTPHeader(Struct, rename="camel", **OPTIONS):
     name: str = ""
-    value: str = ""
+    value: str = msgspec.field(default_factory=str)
 
 
 class HTTPGetAction(Struct, rename="camel", **OPTIONS):
@@ -354,7 +354,7 @@ class PodSchedulingGate(Struct, rename="camel", **OPTIONS):
 
 class Sysctl(Struct, rename="camel", **OPTIONS):
     name: str = ""
-    value: str = ""
+    value: str = msgspec.field(default_factory=str)
 
 
 class PodSecurityContext(Struct, rename="camel", **OPTIONS):
@@ -834,8 +834,8 @@ class ContainerStatus(Struct, rename="camel", **OPTIONS):
     allocated_resources: dict[str, Quantity] = {}
     allocated_resources_status: tuple[ResourceStatus, ...] = ()
     container_id: str = msgspec.field(default="", name="containerID")
-    image: str = ""
-    image_id: str = msgspec.field(default="", name="imageID")
+    image: str = msgspec.field(default_factory=str)
+    image_id: str = msgspec.field(default_factory=str, name="imageID")
     last_state: ContainerState | None = None
     name: str = ""
     ready: bool | None = None

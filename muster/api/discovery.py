@@ -5,9 +5,10 @@ Fields that are missing read as "", (), {} or None and are left out again when e
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import Struct
 
-from muster.api.base import OPTIONS
+from muster.api.base import OPTIONS, no_items
 from muster.api.core import ObjectReference
 from muster.api.meta import ObjectMeta
 
@@ -52,7 +53,7 @@ class EndpointPort(Struct, rename="camel", **OPTIONS):
 class EndpointSlice(Struct, rename="camel", **OPTIONS):
     address_type: str = ""
     api_version: str = "discovery.k8s.io/v1"
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: tuple[Endpoint, ...] = msgspec.field(default_factory=no_items)
     kind: str = "EndpointSlice"
     metadata: ObjectMeta = ObjectMeta()
     ports: tuple[EndpointPort, ...] = ()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kubernetes.client import models
 
-from muster.api import errors, quantity, scheme, selectors
+from muster.api import core, discovery, errors, quantity, scheme, selectors
 from muster.api.core import Container, Pod, PodSpec
 from muster.api.meta import LabelSelector, LabelSelectorRequirement, ObjectMeta, StatusCause
 
@@ -44,6 +47,19 @@ def test_empty_fields_are_left_out_and_explicit_zeros_are_kept() -> None:
         "containers": [{"name": "c"}],
         "terminationGracePeriodSeconds": 0,
     }
+
+
+def test_what_clients_insist_on_is_written_also_when_it_is_empty() -> None:
+    """The published Python client refuses a pod that waits for its image, and an empty slice."""
+    status = core.ContainerStatus(name="c", ready=False, restart_count=0)
+    models.V1ContainerStatus(**_read(status, models.V1ContainerStatus))
+    slice_ = discovery.EndpointSlice(address_type="IPv4")
+    models.V1EndpointSlice(**_read(slice_, models.V1EndpointSlice))
+
+
+def _read(obj: msgspec.Struct, model: Any) -> dict[str, Any]:
+    fields = json.loads(msgspec.json.encode(obj))
+    return {name: fields.get(key) for name, key in model.attribute_map.items()}
 
 
 def test_a_wrong_type_is_refused_with_the_path_of_the_field() -> None:

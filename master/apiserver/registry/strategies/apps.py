@@ -80,7 +80,7 @@ class ReplicaSetStrategy(StatusStrategy[ReplicaSet]):
     has_generation = True
 
     def prepare_create(self, obj: ReplicaSet) -> ReplicaSet:
-        return replace(obj, status=ReplicaSetStatus())
+        return replace(obj, status=ReplicaSetStatus(replicas=0))
 
     def default(self, obj: ReplicaSet) -> ReplicaSet:
         spec = replace(
