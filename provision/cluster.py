@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 from provision.payload.masters import REST_PORT
+
+SERVER_NAME = "kubernetes"  # kubeadm's certificates of api-servers have it, and so have ours
 
 
 class ApiUnavailable(Exception):
@@ -32,7 +34,7 @@ class Cluster:
     """The administrator's read-only view of one lab."""
 
     def __init__(self, address: str, pki: Path, port: int = REST_PORT) -> None:
-        self._base = f"https://{address}:{port}"
+        self._address, self._port = address, port
         self._context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
         self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
 
@@ -47,19 +49,38 @@ class Cluster:
         return {x["metadata"]["name"]: x.get("spec", {}).get("renewTime", "") for x in leases}
 
     def _get(self, path: str, timeout: float) -> dict[str, Any]:
-        request = urllib.request.Request(  # noqa: S310 - the scheme is ours
-            self._base + path, headers={"Accept": "application/json", "User-Agent": "muster"}
-        )
+        connection = _Connection(self._address, self._port, timeout, self._context)
         try:
-            with urllib.request.urlopen(  # noqa: S310 - the scheme is ours
-                request, timeout=timeout, context=self._context
-            ) as response:
-                document: dict[str, Any] = json.load(response)
-                return document
-        except urllib.error.HTTPError as error:
-            raise ApiUnavailable(f"{path}: HTTP {error.code}") from error
-        except (OSError, ValueError) as error:
-            raise ApiUnavailable(str(getattr(error, "reason", error))) from error
+            connection.request("GET", path, headers=_HEADERS)
+            response = connection.getresponse()
+            if response.status != 200:
+                raise ApiUnavailable(f"{path}: HTTP {response.status}")
+            document: dict[str, Any] = json.load(response)
+            return document
+        except (OSError, ValueError, HTTPException) as error:
+            raise ApiUnavailable(str(error) or type(error).__name__) from error
+        finally:
+            connection.close()
+
+
+_HEADERS = {"Accept": "application/json", "User-Agent": "muster"}
+
+
+class _Connection(HTTPSConnection):
+    """Checks the server's certificate for a name that every api-server of a lab has, and none of
+    another lab's CA: from outside a cloud, its address is not in the certificate."""
+
+    def __init__(self, address: str, port: int, timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(address, port, timeout=timeout, context=context)
+        self._tls = context
+
+    def connect(self) -> None:
+        raw = socket.create_connection((self.host, self.port), self.timeout)
+        try:
+            self.sock = self._tls.wrap_socket(raw, server_hostname=SERVER_NAME)
+        except BaseException:
+            raw.close()
+            raise
 
 
 def node_state(node: dict[str, Any]) -> NodeState:

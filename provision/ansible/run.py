@@ -140,8 +140,10 @@ def _environment(directory: Path, machines: int) -> dict[str, str]:
         "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory / "cp"),
         "ANSIBLE_SSH_ARGS": (
             "-o ControlMaster=auto -o ControlPersist=10s "
-            "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+            "-o ServerAliveInterval=5 -o ServerAliveCountMax=6"
         ),
+        # For sudo to answer, too: an emulated machine that starts its units may take long.
+        "ANSIBLE_TIMEOUT": "60",
         "ANSIBLE_NOCOLOR": "1",
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",

@@ -15,15 +15,20 @@ from provision.phases.session import Session
 from provision.ssh import over_ssh
 
 POLL_SECONDS = 0.25
+ASK_SECONDS = 10.0  # an emulated machine that starts everything at once is slow to answer
 JOURNAL_LINES = "4"
 
 
 async def api_address(session: Session) -> str:
-    """The endpoint as this host reaches it: a cloud's machines have another address outside."""
+    """The endpoint as this host reaches it: a cloud's machines have another address outside.
+
+    Where SSH goes does not tell: a virtual machine is often logged into over a network of its
+    own, or a forwarded port, while this host is also on the lab's network.
+    """
     record = session.record
-    first = record.masters[0]
-    target = await session.target(first.name)
-    return record.endpoint if target.host == first.address else target.host
+    if record.lab.spec.provider != "ec2":
+        return record.endpoint
+    return (await session.target(record.masters[0].name)).host
 
 
 @dataclass(slots=True)
@@ -38,7 +43,7 @@ class _Watch:
 
     def look(self) -> None:
         try:
-            nodes = self.cluster.nodes()
+            nodes = self.cluster.nodes(ASK_SECONDS)
             alive = self._renewed(nodes)
         except ApiUnavailable as error:
             self.missing = dict.fromkeys(self.missing, f"the API does not answer: {error}")
@@ -57,7 +62,7 @@ class _Watch:
         """The nodes whose kubelet has renewed its Lease since the first look."""
         if not self.renewed_anew:
             return set(nodes)
-        renewals = self.cluster.renewals()
+        renewals = self.cluster.renewals(ASK_SECONDS)
         for name, when in renewals.items():
             self.first_renewals.setdefault(name, when)
         return {name for name, when in renewals.items() if when != self.first_renewals[name]}

@@ -20,7 +20,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
     def run(self, tmp: object = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         wanted: list[str] = self._task.args["names"]
-        done = self._low_level_execute_command(query_command(wanted))
+        done = self._low_level_execute_command(query_command(wanted), sudoable=False)
         if done["rc"] != 0:
             raise AnsibleActionFail(f"could not list the packages: {done['stderr']}")
         lacking = missing(wanted, str(done["stdout"]))
