@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -361,13 +361,13 @@ def test_events_tell_what_happens_to_containers(node: Lab) -> None:
 
 
 async def _websocket_exec(
-    node: Lab, request: cri.ExecRequest, protocol: str, sends: list[bytes]
+    node: Lab, request: cri.ExecRequest, protocol: str, sends: Sequence[bytes | str]
 ) -> tuple[dict[int, bytes], str]:
     return await _websocket(node, node.runtime.Exec(request).url, protocol, sends, b"")
 
 
 async def _websocket(
-    node: Lab, url: str, protocol: str, sends: list[bytes], until: bytes
+    node: Lab, url: str, protocol: str, sends: Sequence[bytes | str], until: bytes
 ) -> tuple[dict[int, bytes], str]:
     """Send, then collect what comes by channel: to the end, or until stdout has `until`."""
     received: dict[int, bytes] = {}
@@ -390,7 +390,10 @@ async def _websocket(
         ):
             used = ws.protocol
             for data in sends:
-                await ws.send_bytes(data)
+                if isinstance(data, str):
+                    await ws.send_str(data)
+                else:
+                    await ws.send_bytes(data)
             async for message in ws:
                 received[message.data[0]] = received.get(message.data[0], b"") + message.data[1:]
                 if until and until in received.get(1, b""):
@@ -431,6 +434,16 @@ async def test_exec_streams_over_websocket(node: Lab, sandbox: str, protocol: st
     assert received[2] == b"err\n"
     status = json.loads(received[3])
     assert status["details"]["causes"] == [{"reason": "ExitCode", "message": "4"}]
+
+
+async def test_stdin_may_come_in_text_frames(node: Lab, sandbox: str) -> None:
+    """As the published Python client sends it."""
+    container_id = node.run(sandbox, container("sleep", "1000"))
+    request = cri.ExecRequest(
+        container_id=container_id, cmd=["sh", "-c", "read x; echo got $x"], stdin=True, stdout=True
+    )
+    received, _ = await _websocket_exec(node, request, "v4.channel.k8s.io", ["\x00hello\n"])
+    assert received[1] == b"got hello\n"
 
 
 async def test_the_end_of_stdin_is_told_in_v5(node: Lab, sandbox: str) -> None:

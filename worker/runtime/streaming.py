@@ -71,10 +71,13 @@ class _Peer:
         self,
     ) -> AsyncIterator[channels.Input | channels.EndOfInput | channels.Resize]:
         async for message in self._ws:
-            if message.type is WSMsgType.BINARY:
-                decoded = channels.decode(message.data, self.protocol)
-                if decoded is not None:
-                    yield decoded
+            if message.type not in (WSMsgType.BINARY, WSMsgType.TEXT):
+                continue
+            # The Python client sends what is text in text frames, channel number included.
+            data = message.data.encode() if message.type is WSMsgType.TEXT else message.data
+            decoded = channels.decode(data, self.protocol)
+            if decoded is not None:
+                yield decoded
 
 
 class _Target(Protocol):
