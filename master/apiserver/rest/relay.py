@@ -1,7 +1,7 @@
 """An upgraded connection through the api-server: the kubelet and the client talk end to end.
 
 The HTTP Upgrade request goes on to the kubelet with the api-server's certificate; after its
-`101` both directions are copied as they are. WebSocket frames are never looked into.
+`101` both directions are copied as they are: WebSocket frames are kept apart, never looked into.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import ssl
 
 from aiohttp import web
 
+from master.apiserver.rest.frames import FrameCutter
 from muster.api.errors import (
     BadRequest,
     InternalError,
@@ -137,12 +138,14 @@ async def _tunnel(
     pump = _ClientPump(writer)
     # From here on the client's bytes are ours, not HTTP.
     transport.set_protocol(pump)
+    cutter = FrameCutter()
     try:
         transport.write(head)
         while chunk := await reader.read(CHUNK_BYTES):
             if transport.is_closing():
                 break
-            transport.write(chunk)
+            for piece in cutter.cut(chunk):
+                transport.write(piece)
             await pump.drained()
     except OSError:
         pass  # one side broke off; both end
