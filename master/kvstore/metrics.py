@@ -12,7 +12,6 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    InfoMetricFamily,
     Metric,
 )
 from prometheus_client.registry import Collector
@@ -69,9 +68,12 @@ class NodeCollector(Collector):
             yield GaugeMetricFamily(name, help_, value=value)
         for name, help_, value in self._counters():
             yield CounterMetricFamily(name, help_, value=value)
-        yield InfoMetricFamily(
-            "etcd_server_version", "The version that is followed.", {"server_version": ETCD_VERSION}
+        # A gauge, not an Info family: that would append `_info` to the name.
+        version = GaugeMetricFamily(
+            "etcd_server_version", "The version that is followed.", labels=["server_version"]
         )
+        version.add_metric([ETCD_VERSION], 1)
+        yield version
         cluster = GaugeMetricFamily(
             "etcd_cluster_version", "The cluster's version.", labels=["cluster_version"]
         )
