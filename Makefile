@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test up down status test test-unit test-component test-lab test-vagrant check format \
-	lint types contracts proto api stubs sim bench clean
+.PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
+	test-vagrant check format lint types contracts proto api stubs sim bench clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,8 +40,11 @@ test-component: setup-test ## Each part as a real process against its stock coun
 test-lab: setup-test ## Real labs on this machine (needs root)
 	$(PYTEST) tests/lab -m "not vagrant"
 
-test-vagrant: setup-test ## A real `vagrant up` through libvirt and QEMU (slow, needs root)
-	$(PYTEST) tests/lab -m vagrant --timeout 1800
+setup-vagrant: ## The same, with Vagrant, libvirt and QEMU
+	@PYTHON=$(PYTHON) tools/setup.sh $(VENV) vagrant
+
+test-vagrant: setup-vagrant ## A real `vagrant up` through libvirt and QEMU (slow, needs root)
+	$(PYTEST) tests/lab -m vagrant --timeout 1800 --capture=no
 
 check: setup-test lint types contracts stubs ## Format, lint, types, import contracts, fresh stubs
 

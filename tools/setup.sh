@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what Muster needs on Debian 12 or Ubuntu 24.04: `tools/setup.sh VENV [test]`.
-# With `test` also the stock parts that the tests compare with. Repeatable.
+# Installs what Muster needs on Debian 12 or Ubuntu 24.04: `tools/setup.sh VENV [test|vagrant]`.
+# With `test` also the stock parts that the tests compare with, with `vagrant` what boots virtual
+# machines besides. Repeatable.
 set -euo pipefail
 venv=$1
 what=${2:-lab}
@@ -22,8 +23,16 @@ tests=(
     "/usr/bin/containerd containerd" "/usr/bin/prometheus prometheus"
     "/usr/bin/docker-registry docker-registry" "/usr/bin/openssl openssl"
 )
+vagrant=(
+    "/usr/bin/vagrant vagrant" "/usr/share/doc/vagrant-libvirt vagrant-libvirt"
+    "/usr/sbin/libvirtd libvirt-daemon-system" "/usr/bin/virsh libvirt-clients"
+    "/usr/share/doc/libvirt-daemon-driver-qemu libvirt-daemon-driver-qemu"
+    "/usr/bin/qemu-system-x86_64 qemu-system-x86" "/usr/bin/qemu-img qemu-utils"
+    "/usr/sbin/dnsmasq dnsmasq-base" "/usr/sbin/debootstrap debootstrap"
+)
 needed=("${lab[@]}")
-[[ $what != test ]] || needed+=("${tests[@]}")
+[[ $what == lab ]] || needed+=("${tests[@]}")
+[[ $what != vagrant ]] || needed+=("${vagrant[@]}")
 missing=()
 for line in "${needed[@]}"; do
     read -r path package <<<"$line"
@@ -36,7 +45,8 @@ install_packages() {
     # Packages bring services along. Nothing of them shall run on this host for our sake: not
     # now (policy-rc.d), and not after the next boot (disabled below).
     local policy=/usr/sbin/policy-rc.d units before after
-    units=(ssh etcd containerd prometheus keepalived docker-registry)
+    units=(ssh etcd containerd prometheus keepalived docker-registry libvirtd libvirt-guests
+        libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket virtlogd.socket virtlockd.socket)
     before=$(enabled "${units[@]}")
     if [[ ! -e $policy ]]; then
         printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy
