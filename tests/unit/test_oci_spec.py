@@ -15,7 +15,7 @@ from worker.runtime import capabilities, oci_spec, users
 from worker.runtime.errors import InvalidArgument
 from worker.runtime.lifecycle import end_reason, stop_signal
 from worker.runtime.oci_spec import Device, ImageConfig, PodFiles, SpecInputs
-from worker.runtime.resources import NodeFacts, linux_resources, merged
+from worker.runtime.resources import NodeFacts, device_rules, linux_resources, merged
 
 GOLDEN = Path(__file__).parents[1] / "transcripts" / "oci_specs.json"
 ALL = frozenset(capabilities.NAMES)
@@ -75,6 +75,21 @@ def privileged() -> SpecInputs:
     c.linux.security_context.privileged = True
     namespaces = {"mount": "", "ipc": "/state/sb/ipc", "cgroup": ""}
     return inputs(c, namespaces=namespaces, devices=[Device("/dev/kvm", "c", 10, 232, 0o660)])
+
+
+def test_a_privileged_container_is_allowed_what_its_machine_is() -> None:
+    """A cgroup may not allow what its parent denies: runc and crun would be refused."""
+    assert device_rules("a *:* rwm\n") == device_rules("") == ()
+    listed = device_rules("c *:* m\nc 1:3 rwm\nc 136:* rwm\n")
+    c = config()
+    c.linux.security_context.privileged = True
+    spec = oci_spec.container_spec(inputs(c, facts=replace(FACTS, devices=listed)))
+    assert spec["linux"]["resources"]["devices"] == [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "access": "m"},
+        {"allow": True, "type": "c", "access": "rwm", "major": 1, "minor": 3},
+        {"allow": True, "type": "c", "access": "rwm", "major": 136},
+    ]
 
 
 def restricted() -> SpecInputs:

@@ -27,7 +27,7 @@ from worker.runtime.interceptor import OperationInterceptor
 from worker.runtime.node import Node
 from worker.runtime.oci_runtime import OciRuntime
 from worker.runtime.registry import Puller
-from worker.runtime.resources import NodeFacts
+from worker.runtime.resources import NodeFacts, device_rules
 from worker.runtime.runtime_service import RuntimeService
 from worker.runtime.sandboxes import Places
 from worker.runtime.streaming import StreamingServer
@@ -35,6 +35,8 @@ from worker.runtime.streaming import StreamingServer
 log = get_logger(__name__)
 DEFAULT_SOCKET = "/run/muster/runtime.sock"
 _CAP_SYS_RESOURCE = "CAP_SYS_RESOURCE"
+# Of the machine itself: it sees its own cgroup as the root.
+_DEVICES_LIST = Path("/sys/fs/cgroup/devices/devices.list")
 _MAX_MESSAGE = 16 << 20
 _GRACE_SECONDS = 5.0
 
@@ -150,6 +152,7 @@ def node_facts(cgroup_parent: str) -> NodeFacts:
         controllers=cgroups.controllers(),
         swap=cgroups.accounts_swap(),
         cgroup_parent=cgroup_parent,
+        devices=device_rules(_DEVICES_LIST.read_text() if _DEVICES_LIST.exists() else ""),
     )
 
 

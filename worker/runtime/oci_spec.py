@@ -190,13 +190,26 @@ def _linux(inputs: SpecInputs) -> dict[str, Any]:
 def _device_rules(inputs: SpecInputs) -> list[dict[str, Any]]:
     """Deny all, then what was asked for; the OCI runtime itself allows null, zero, tty, …"""
     if inputs.config.linux.security_context.privileged:
-        return [{"allow": True, "access": "rwm"}]
+        return _all_devices(inputs.facts)
     rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
     for d in inputs.devices:
         rules.append(
             {"allow": True, "type": d.type, "major": d.major, "minor": d.minor}
             | {"access": d.permissions}
         )
+    return rules
+
+
+def _all_devices(facts: NodeFacts) -> list[dict[str, Any]]:
+    """All that the machine has: "all" without exception may be said only where nothing is kept
+    from the machine itself, which a machine in a cgroup of its host is not."""
+    if not facts.devices:
+        return [{"allow": True, "access": "rwm"}]
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    for rule in facts.devices:
+        numbers = {"major": rule.major, "minor": rule.minor}
+        known = {name: number for name, number in numbers.items() if number is not None}
+        rules.append({"allow": True, "type": rule.type, "access": rule.access} | known)
     return rules
 
 

@@ -9,6 +9,16 @@ from muster.cri import api_pb2 as cri
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceRule:
+    """A line of devices.list; None stands for any number."""
+
+    type: str
+    major: int | None
+    minor: int | None
+    access: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeFacts:
     """What decides how a spec looks on this node; read once, at start."""
 
@@ -22,6 +32,20 @@ class NodeFacts:
     swap: bool = True
     # Where the cgroups of pods go that name no parent of their own.
     cgroup_parent: str = "/muster"
+    # The devices that this machine itself may use; empty when nothing is kept from it.
+    devices: tuple[DeviceRule, ...] = ()
+
+
+def device_rules(listed: str) -> tuple[DeviceRule, ...]:
+    """What a cgroup's devices.list says (cgroup v1). Empty: every device is allowed."""
+    rules = []
+    for line in listed.splitlines():
+        kind, numbers, access = line.split()
+        if kind == "a":
+            return ()
+        major, minor = (None if n == "*" else int(n) for n in numbers.split(":"))
+        rules.append(DeviceRule(kind, major, minor, access))
+    return tuple(rules)
 
 
 def oom_score_adj(wanted: int, facts: NodeFacts) -> int:
