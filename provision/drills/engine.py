@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from muster.client.client import Client
 from provision.drills import timeline
-from provision.drills.journal import Journal, Undo
+from provision.drills.journal import Journal, Undo, pending
 from provision.drills.lab import DrillLab
 from provision.drills.observe import Observer, Seen
 from provision.drills.probe import Prober
@@ -40,6 +40,7 @@ async def run(drill: Drill, lab: DrillLab, *, node: str, service: str, say: Say)
     """
     if node:
         lab.spec.machine(node)  # raises for one that there is not
+    _refuse_beside_another(lab)
     started = datetime.now(UTC)
     run_id = started.strftime("%Y%m%dT%H%M%SZ") + "-" + drill.metadata.name
     journal = Journal(lab.spec.state_dir / "drills" / run_id)
@@ -48,7 +49,7 @@ async def run(drill: Drill, lab: DrillLab, *, node: str, service: str, say: Say)
         workload(client, service or drill.spec.workload) as found,
     ):
         say("checking the steady state")
-        await wait_until_steady(client, found, drill.spec.steady_state.timeout_seconds)
+        await wait_until_steady(client, found, drill.spec.steady_state.timeout_seconds, say)
         victim, pods = await _choose(client, found, lab, node)
         observer = Observer(lab, client, found)
         async with observer.watching() as seen:
@@ -57,6 +58,14 @@ async def run(drill: Drill, lab: DrillLab, *, node: str, service: str, say: Say)
                 say,
             )  # fmt: skip
     return _judged(drill, lab, run_id, started, case, seen)
+
+
+def _refuse_beside_another(lab: DrillLab) -> None:
+    for _, undo in pending(lab.spec.state_dir):
+        raise NothingRan(
+            f"another drill ({undo.drill}) has cut the power of {', '.join(undo.power_on)}",
+            "wait until it is done; if it was killed, `muster drill heal` undoes it",
+        )
 
 
 def _judged(

@@ -7,7 +7,7 @@ takes it away again at the end.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -116,13 +116,18 @@ async def pods_by_node(client: Client, found: Workload) -> dict[str, list[Pod]]:
     return by_node
 
 
-async def wait_until_steady(client: Client, found: Workload, timeout: float) -> None:
+async def wait_until_steady(
+    client: Client, found: Workload, timeout: float, say: Callable[[str], None]
+) -> None:
     """All nodes Ready and all pods of the workload Ready. Raises NothingRan with what is not."""
-    why = "nothing was seen"
+    why = told = "nothing was seen"
     try:
         async with asyncio.timeout(timeout):
             while why:
                 why = await _unsteady(client, found)
+                if why and why != told:
+                    say(f"waiting up to {timeout:g} s: {why}")
+                    told = why
                 if why:
                     await asyncio.sleep(0.2)
     except TimeoutError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
 
-from provision.drills import html, report, spec, timeline
+from muster.component.tls import TlsFiles
+from provision.drills import engine, html, report, spec, timeline
 from provision.drills.journal import Journal, Undo, pending
+from provision.drills.lab import DrillLab
 from provision.drills.observe import LAST_SYNC, sample
 from provision.drills.result import Result
 from provision.drills.timeline import (
@@ -22,7 +25,10 @@ from provision.drills.timeline import (
     RulesSeen,
 )
 from provision.drills.verdict import Verdict, judge
+from provision.drills.workload import NothingRan
 from provision.errors import LabFileError
+from provision.providers.base import LabNetwork, LabSpec
+from provision.providers.local.provider import LocalProvider
 
 T0 = 1000.0
 
@@ -191,8 +197,6 @@ def test_the_html_report_is_self_contained_and_escapes_what_pods_answer() -> Non
 
 
 def test_the_undo_is_pending_until_it_is_cleared(tmp_path: object) -> None:
-    from pathlib import Path
-
     state = Path(str(tmp_path))
     journal = Journal(state / "drills" / "r1")
     undo = Undo(drill="node-power-off", lab="l", power_on=("w2",), deadline=1.0)
@@ -206,3 +210,20 @@ def test_a_sample_is_read_by_its_exact_name() -> None:
     text = f"# HELP {LAST_SYNC} x\n{LAST_SYNC}_other 1\n{LAST_SYNC} 1.5e3\n"
     assert sample(text, LAST_SYNC) == 1500
     assert sample("", LAST_SYNC) is None
+
+
+async def test_a_drill_beside_another_is_refused_at_once(tmp_path: Path) -> None:
+    """Two faults at once would spoil both judgements; one that was killed is healed first."""
+    lab_spec = LabSpec(
+        "lab", LabNetwork("10.1.0.0/24", "10.1.0.1", "10.1.0.254"), (), tmp_path, "", tmp_path
+    )
+    lab = DrillLab(
+        lab_spec, LocalProvider(), ("127.0.0.1:1",), tmp_path / "none",
+        TlsFiles(tmp_path, tmp_path, tmp_path), "fast",
+    )  # fmt: skip
+    undo = Undo(drill="node-power-off", lab="lab", power_on=("w1",), deadline=0.0)
+    Journal(tmp_path / "drills" / "run").write(undo)
+    with pytest.raises(NothingRan, match=r"another drill .* has cut the power of w1") as refused:
+        await engine.run(spec.find("node-power-off"), lab, node="", service="", say=print)
+    assert refused.value.exit_code == 2
+    assert "drill heal" in refused.value.hint
