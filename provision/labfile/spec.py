@@ -88,6 +88,16 @@ class VagrantOptions(Strict, frozen=True):
 
     box: str | UnsetType = UNSET
     backend: Literal["libvirt", "virtualbox"] | UnsetType = UNSET
+    guest: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^[a-z][a-z0-9_]*$",
+                description="What the box is, such as debian; left out, Vagrant finds out.",
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
     insert_key: bool | UnsetType = UNSET
     boot_seconds: Seconds | UnsetType = UNSET
     halt_seconds: Seconds | UnsetType = UNSET

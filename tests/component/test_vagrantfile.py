@@ -35,6 +35,7 @@ def lab(tmp_path: Path) -> LabSpec:
         options={
             "boot_seconds": 900,
             "insert_key": False,
+            "guest": "debian",
             "libvirt": {
                 "driver": "qemu",
                 "cpu_mode": "custom",

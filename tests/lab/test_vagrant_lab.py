@@ -89,6 +89,7 @@ def lab_file(name: str, box: Path) -> dict[str, object]:
             "provider": "vagrant",
             "vagrant": {
                 "box": BOX,
+                "guest": "debian",
                 "insertKey": False,
                 "bootSeconds": 900,
                 "haltSeconds": 300,

@@ -22,6 +22,9 @@ class Settings:
 
     backend: str = "libvirt"
     box: str = "debian/bookworm64"
+    guest: str = (
+        ""  # what the box is, such as debian: spares Vagrant dozens of commands to find out
+    )
     insert_key: bool = True  # replace the box's well-known SSH key at the first boot
     boot_seconds: float = 300.0  # for one machine; without KVM take 900 and more
     halt_seconds: float = 120.0
@@ -60,6 +63,7 @@ def description(lab: LabSpec, settings: Settings) -> str:
             "machines": [asdict(machine) for machine in lab.machines],
             "vagrant": {
                 "box": settings.box,
+                "guest": settings.guest or None,
                 "insert_key": settings.insert_key,
                 "boot_seconds": settings.boot_seconds,
                 "libvirt": dict(settings.libvirt),
