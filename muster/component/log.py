@@ -79,10 +79,30 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, default=str)
 
 
+class _BadRequests(logging.Filter):
+    """aiohttp logs what is no HTTP as an error, with a traceback and all of its bytes.
+
+    It is the sender's fault and answered by 400 already: one short warning is enough, and nobody
+    can fill the journal by sending garbage.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if type(error).__module__ == "aiohttp.http_exceptions":
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.fields = {
+                "error": str(error).partition("\n")[0][:200],
+                "kind": type(error).__name__,
+            }
+            record.exc_info = None
+        return True
+
+
 def configure(level: int = logging.INFO) -> None:
     """Send all logging to stdout. Called once, by `run`."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(HumanFormatter() if sys.stdout.isatty() else JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("aiohttp.server").addFilter(_BadRequests())
     # aiohttp logs each request at INFO; the audit of requests is the api-server's own business.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)

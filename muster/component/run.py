@@ -9,6 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from muster.component.failure import CannotRun
 from muster.component.log import configure, get_logger
 from muster.component.version import GIT_VERSION
 
@@ -23,18 +24,31 @@ Serve = Callable[[ConfigT, asyncio.Event], Awaitable[None]]
 def run(serve: Serve[ConfigT], config: ConfigT, name: str) -> int:
     """Run `serve` until SIGTERM or SIGINT sets its stop event. Returns the exit code.
 
-    An exception out of `serve` is logged with its traceback and gives exit code 1, so that
+    An exception out of `serve` is logged with its traceback (CannotRun by its message alone) and gives exit code 1, so that
     systemd's `Restart=on-failure` starts the process again.
     """
     configure()
     log.info("starting", component=name, version=GIT_VERSION, pid=os.getpid())
     try:
         asyncio.run(_until_signalled(serve, config))
-    except Exception:
-        log.exception("component failed", component=name)
+    except Exception as error:
+        cause = _for_the_operator(error)
+        if cause is not None:
+            log.error("cannot run", component=name, error=str(cause))
+        else:
+            log.exception("component failed", component=name)
         return 1
     log.info("stopped", component=name)
     return 0
+
+
+def _for_the_operator(error: BaseException) -> CannotRun | None:
+    """The failure that the operator must mend, also out of a task group."""
+    if isinstance(error, CannotRun):
+        return error
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_for_the_operator, error.exceptions)), None)
+    return None
 
 
 async def _until_signalled(serve: Serve[ConfigT], config: ConfigT) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from master.kvstore.raft.messages import Entry, HardState, Membership, SnapshotMeta
 from master.kvstore.wal import record
 from master.kvstore.wal.record import RecordKind, WalCorrupt
+from muster.component.failure import CannotRun
 from muster.component.log import get_logger
 
 log = get_logger(__name__)
@@ -87,7 +88,7 @@ def _missing(first: int, last: int) -> WalCorrupt:
     return WalCorrupt(f"entries {first} to {last} are missing from the log")
 
 
-class FsyncFailed(Exception):
+class FsyncFailed(CannotRun):
     """The disk did not confirm a write. What it holds is unknown, so the member must stop."""
 
 

@@ -15,6 +15,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from muster.component.failure import CannotRun
+
 _HEADER = struct.Struct("<IIIBQQ")
 _MAGIC = 0x4C41574D  # "MWAL"
 _MAGIC_BYTES = _MAGIC.to_bytes(4, "little")
@@ -29,7 +31,7 @@ class RecordKind(enum.IntEnum):
     SEAL = 4  # says only that everything before it is on disk
 
 
-class WalCorrupt(Exception):
+class WalCorrupt(CannotRun):
     """The log was damaged after it had been acknowledged. The member must not start from it."""
 
 

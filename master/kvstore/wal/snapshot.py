@@ -15,6 +15,7 @@ import msgspec
 
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.log import sync_directory
+from muster.component.failure import CannotRun
 
 _MAGIC = b"MUSTERKV"
 _LENGTH_BYTES = 4
@@ -24,7 +25,7 @@ _SECTOR = 512
 _KEEP_FILES = 3
 
 
-class SnapshotCorrupt(Exception):
+class SnapshotCorrupt(CannotRun):
     """A snapshot does not have the hash that it says it has, or is no snapshot."""
 
 
