@@ -90,10 +90,8 @@ class _BadRequests(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if type(error).__module__ == "aiohttp.http_exceptions":
             record.levelno, record.levelname = logging.WARNING, "WARNING"
-            record.fields = {
-                "error": str(error).partition("\n")[0][:200],
-                "kind": type(error).__name__,
-            }
+            said = " ".join(str(error).split())[:120]
+            record.fields = {"error": said, "kind": type(error).__name__}
             record.exc_info = None
         return True
 

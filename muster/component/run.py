@@ -24,8 +24,8 @@ Serve = Callable[[ConfigT, asyncio.Event], Awaitable[None]]
 def run(serve: Serve[ConfigT], config: ConfigT, name: str) -> int:
     """Run `serve` until SIGTERM or SIGINT sets its stop event. Returns the exit code.
 
-    An exception out of `serve` is logged with its traceback (CannotRun by its message alone) and gives exit code 1, so that
-    systemd's `Restart=on-failure` starts the process again.
+    An exception out of `serve` is logged with its traceback (CannotRun by its message alone) and
+    gives exit code 1, so that systemd's `Restart=on-failure` starts the process again.
     """
     configure()
     log.info("starting", component=name, version=GIT_VERSION, pid=os.getpid())

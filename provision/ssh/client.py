@@ -129,7 +129,8 @@ def _drain(channel: paramiko.Channel, out: Sink, err: Sink) -> None:
     """Both streams until both end; neither may fill up while the other is waited for."""
     channel.set_combine_stderr(False)
     while True:
-        ended = channel.closed  # asked first: what came before the end is still read below
+        # Asked first: what came before the end is still read below.
+        ended = channel.closed or (channel.exit_status_ready() and channel.eof_received)
         progress = False
         while channel.recv_ready():
             out(channel.recv(CHUNK))
@@ -139,7 +140,7 @@ def _drain(channel: paramiko.Channel, out: Sink, err: Sink) -> None:
             progress = True
         if progress:
             continue
-        if ended or (channel.exit_status_ready() and channel.eof_received):
+        if ended:
             return
         channel.status_event.wait(0.02)
 
