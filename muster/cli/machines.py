@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from muster.cli import options
+from muster.cli.journal import Lines, readable
 from muster.cli.session import exit_with, run
 
 if TYPE_CHECKING:
@@ -98,9 +99,12 @@ def _passing(stream: BinaryIO) -> Callable[[bytes], None]:
 @options.name
 @click.option("--node", metavar="NODE", help="Which machine (default: every one that runs it).")
 @click.option("--tail", type=click.IntRange(min=0), default=50, show_default=True, metavar="N")
-@click.option("--follow", is_flag=True, help="Go on as lines come (one machine only).")
-def logs(component: str, name: str, node: str | None, tail: int, follow: bool) -> None:
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come (one machine only).")
+@click.option("--raw", is_flag=True, help="Lines as the journal has them: JSON from components.")
+def logs(component: str, name: str, node: str | None, tail: int, follow: bool, raw: bool) -> None:
     """Show a component's journal."""
+    from muster.cli.console import complain
+    from provision.errors import MachineUnreachable
     from provision.phases.session import open_session
     from provision.state import Store
 
@@ -110,17 +114,42 @@ def logs(component: str, name: str, node: str | None, tail: int, follow: bool) -
     names = [node] if node else [m.name for m in eligible]
     if follow and len(names) > 1:
         names = names[:1]
+    code = 0
     for each in names:
         _, target = _reach(name, each)
         if len(names) > 1:
             click.echo(f"==> {each} <==")
-        _journal(target, each, component, tail, follow)
+        try:
+            _journal(target, each, component, tail, follow, _shown(raw))
+        except MachineUnreachable as error:  # the others still have something to say
+            code = complain(error)
+    exit_with(code)
 
 
-def _journal(target: SshTarget, node: str, component: str, tail: int, follow: bool) -> None:
+def _shown(raw: bool) -> Callable[[bytes], None]:
+    """Where a journal's bytes go: as they are, or made readable line by line."""
+    if raw:
+        return _passing(sys.stdout.buffer)
+    lines = Lines()
+
+    def write(data: bytes) -> None:
+        for line in lines.feed(data):
+            click.echo(readable(line))
+
+    return write
+
+
+def _journal(
+    target: SshTarget,
+    node: str,
+    component: str,
+    tail: int,
+    follow: bool,
+    out: Callable[[bytes], None],
+) -> None:
     from provision.ssh import connect
 
     command = ["journalctl", "--no-pager", "-o", "short-iso-precise", "-n", str(tail)]
     command += ["-u", f"muster-{component}", *(["-f"] if follow else [])]
     with connect(target, node) as connection:
-        connection.stream(command, _passing(sys.stdout.buffer), _passing(sys.stderr.buffer))
+        connection.stream(command, out, _passing(sys.stderr.buffer))

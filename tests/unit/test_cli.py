@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from muster.cli.console import ConsoleReporter, stderr
+from muster.cli.journal import Lines, readable
 from muster.cli.main import COMMANDS, main
 from muster.cli.session import Interrupted, run, translated
 from provision import errors
@@ -256,3 +257,33 @@ def test_the_drills_come_in_every_form(form: str, capsys: pytest.CaptureFixture[
     assert "node-power-off" in out
     if form == "table":
         assert len(out.splitlines()) == 2  # never wrapped: what is piped on must be whole
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            '2026-01-02T03:04:05.000001+0000 m1 python3[17]: {"ts": "x", "level": "info", '
+            '"logger": "a.b", "msg": "pod bound", "pod": "default/web-1", "n": 2, "why": "a b"}',
+            '2026-01-02T03:04:05.000001+0000 m1 INFO    pod bound pod=default/web-1 n=2 why="a b"',
+        ),
+        (
+            "2026-01-02T03:04:05.000001+0000 m1 systemd[1]: Started muster-proxy.service - Proxy.",
+            "2026-01-02T03:04:05.000001+0000 m1 Started muster-proxy.service - Proxy.",
+        ),
+        ("-- No entries --", "-- No entries --"),
+        (
+            '2026-01-02T03:04:05+0000 m1 python3[17]: {"level": "error", "msg": "failed", '
+            '"traceback": "Traceback:\\nKeyError"}',
+            "2026-01-02T03:04:05+0000 m1 ERROR   failed\nTraceback:\nKeyError",
+        ),
+    ],
+)
+def test_a_journal_is_shown_for_people(line: str, shown: str) -> None:
+    assert readable(line) == shown
+
+
+def test_lines_come_whole_however_they_are_cut() -> None:
+    lines = Lines()
+    assert lines.feed(b"one\ntw") == ["one"]
+    assert lines.feed(b"o\n\n") == ["two", ""]
