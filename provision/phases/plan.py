@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import structs, to_builtins
 
-from provision.errors import LabConflict
+from provision.errors import LabConflict, LabFileError
 from provision.identities import DEFAULT_LAB, LabRecord, allocate, amend
 from provision.labfile.parse import parse_document
 from provision.labfile.spec import Lab, Metadata, ProviderName
@@ -67,10 +67,22 @@ def plan(store: Store, file: Lab | None, overrides: Overrides) -> Planned:
     name = lab_name(file, overrides)
     existing = store.find(name)
     lab = wanted_lab(file, existing, overrides)
+    if file is not None:
+        _find_images(lab)
     if existing is not None:
         return Planned(amend(existing, lab), existing)
     routes = host_routes() if lab.spec.provider == "local" else []
     return Planned(allocate(lab, store.subnets(), routes), None)
+
+
+def _find_images(lab: Lab) -> None:
+    """A missing archive is found before machines are made."""
+    for index, text in enumerate(lab.spec.images):
+        if not Path(text).expanduser().is_file():
+            raise LabFileError(
+                f'spec.images[{index}]: there is no file "{text}"',
+                "give the path of an image archive; a relative one starts at the lab file",
+            )
 
 
 def host_routes(table: Path = Path("/proc/net/route")) -> list[IPv4Network]:

@@ -287,3 +287,14 @@ def test_lines_come_whole_however_they_are_cut() -> None:
     lines = Lines()
     assert lines.feed(b"one\ntw") == ["one"]
     assert lines.feed(b"o\n\n") == ["two", ""]
+
+
+def test_a_missing_image_archive_is_found_before_anything_is_made(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(LAB + "spec: {images: [./none.tar]}\n")
+    assert main(["up", "-f", str(file), "--dry-run"]) == 2
+    assert f'spec.images[0]: there is no file "{tmp_path}/none.tar"' in capsys.readouterr().err
+    (tmp_path / "none.tar").write_bytes(b"")
+    assert main(["up", "-f", str(file), "--dry-run"]) == 0
