@@ -98,6 +98,12 @@ async def _choose(
             "a node failure needs a second worker for the pods to move to",
             "make a lab with --workers 2 or more",
         )
+    if len(by_node) == 1:  # as after an earlier drill: nothing moves pods back
+        raise NothingRan(
+            f'all pods of "{found.namespace}/{found.service}" are on {workers[0]}: no endpoint '
+            "would be left to answer",
+            "spread them first (`kubectl rollout restart`), or name the victim with --node",
+        )
     victim = max(sorted(workers), key=lambda name: len(by_node[name]))
     return victim, frozenset(pod.metadata.uid for pod in by_node[victim])
 

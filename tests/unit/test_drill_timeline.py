@@ -8,6 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from muster.api.core import Pod
+from muster.client.client import Client
 from muster.component.tls import TlsFiles
 from provision.drills import engine, html, report, spec, timeline
 from provision.drills.journal import Journal, Undo, pending
@@ -25,9 +27,9 @@ from provision.drills.timeline import (
     RulesSeen,
 )
 from provision.drills.verdict import Verdict, judge
-from provision.drills.workload import NothingRan
+from provision.drills.workload import NothingRan, Workload
 from provision.errors import LabFileError
-from provision.providers.base import LabNetwork, LabSpec
+from provision.providers.base import LabNetwork, LabSpec, MachineSpec
 from provision.providers.local.provider import LocalProvider
 
 T0 = 1000.0
@@ -227,3 +229,29 @@ async def test_a_drill_beside_another_is_refused_at_once(tmp_path: Path) -> None
         await engine.run(spec.find("node-power-off"), lab, node="", service="", say=print)
     assert refused.value.exit_code == 2
     assert "drill heal" in refused.value.hint
+
+
+async def test_a_workload_on_a_single_worker_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one drill all pods are on the survivor; a second one would prove nothing."""
+    machines = tuple(MachineSpec(f"w{n}", "worker", f"10.1.0.2{n}", 1.0, 512) for n in (1, 2))
+    lab = DrillLab(
+        LabSpec(
+            "lab", LabNetwork("10.1.0.0/24", "10.1.0.1", "10.1.0.254"), machines, tmp_path, "",
+            tmp_path,
+        ),
+        LocalProvider(), ("127.0.0.1:1",), tmp_path, TlsFiles(tmp_path, tmp_path, tmp_path), "fast",
+    )  # fmt: skip
+    on: dict[str, list[Pod]] = {"w2": [Pod(), Pod()]}
+
+    async def pods(_client: object, _found: object) -> dict[str, list[Pod]]:
+        return on
+
+    monkeypatch.setattr(engine, "pods_by_node", pods)
+    found = Workload("default", "hello", 30080, {"app": "hello"})
+    async with Client.connect(["127.0.0.1:1"], None) as client:
+        with pytest.raises(NothingRan, match="are on w2: no endpoint would be left"):
+            await engine._choose(client, found, lab, "")
+        on["w1"] = [Pod()]
+        assert (await engine._choose(client, found, lab, ""))[0] == "w2"
