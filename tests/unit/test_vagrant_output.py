@@ -92,6 +92,7 @@ Host w1
         ("==> m1: Waiting for machine to boot.", ("m1", "Waiting for machine to boot.")),
         ("    w1: SSH address: 10.0.0.1:22", ("w1", "SSH address: 10.0.0.1:22")),
         ("==> m1: Progress: 13%", None),
+        ("==> m1:  -- Keymap:            en-us", None),
         ("Bringing machine 'm1' up", None),
     ],
 )

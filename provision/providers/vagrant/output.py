@@ -73,11 +73,13 @@ def _entry(values: dict[str, str]) -> HostEntry:
 
 
 def parse_step(line: str) -> tuple[str, str] | None:
-    """(machine, text) of a line of progress; None for the rest, such as upload percentages."""
+    """(machine, text) of a line of progress; None for the rest, such as upload percentages and
+    the dozens of settings (` -- Keymap: en-us`) that vagrant-libvirt lists for each machine."""
     found = _STEP.match(line)
     if found is None or "Progress:" in line or "\r" in line:
         return None
-    return found["machine"], found["text"].strip()
+    text = found["text"].strip()
+    return None if text.startswith("-- ") else (found["machine"], text)
 
 
 def explain(command: str, output: str) -> ProviderError:
