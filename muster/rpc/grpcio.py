@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -15,24 +14,14 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from muster.component.tls import TlsFiles
 from muster.rpc.errors import Code, RpcError
+from muster.rpc.listen import Listen, Translate
 from muster.rpc.service import CallContext, Method, Observer, Shape
 
-# Turns what a service raises into an RpcError; None leaves it an internal error.
-Translate = Callable[[Exception], RpcError | None]
+__all__ = ["Listen", "Translate", "grpc_server"]
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _GRACE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """One address. `tls` None is plain text; `client_auth` asks clients for a certificate."""
-
-    host: str
-    port: int
-    tls: TlsFiles | None = None
-    client_auth: bool = True
 
 
 @asynccontextmanager
@@ -183,6 +172,7 @@ def _call_context(context: grpc.aio.ServicerContext[Any, Any]) -> CallContext:
         metadata=dict(context.invocation_metadata() or ()),
         peer=context.peer(),
         peer_certificate=lambda: _peer_certificate(context),
+        send_headers=lambda: context.send_initial_metadata(()),
     )
 
 
