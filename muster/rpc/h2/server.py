@@ -32,6 +32,8 @@ from muster.rpc.service import Method, Observer
 _GRACE_SECONDS = 1.0
 # How long a drained connection's peer has to hear of it before its new calls are refused.
 _NOTICE_SECONDS = 0.2
+# How long a closing connection has for what is written already.
+_LINGER_SECONDS = 0.5
 _DRAIN_PING = 0x6E64
 
 
@@ -99,6 +101,12 @@ class Server:
         tasks = [task for connection in self.connections for task in connection.stop_calls()]
         if tasks:
             await asyncio.wait(tasks, timeout=grace_seconds)
+        for connection in list(self.connections):
+            connection.retire()  # with what is written: their calls' statuses
+        if self.connections:
+            await asyncio.wait(
+                [connection.closed for connection in self.connections], timeout=_LINGER_SECONDS
+            )
         for connection in list(self.connections):
             connection.abort()
         await asyncio.gather(*closed)
