@@ -29,6 +29,7 @@ class Recorder:
 
     codes: list[tuple[str, Code]] = field(default_factory=list)
     contexts: list[CallContext] = field(default_factory=list)
+    certificates: list[bytes | None] = field(default_factory=list)
     running: int = 0
     produced: int = 0
     consumed: int = 0
@@ -55,6 +56,8 @@ class NotFound(RpcError):
 def methods(seen: Recorder) -> list[Method]:
     async def unary(request: Msg, context: CallContext) -> Msg:
         seen.contexts.append(context)
+        # During the call: grpcio's context does not survive it.
+        seen.certificates.append(context.peer_certificate())
         match request.key:
             case b"fail":
                 raise NotFound

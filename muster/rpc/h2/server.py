@@ -126,7 +126,6 @@ class ServerConnection(Connection):
         self._server = server
         self._calls: dict[int, ServerCall] = {}
         self._draining = False
-        server.connections.add(self)
 
     # What its calls ask for (`calls.Owner`).
 
@@ -144,6 +143,11 @@ class ServerConnection(Connection):
             self.flush_soon()
 
     # -- Connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Only now: of a failed TLS handshake a protocol hears nothing at all.
+        self._server.connections.add(self)
+        super().connection_made(transport)
 
     def calls(self) -> int:
         return len(self._calls)
