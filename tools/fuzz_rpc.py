@@ -17,8 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from muster.rpc.h2.session import Kind, Limits, Session  # noqa: E402
-from muster.rpc.h2.wire import decode_block, decode_metadata, encode_block  # noqa: E402
+from muster.rpc.h2.session import Kind, Limits, Session
+from muster.rpc.h2.wire import decode_block, decode_metadata, encode_block
 
 MAGIC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # Small, so that limits are met often.
@@ -226,7 +226,9 @@ def main() -> int:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     run(arguments.seed + warm, arguments.count - warm)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(f"{arguments.count} inputs, no violation; memory grew by {grown} KiB after the first {warm}")
+    print(
+        f"{arguments.count} inputs, no violation; memory grew by {grown} KiB after the first {warm}"
+    )
     return 0
 
 

@@ -24,6 +24,7 @@ from muster.rpc.h2.wire import Metadata, encode_block
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
 _CONNECT_SECONDS = 20.0
+_LINGER_SECONDS = 0.2
 
 
 class Channel:
@@ -81,8 +82,13 @@ class Channel:
         connections = [*self._leaving, *([self._connection] if self._connection else [])]
         for connection in connections:
             connection.leave(RpcError("the channel was closed", Code.CANCELLED))
-        if connections:
-            await asyncio.wait([connection.closed for connection in connections])
+        closed = [connection.closed for connection in connections]
+        if closed:
+            # A TLS peer may let its half of the goodbye wait.
+            await asyncio.wait(closed, timeout=_LINGER_SECONDS)
+            for connection in connections:
+                connection.abort()
+            await asyncio.wait(closed)
 
     # -- what generated stubs ask for
 
