@@ -20,3 +20,11 @@ class Listen:
     port: int
     tls: TlsFiles | None = None
     client_auth: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Keepalive:
+    """A silent client is pinged and given up; it may itself ping as often as it likes."""
+
+    seconds: float
+    timeout_seconds: float

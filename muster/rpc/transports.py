@@ -10,7 +10,7 @@ from muster.component.log import get_logger
 from muster.rpc.grpcio import grpc_server
 from muster.rpc.h2.binding import why_not
 from muster.rpc.h2.server import h2_server
-from muster.rpc.listen import Listen, Translate
+from muster.rpc.listen import Keepalive, Listen, Translate
 from muster.rpc.service import Method, Observer
 
 log = get_logger(__name__)
@@ -38,6 +38,7 @@ def rpc_server(
     *,
     max_receive_bytes: int = 4 << 20,
     translate: Translate | None = None,
+    keepalive: Keepalive | None = None,
 ) -> AbstractAsyncContextManager[list[int]]:
     """The server of that transport; grpcio's where the shim cannot be used."""
     reason = why_not() if transport == NGHTTP2 else ""
@@ -45,5 +46,10 @@ def rpc_server(
         log.warning("nghttp2 is not usable, grpcio serves instead", reason=reason)
     serve = h2_server if transport == NGHTTP2 and not reason else grpc_server
     return serve(
-        methods, addresses, observer, max_receive_bytes=max_receive_bytes, translate=translate
+        methods,
+        addresses,
+        observer,
+        max_receive_bytes=max_receive_bytes,
+        translate=translate,
+        keepalive=keepalive,
     )

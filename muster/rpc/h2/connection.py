@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._flushing = False
         self._greeted = False
         self._pinged = False
+        self._certificate: bytes | None = None  # b"": there is none
         self._room: asyncio.Future[None] | None = None
         self._heard = self._busy = self.loop.time()
         self._timer: asyncio.TimerHandle | None = None
@@ -211,6 +212,11 @@ class Connection(asyncio.Protocol):
 
     def peer_certificate(self) -> bytes | None:
         """PEM, as grpcio gives it; None without TLS or without a certificate."""
+        if self._certificate is None:
+            self._certificate = self._read_certificate()
+        return self._certificate or None
+
+    def _read_certificate(self) -> bytes:
         tls = self.transport.get_extra_info("ssl_object") if self.transport else None
         der = tls.getpeercert(binary_form=True) if tls is not None else None
-        return ssl.DER_cert_to_PEM_cert(der).encode() if der else None
+        return ssl.DER_cert_to_PEM_cert(der).encode() if der else b""

@@ -26,7 +26,7 @@ from muster.rpc.h2.wire import (
     parse_timeout,
     status_fields,
 )
-from muster.rpc.listen import Listen, Translate
+from muster.rpc.listen import Keepalive, Listen, Translate
 from muster.rpc.service import Method, Observer
 
 _GRACE_SECONDS = 1.0
@@ -45,11 +45,18 @@ async def h2_server(
     *,
     max_receive_bytes: int = 4 << 20,
     translate: Translate | None = None,
+    keepalive: Keepalive | None = None,
     settings: Settings | None = None,
 ) -> AsyncIterator[list[int]]:
     """Serve `methods` while the block runs; yields the bound ports in the order of `addresses`."""
     settings = settings or Settings()
     limits = replace(settings.limits, max_message_bytes=max_receive_bytes)
+    if keepalive is not None:
+        settings = replace(
+            settings,
+            keepalive_seconds=keepalive.seconds,
+            keepalive_timeout_seconds=keepalive.timeout_seconds,
+        )
     server = Server(methods, observer, translate, replace(settings, limits=limits))
     try:
         yield [await server.listen(address) for address in addresses]
