@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from muster.rpc.h2.binding import FOLDER, SHIM, source_hash  # noqa: E402
+from muster.rpc.h2.binding import FOLDER, SHIM, source_hash, why_not  # noqa: E402
 
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wvla"]
 HARDENING = ["-O2", "-D_FORTIFY_SOURCE=2", "-fstack-protector-strong", "-Wl,-z,relro,-z,now"]
@@ -44,7 +44,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sanitize", action="store_true", help="with ASAN and UBSAN")
     parser.add_argument("--output", type=Path, default=SHIM)
+    parser.add_argument("--if-needed", action="store_true", help="not if a fitting one is there")
     arguments = parser.parse_args()
+    if arguments.if_needed and not why_not():
+        return 0
     try:
         build(arguments.output, sanitize=arguments.sanitize)
     except (OSError, subprocess.CalledProcessError) as error:

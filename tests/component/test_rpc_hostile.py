@@ -398,6 +398,19 @@ async def test_the_client_survives_its_server(answer: bytes, codes: set[Code]) -
         assert failed.code in codes
 
 
+async def test_a_server_that_says_nothing() -> None:
+    """Not even its preface: given up long before the call's deadline."""
+    talking: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda r, w: talking.append(w), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings = Settings(handshake_seconds=0.3)
+    async with server, Channel("127.0.0.1", port, settings=settings) as open_:
+        failed = await failure(caller(open_, "Unary")(Msg(), timeout=10))
+        assert failed.code is Code.UNAVAILABLE
+        for writer in talking:
+            writer.close()
+
+
 async def test_nobody_listens() -> None:
     async with Channel("127.0.0.1", 1) as open_:
         with pytest.raises(RpcError) as caught:

@@ -220,7 +220,6 @@ class Call:
 
     async def _write_all(self) -> None:
         """A request iterator's messages, until it ends or the call does."""
-        self._begun = None
         try:
             if isinstance(self._request, AsyncIterable):
                 async for request in self._request:

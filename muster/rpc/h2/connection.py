@@ -47,7 +47,7 @@ class Connection(asyncio.Protocol):
         self._pinged = False
         self._certificate: bytes | None = None  # b"": there is none
         self._room: asyncio.Future[None] | None = None
-        self._heard = self._busy = self.loop.time()
+        self._born = self._heard = self._busy = self.loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
     # -- for subclasses
@@ -181,7 +181,7 @@ class Connection(asyncio.Protocol):
         if self.calls():
             self._busy = now
         if not self._greeted:
-            if now - self._busy >= settings.handshake_seconds:
+            if now - self._born >= settings.handshake_seconds:
                 self.abort()
         elif quiet >= settings.keepalive_seconds + settings.keepalive_timeout_seconds:
             self.abort()
