@@ -89,7 +89,8 @@ if [[ $(cat "$venv/.stamp" 2>/dev/null) != "$stamp" ]]; then
 fi
 # The fast transport of gRPC (docs/rpc.md), where it can be built; else grpcio carries everything.
 if command -v gcc >/dev/null && [[ -e /usr/include/nghttp2/nghttp2.h ]]; then
-    "$venv/bin/python" "$here/tools/build_shim.py" --if-needed
+    "$venv/bin/python" "$here/tools/build_shim.py" --if-needed ||
+        echo "setup: gRPC will be carried by grpcio" >&2
 fi
 command -v kubectl >/dev/null || cat >&2 <<'TXT'
 setup: kubectl is not on PATH. The lab works without it, but you will want it: any version from
