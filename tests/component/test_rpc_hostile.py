@@ -126,6 +126,7 @@ async def hang_up() -> AsyncIterator[None]:
 SETTINGS_FOR_TEST = Settings(
     limits=Limits(max_unsent_bytes=8 << 20), handshake_seconds=1.0, keepalive_seconds=2.0,
     keepalive_timeout_seconds=1.0,
+    stall_seconds=0.5,
 )  # fmt: skip
 
 
@@ -280,6 +281,19 @@ async def test_a_reader_with_a_zero_window(port: int, seen: Recorder) -> None:
     assert codes.count(Code.OK) <= 9
     assert codes.count(Code.RESOURCE_EXHAUSTED) >= 41
     attacker.writer.close()
+
+
+async def test_more_answers_than_the_cap_for_an_honest_reader(seen: Recorder) -> None:
+    """A burst above the cap waits for the reader; nothing is lost."""
+    settings = Settings(limits=Limits(max_unsent_bytes=2 << 20))
+    async with (
+        echo_server("nghttp2", seen, settings=settings) as port,
+        channel("grpcio", port) as open_,
+    ):
+        call = caller(open_, "Unary")
+        big = Msg(key=b"big", value=b"1000000")
+        answers = await asyncio.gather(*(call(big, timeout=20) for _ in range(25)))
+    assert {len(answer.value) for answer in answers} == {1_000_000}
 
 
 async def test_a_client_that_never_reads(port: int, seen: Recorder) -> None:

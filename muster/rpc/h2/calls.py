@@ -136,7 +136,7 @@ class ServerCall:
     async def _run(self) -> None:
         try:
             if self._method.shape in (Shape.UNARY, Shape.CLIENT_STREAM):
-                self._answer(await self._method.handler(self._request(), self._context))
+                await self._answer(await self._method.handler(self._request(), self._context))
             else:
                 await self._stream(self._method.handler(self._request(), self._context))
         except RpcError as error:
@@ -207,28 +207,29 @@ class ServerCall:
             self._writable = self._connection.loop.create_future()
             await self._writable
 
-    def _answer(self, response: Message) -> None:
+    async def _answer(self, response: Message) -> None:
+        data = response.SerializeToString()
+        connection = self._connection
+        while not self.over and (done := self._try_answer(data)) == FULL:
+            if not await connection.room_for_answer():
+                break  # so slow a reader loses its answer, not our memory
         if self.over:
             return
-        data = response.SerializeToString()
-        session = self._connection.session
-        if self._head_sent:
-            done = session.send(self._id, data)
-            self._owner.observer.sent(self._method, len(data))
-            if done >= 0:
-                self._finish(_OK, Code.OK)
-                return
-        else:
-            done = session.answer(self._id, _HEAD, data, _OK)
-            if done == 0:
-                self._owner.observer.sent(self._method, len(data))
-        if done == FULL:  # so slow a reader loses its answer, not our memory
-            session.reset(self._id, ENHANCE_YOUR_CALM)
+        if done == FULL:
+            connection.session.reset(self._id, ENHANCE_YOUR_CALM)
             self.code = Code.RESOURCE_EXHAUSTED
         elif done >= 0:
+            self._owner.observer.sent(self._method, len(data))
             self.code = Code.OK
-        self._connection.flush_soon()
+        connection.flush_soon()
         self._close()
+
+    def _try_answer(self, data: bytes) -> int:
+        session = self._connection.session
+        if not self._head_sent:
+            return session.answer(self._id, _HEAD, data, _OK)
+        done = session.send(self._id, data)
+        return done if done < 0 else session.finish(self._id, _OK)
 
     def _answer_error(self, error: RpcError) -> None:
         if self.over:

@@ -28,6 +28,10 @@ class Settings:
     handshake_seconds: float = 10.0
     # Without a call for so long the connection is closed; 0: never.
     idle_seconds: float = 0.0
+    # So long, and so many at once, may answers wait for a connection whose unsent bytes are at
+    # their cap; then they are dropped.
+    stall_seconds: float = 10.0
+    max_waiting_answers: int = 32
     # The most calls that may wait to be taken by a busy server (client side).
     max_waiting_calls: int = 10_000
 
@@ -47,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._pinged = False
         self._certificate: bytes | None = None  # b"": there is none
         self._room: asyncio.Future[None] | None = None
+        self._waiting = 0
         self._born = self._heard = self._busy = self.loop.time()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -149,6 +154,20 @@ class Connection(asyncio.Protocol):
         if self._room is None:
             self._room = self.loop.create_future()
         await asyncio.shield(self._room)
+
+    async def room_for_answer(self) -> bool:
+        """The same for an answer in memory: bounded in time and number. False: drop it."""
+        if self._waiting >= self.settings.max_waiting_answers:
+            return False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.settings.stall_seconds):
+                await self.room()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+        return True
 
     def _wake(self) -> None:
         if self._room is not None and not self._room.done():
