@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim bench clean
+	test-vagrant check format lint types contracts proto api stubs sim shim fuzz-rpc bench clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,12 @@ proto: setup ## Generate the protobuf and gRPC stubs
 
 api: setup ## Generate the API types
 	$(BIN)/python tools/gen_api.py
+
+shim: setup ## Build the C shim of the nghttp2 transport (docs/rpc.md)
+	$(BIN)/python tools/build_shim.py
+
+fuzz-rpc: setup ## Fuzz the nghttp2 transport in memory (COUNT=1000000 SEED=1)
+	$(BIN)/python tools/fuzz_rpc.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
 
 bench: setup ## Measure: time to a serving app by phase, memory of each process, pod start
 	$(BIN)/python -m benchmarks

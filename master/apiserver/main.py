@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,19 +26,21 @@ from master.apiserver.registry.writer import Writer
 from master.apiserver.rest.app import FrontEnd, make_app
 from master.apiserver.rest.health import HealthHandlers
 from master.apiserver.rest.kubelet import KubeletProxy
-from master.apiserver.rpc.service import ResourcesService, make_server
+from master.apiserver.rpc.service import ResourcesService, methods_of_resources
+from muster.client.channel import MAX_RECEIVE_BYTES, SERVER_KEEPALIVE
 from muster.component.log import get_logger
 from muster.component.metrics import serve_app
 from muster.component.run import notify_ready, run
 from muster.component.tls import (
     TlsFiles,
     client_context,
-    grpc_server_credentials,
     server_context,
 )
+from muster.rpc.listen import Listen
+from muster.rpc.metrics import PrometheusObserver
+from muster.rpc.transports import DEFAULT, add_flag, rpc_server
 
 log = get_logger(__name__)
-GRACE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Config:
     kubelet_tls: TlsFiles | None
     ranges: Ranges
     tolerations: TolerationSeconds
+    rpc_transport: str = DEFAULT
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
@@ -85,6 +89,7 @@ class Config:
                 args.default_not_ready_toleration_seconds,
                 args.default_unreachable_toleration_seconds,
             ),
+            rpc_transport=args.rpc_transport,
         )
 
 
@@ -108,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--service-node-port-range", default="30000-32767")
     parser.add_argument("--default-not-ready-toleration-seconds", type=int, default=300)
     parser.add_argument("--default-unreachable-toleration-seconds", type=int, default=300)
+    add_flag(parser)
     return parser
 
 
@@ -143,9 +149,14 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         insecure_user,
     )
     service = ResourcesService(api, insecure_user=insecure_user)
-    credentials = grpc_server_credentials(config.tls) if config.tls else None
-    address = f"{config.bind_address}:{config.grpc_port}"
-    grpc_server, grpc_port = make_server(service, address, credentials)
+    grpc = rpc_server(
+        config.rpc_transport,
+        methods_of_resources(service),
+        [Listen(config.bind_address, config.grpc_port, config.tls)],
+        PrometheusObserver(),
+        max_receive_bytes=MAX_RECEIVE_BYTES,
+        keepalive=SERVER_KEEPALIVE,
+    )
     context = server_context(config.tls, require_client_cert=False) if config.tls else None
     bootstrap = Bootstrap(
         store, cacher, writer, config.ranges, config.advertise_address, config.secure_port
@@ -153,6 +164,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     async with (
         serve_app(make_app(front), config.bind_address, config.secure_port, context) as port,
         asyncio.TaskGroup() as tasks,
+        AsyncExitStack() as serving,
     ):
         running = [
             tasks.create_task(cacher.run(), name="watch cache"),
@@ -163,7 +175,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             running.append(tasks.create_task(bootstrap.run(), name="bootstrap"))
-            await grpc_server.start()
+            (grpc_port,) = await serving.enter_async_context(grpc)
             log.info("serving", https=port, grpc=grpc_port)
             notify_ready()
         await stop.wait()
@@ -171,7 +183,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         health.stopping = True
         await bootstrap.withdraw()
         cacher.close_watchers()
-        await grpc_server.stop(GRACE_SECONDS)
+        await serving.aclose()
         for task in running:
             task.cancel()
     await connection.close()

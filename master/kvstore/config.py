@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from master.kvstore.cluster import ClusterFlagsError, parse_initial_cluster
 from muster.component.tls import TlsFiles
 from muster.component.version import ETCD_VERSION
+from muster.rpc.transports import DEFAULT, add_flag
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -40,6 +41,7 @@ class Config:
     quota_backend_bytes: int
     snapshot_count: int
     watch_progress_notify_seconds: float
+    rpc_transport: str = DEFAULT
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
@@ -78,6 +80,7 @@ def _build(flags: argparse.Namespace) -> Config:
         watch_progress_notify_seconds=parse_duration(
             flags.experimental_watch_progress_notify_interval
         ),
+        rpc_transport=flags.rpc_transport,
     )
     _check(config)
     return config
@@ -161,4 +164,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--quota-backend-bytes", type=int, default=0, help="0: 2 GiB")
     add("--snapshot-count", type=int, default=10_000, help="applied entries between snapshots")
     add("--experimental-watch-progress-notify-interval", default="10m", metavar="DURATION")
+    add_flag(parser)
     return parser

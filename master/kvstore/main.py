@@ -44,8 +44,9 @@ from muster.component import metrics, run
 from muster.component.log import get_logger
 from muster.component.tls import client_context, server_context
 from muster.etcd import command_pb2, rpc_pb2
-from muster.rpc.grpcio import Listen, grpc_server
+from muster.rpc.listen import Listen
 from muster.rpc.metrics import PrometheusObserver
+from muster.rpc.transports import rpc_server
 
 log = get_logger(__name__)
 
@@ -239,7 +240,8 @@ async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> N
             Listen(parts.hostname or "", parts.port or 0, tls, config.client_cert_auth)
         )
     await stack.enter_async_context(
-        grpc_server(
+        rpc_server(
+            config.rpc_transport,
             list(all_methods(node)),
             addresses,
             PrometheusObserver(CLIENT_RECEIVED, CLIENT_SENT),

@@ -13,6 +13,7 @@ import grpc
 from grpc import aio
 
 from muster.component.tls import TlsMaterial, grpc_channel_credentials
+from muster.rpc.listen import Keepalive
 
 Options = tuple[tuple[str, int], ...]
 
@@ -39,7 +40,10 @@ CLIENT_OPTIONS: Options = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 
-# What a server of the Resources service needs so that it accepts those pings.
+# What a server of the Resources service must take, and how it notices that a client is gone.
+MAX_RECEIVE_BYTES = 16 * 2**20
+SERVER_KEEPALIVE = Keepalive(2.0, 3.0)
+# The same as grpcio's options, with the leave to ping: for servers that tests make by hand.
 SERVER_OPTIONS: Options = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 500),
@@ -47,7 +51,7 @@ SERVER_OPTIONS: Options = (
     ("grpc.keepalive_time_ms", 2000),
     ("grpc.keepalive_timeout_ms", 3000),
     ("grpc.http2.ping_timeout_ms", 3000),
-    ("grpc.max_receive_message_length", 16 * 2**20),
+    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
 )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -15,24 +14,14 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from muster.component.tls import TlsFiles
 from muster.rpc.errors import Code, RpcError
+from muster.rpc.listen import Keepalive, Listen, Translate
 from muster.rpc.service import CallContext, Method, Observer, Shape
 
-# Turns what a service raises into an RpcError; None leaves it an internal error.
-Translate = Callable[[Exception], RpcError | None]
+__all__ = ["Listen", "Translate", "grpc_server"]
+
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _GRACE_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """One address. `tls` None is plain text; `client_auth` asks clients for a certificate."""
-
-    host: str
-    port: int
-    tls: TlsFiles | None = None
-    client_auth: bool = True
 
 
 @asynccontextmanager
@@ -43,6 +32,7 @@ async def grpc_server(
     *,
     max_receive_bytes: int = 4 << 20,
     translate: Translate | None = None,
+    keepalive: Keepalive | None = None,
 ) -> AsyncIterator[list[int]]:
     """Serve `methods` while the block runs; yields the bound ports in the order of `addresses`."""
     server = grpc.aio.server(
@@ -53,6 +43,7 @@ async def grpc_server(
             # Clients such as etcdctl ping idle connections; do not take that for abuse.
             ("grpc.http2.min_ping_interval_without_data_ms", 5000),
             ("grpc.keepalive_permit_without_calls", 1),
+            *(_keepalive_options(keepalive) if keepalive else ()),
         ]
     )
     server.add_generic_rpc_handlers((_Handlers(methods, observer, translate),))
@@ -62,6 +53,17 @@ async def grpc_server(
         yield ports
     finally:
         await server.stop(_GRACE_SECONDS)
+
+
+def _keepalive_options(keepalive: Keepalive) -> list[tuple[str, int]]:
+    timeout = int(keepalive.timeout_seconds * 1000)
+    return [
+        ("grpc.keepalive_time_ms", int(keepalive.seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", timeout),
+        # gRPC core times an unanswered ping with this one, not with keepalive_timeout.
+        ("grpc.http2.ping_timeout_ms", timeout),
+        ("grpc.http2.max_ping_strikes", 0),
+    ]
 
 
 def _bind(server: grpc.aio.Server, address: Listen) -> int:
@@ -183,6 +185,7 @@ def _call_context(context: grpc.aio.ServicerContext[Any, Any]) -> CallContext:
         metadata=dict(context.invocation_metadata() or ()),
         peer=context.peer(),
         peer_certificate=lambda: _peer_certificate(context),
+        send_headers=lambda: context.send_initial_metadata(()),
     )
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -25,6 +25,10 @@ from google.protobuf.message_factory import GetMessageClass
 from muster.rpc.errors import Code
 
 
+async def _nothing() -> None:
+    """A transport without headers to send."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallContext:
     """What a method may know about its call."""
@@ -33,6 +37,8 @@ class CallContext:
     peer: str = ""
     # The client's certificate as PEM, None without one. A function: few calls ask.
     peer_certificate: Callable[[], bytes | None] = lambda: None
+    # Sends the head of a streamed answer now, so that the caller knows that its call stands.
+    send_headers: Callable[[], Awaitable[None]] = _nothing
 
 
 class Shape(enum.Enum):

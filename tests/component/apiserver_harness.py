@@ -53,12 +53,17 @@ class Store:
     def url(self) -> str:
         return f"https://127.0.0.1:{self.client_port}"
 
+    @property
+    def transport(self) -> str:
+        """Beside etcd everything speaks through the reference, beside our store through ours."""
+        return "nghttp2" if self.kind == "kvstore" else "grpcio"
+
     def start(self) -> None:
         tls, peer = self.tls, f"https://127.0.0.1:{self.peer_port}"
         program = ["etcd", "--unsafe-no-fsync", "--logger", "zap"]
         if self.kind == "kvstore":
             program = [sys.executable, "-m", "master.kvstore"]
-            program += ["--listen-metrics-urls", ""]
+            program += ["--listen-metrics-urls", "", "--rpc-transport", self.transport]
         command = [
             *program, "--name", "s1", "--data-dir", str(self.directory / "data"),
             "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
@@ -119,6 +124,7 @@ class ApiServer:
             "--kubelet-client-certificate", str(self.client.cert),
             "--kubelet-client-key", str(self.client.key),
             "--kubelet-certificate-authority", str(self.client.ca),
+            "--rpc-transport", self.store.transport,
         ]  # fmt: skip
         self.process = spawn(command, self.log_file)
 

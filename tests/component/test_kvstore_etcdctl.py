@@ -13,12 +13,21 @@ import pytest
 from tests.component.kvstore_harness import StoreCluster, store_cluster, wait_until
 from tests.component.pki_fixture import Pki
 
+# One member on either transport: whatever carries gRPC, stock etcdctl cannot tell.
+SHAPES = {
+    "one-member": (1, "grpcio"),
+    "one-member-nghttp2": (1, "nghttp2"),
+    "three-members": (3, "nghttp2"),
+}
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["one-member", "three-members"])
+
+@pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES.keys())
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, pki: Pki
 ) -> Iterator[StoreCluster]:
-    with store_cluster(tmp_path_factory.mktemp("store"), pki, request.param) as running:
+    count, transport = request.param
+    flags = ("--rpc-transport", transport)
+    with store_cluster(tmp_path_factory.mktemp("store"), pki, count, *flags) as running:
         yield running
 
 

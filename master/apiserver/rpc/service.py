@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import grpc
 import msgspec
-from grpc import aio
 
 from master.apiserver import metrics
 from master.apiserver.auth.identity import ANONYMOUS, User, user_from_pem
@@ -40,31 +38,30 @@ from muster.api.errors import (
 )
 from muster.api.meta import DeleteOptions
 from muster.api.scheme import resource_for_plural
-from muster.client.channel import SERVER_OPTIONS
 from muster.component.log import get_logger
 from muster.resources import resources_pb2 as pb
-from muster.resources import resources_pb2_grpc
+from muster.rpc.errors import Code, RpcError
+from muster.rpc.service import CallContext, Method, methods_of
 
 log = get_logger(__name__)
 T = TypeVar("T")
-Context = Any
 
 
-class ResourcesService(resources_pb2_grpc.ResourcesServicer):
+class ResourcesService:
     """`insecure_user` is who calls without TLS; only tests serve without."""
 
     def __init__(self, api: Api, *, insecure_user: User = ANONYMOUS) -> None:
         self._api = api
         self._insecure_user = insecure_user
 
-    async def Get(self, request: pb.GetRequest, context: Context) -> pb.Object:
+    async def get(self, request: pb.GetRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             target = _target(request.ref, named=True)
             return pb.Object(json=await self._api.get(user, target, request.resource_version))
 
         return await self._answer(context, "GET", request.ref, run)
 
-    async def List(self, request: pb.ListRequest, context: Context) -> pb.ListResponse:
+    async def list(self, request: pb.ListRequest, context: CallContext) -> pb.ListResponse:
         async def run(user: User) -> pb.ListResponse:
             options = ListOptions(
                 request.label_selector,
@@ -85,7 +82,7 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
 
         return await self._answer(context, "LIST", request.ref, run)
 
-    async def Create(self, request: pb.CreateRequest, context: Context) -> pb.Object:
+    async def create(self, request: pb.CreateRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             target = _target(request.ref)
             obj = _decode(target, request.json)
@@ -94,7 +91,7 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
 
         return await self._answer(context, "POST", request.ref, run)
 
-    async def Update(self, request: pb.UpdateRequest, context: Context) -> pb.Object:
+    async def update(self, request: pb.UpdateRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             target = _target(request.ref, named=True)
             obj = _decode(target, request.json)
@@ -103,7 +100,7 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
 
         return await self._answer(context, "PUT", request.ref, run)
 
-    async def Patch(self, request: pb.PatchRequest, context: Context) -> pb.Object:
+    async def patch(self, request: pb.PatchRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             if request.patch_type not in PATCH_TYPES:
                 raise UnsupportedMediaType(f'unknown patch type "{request.patch_type}"')
@@ -120,7 +117,7 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
         verb = "APPLY" if request.patch_type == APPLY_PATCH else "PATCH"
         return await self._answer(context, verb, request.ref, run)
 
-    async def Delete(self, request: pb.DeleteRequest, context: Context) -> pb.Object:
+    async def delete(self, request: pb.DeleteRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             options = (
                 decode_fast(DeleteOptions, request.options, "DeleteOptions")
@@ -132,8 +129,8 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
 
         return await self._answer(context, "DELETE", request.ref, run)
 
-    async def Watch(
-        self, request: pb.WatchRequest, context: Context
+    async def watch(
+        self, request: pb.WatchRequest, context: CallContext
     ) -> AsyncIterator[pb.WatchEvent]:
         try:
             options = WatchOptions(
@@ -145,18 +142,17 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
             )
             stream = await self._api.watch(self._user(context), _target(request.ref), options)
         except (StatusError, StoreError) as error:
-            await _abort(context, _status_error(error))
-            return
+            raise _failure(_status_error(error)) from error
         with metrics.watching("watch", request.ref.group, request.ref.resource):
             async with stream as frames:
                 # Headers now: the client knows that the watch stands before anything happens.
-                await context.send_initial_metadata(())
+                await context.send_headers()
                 async for frame in frames:
                     if frame is not IDLE:
                         yield pb.WatchEvent(type=frame.type, object=frame.data)
 
     async def _answer(
-        self, context: Context, verb: str, ref: pb.Ref, run: Callable[[User], Awaitable[T]]
+        self, context: CallContext, verb: str, ref: pb.Ref, run: Callable[[User], Awaitable[T]]
     ) -> T:
         began = time.perf_counter()
         code = 200
@@ -166,26 +162,24 @@ class ResourcesService(resources_pb2_grpc.ResourcesServicer):
         except (StatusError, StoreError) as error:
             status = _status_error(error)
             code = status.http_code
-            await _abort(context, status)
-            raise AssertionError("abort raises") from error
+            raise _failure(status) from error
         except Exception as error:
             log.exception("request failed", verb=verb, resource=ref.resource, name=ref.name)
             code = 500
-            await _abort(context, InternalError(f"internal error: {error!r}"))
-            raise AssertionError("abort raises") from error
+            raise _failure(InternalError(f"internal error: {error!r}")) from error
         finally:
             metrics.observe(
                 verb, ref.group, ref.version, ref.resource, ref.subresource,
                 ref.namespace, ref.name, code, time.perf_counter() - began,
             )  # fmt: skip
 
-    def _user(self, context: Context) -> User:
-        pem = context.auth_context().get("x509_pem_cert")
-        if not pem:
+    def _user(self, context: CallContext) -> User:
+        pem = context.peer_certificate()
+        if pem is None:
             if self._insecure_user is ANONYMOUS:
                 raise Unauthorized("Unauthorized")
             return self._insecure_user
-        return user_from_pem(pem[0])
+        return user_from_pem(pem)
 
 
 def _target(ref: pb.Ref, named: bool = False) -> Target:
@@ -212,17 +206,12 @@ def _status_error(error: Exception) -> StatusError:
     return error if isinstance(error, StatusError) else as_status_error(error)  # type: ignore[arg-type]
 
 
-async def _abort(context: Context, error: StatusError) -> None:
-    trailer = ((TRAILER, encode_status(error)),)
-    await context.abort(error.code, error.message, trailing_metadata=trailer)
+def _failure(error: StatusError) -> RpcError:
+    failed = RpcError(error.message, Code(error.code.value[0]))
+    failed.trailers = ((TRAILER, encode_status(error)),)
+    return failed
 
 
-def make_server(
-    service: ResourcesService, address: str, credentials: grpc.ServerCredentials | None
-) -> tuple[aio.Server, int]:
-    """A server on `address` (`host:port`); returns it and the bound port."""
-    server = aio.server(options=[*SERVER_OPTIONS, ("grpc.so_reuseport", 0)])
-    resources_pb2_grpc.add_ResourcesServicer_to_server(service, server)
-    if credentials is None:
-        return server, server.add_insecure_port(address)
-    return server, server.add_secure_port(address, credentials)
+def methods_of_resources(service: ResourcesService) -> list[Method]:
+    """What a transport serves."""
+    return list(methods_of(pb.DESCRIPTOR.services_by_name["Resources"], service))

@@ -1,0 +1,241 @@
+"""A session on an asyncio transport: bytes in and out, back-pressure, pings and idle time.
+
+Both sides build on it. It holds the only clock of this package; the session has none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+from typing import Any
+
+from muster.rpc.h2.session import Event, Kind, Limits, Session
+
+# Fed piece by piece: what one piece can unpack to bounds the memory of its events.
+_PIECE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Both sides' limits and times. The times are gRPC's, shorter where a lab wants it."""
+
+    limits: Limits = field(default_factory=Limits)
+    # A peer from which nothing was heard is pinged, and given up if it does not answer.
+    keepalive_seconds: float = 60.0
+    keepalive_timeout_seconds: float = 20.0
+    # Until the peer's HTTP/2 preface; TLS has the same again for itself.
+    handshake_seconds: float = 10.0
+    # Without a call for so long the connection is closed; 0: never.
+    idle_seconds: float = 0.0
+    # So long, and so many at once, may answers wait for a connection whose unsent bytes are at
+    # their cap; then they are dropped.
+    stall_seconds: float = 10.0
+    max_waiting_answers: int = 32
+    # The most calls that may wait to be taken by a busy server (client side).
+    max_waiting_calls: int = 10_000
+
+
+class Connection(asyncio.Protocol):
+    """Subclasses answer events (`on_event`) and hear of the end (`on_lost`)."""
+
+    def __init__(self, settings: Settings, *, server: bool) -> None:
+        self.settings = settings
+        self.session = Session(settings.limits, server=server)
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.closed = self.loop.create_future()
+        self._paused = False
+        self._flushing = False
+        self._greeted = False
+        self._pinged = False
+        self._certificate: bytes | None = None  # b"": there is none
+        self._room: asyncio.Future[None] | None = None
+        self._waiting = 0
+        self._born = self._heard = self._busy = self.loop.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- for subclasses
+
+    def on_event(self, event: Event) -> None:
+        raise AssertionError("a subclass answers events")
+
+    def on_lost(self, reason: str) -> None:
+        raise AssertionError("a subclass ends its calls")
+
+    def calls(self) -> int:
+        raise AssertionError("a subclass counts its calls")
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() != "h2":
+            transport.abort()  # the peer speaks something else
+            return
+        self._watch()
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self.loop.time()
+        self._pinged = False
+        if len(data) <= _PIECE_BYTES:
+            self._feed(data)
+        else:
+            for at in range(0, len(data), _PIECE_BYTES):
+                self._feed(data[at : at + _PIECE_BYTES])
+        self.flush()
+
+    def _feed(self, data: bytes) -> None:
+        for event in self.session.feed(data):
+            self._dispatch(event)
+
+    def _dispatch(self, event: Event) -> None:
+        if event[0] == Kind.SETTINGS:
+            self._greeted = True
+        self.on_event(event)
+
+    def eof_received(self) -> None:
+        return None  # a half-closed connection is of no use to HTTP/2
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self.flush()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self.session.close()
+        self._wake()
+        if not self.closed.done():
+            self.closed.set_result(None)
+        self.on_lost(str(error) if error else "the connection was closed")
+
+    # -- sending
+
+    def flush_soon(self) -> None:
+        """Once per turn of the loop: answers of the same turn share a write."""
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flushing = False
+        self.flush()
+
+    def flush(self) -> None:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        more = True
+        while more and not self._paused:
+            data, more = self.session.pull()
+            if data:
+                transport.write(data)
+            for event in self.session.events():
+                self._dispatch(event)
+        if self.session.unsent <= self.settings.limits.max_unsent_bytes // 2:
+            self._wake()
+        if self.session.error or self.session.done:
+            self._hang_up(transport)
+
+    def _hang_up(self, transport: asyncio.Transport) -> None:
+        """Close with what is written; a peer that does not read it has a bounded time."""
+        transport.close()
+        self.loop.call_later(self.settings.handshake_seconds, transport.abort)
+
+    async def room(self) -> None:
+        """Until the connection as a whole has room for more unsent bytes."""
+        if self._room is None:
+            self._room = self.loop.create_future()
+        await asyncio.shield(self._room)
+
+    async def room_for_answer(self) -> bool:
+        """The same for an answer in memory: bounded in time and number. False: drop it."""
+        if self._waiting >= self.settings.max_waiting_answers:
+            return False
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self.settings.stall_seconds):
+                await self.room()
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting -= 1
+        return True
+
+    def _wake(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._room = None
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    # -- time
+
+    def _watch(self) -> None:
+        """One timer per connection looks at everything that may take too long."""
+        self._look()
+        settings = self.settings
+        times = [
+            settings.keepalive_seconds,
+            settings.keepalive_timeout_seconds,
+            settings.handshake_seconds,
+            settings.idle_seconds or settings.handshake_seconds,
+        ]
+        if self.transport is not None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(max(min(times) / 4, 0.01), self._watch)
+
+    def _look(self) -> None:
+        now = self.loop.time()
+        quiet = now - self._heard
+        settings = self.settings
+        if self.calls():
+            self._busy = now
+        if not self._greeted:
+            if now - self._born >= settings.handshake_seconds:
+                self.abort()
+        elif quiet >= settings.keepalive_seconds + settings.keepalive_timeout_seconds:
+            self.abort()
+        elif quiet >= settings.keepalive_seconds and not self._pinged:
+            self._pinged = True
+            self.session.ping()
+            self.flush()
+        elif settings.idle_seconds and now - self._busy >= settings.idle_seconds:
+            self.session.goaway()
+            self.flush()
+            self.retire()
+
+    def retire(self) -> None:
+        """The last call has ended and a GOAWAY is out: nothing keeps the connection."""
+        if self.transport is not None and not self.transport.is_closing():
+            self._hang_up(self.transport)
+
+    # -- who is there
+
+    def peer(self) -> str:
+        """As gRPC writes addresses: `ipv4:10.0.0.1:4711`, `ipv6:%5B::1%5D:4711`."""
+        name: Any = self.transport.get_extra_info("peername") if self.transport else None
+        if not isinstance(name, tuple):
+            return "unix:"
+        if ":" in name[0]:
+            return f"ipv6:%5B{name[0]}%5D:{name[1]}"
+        return f"ipv4:{name[0]}:{name[1]}"
+
+    def peer_certificate(self) -> bytes | None:
+        """PEM, as grpcio gives it; None without TLS or without a certificate."""
+        if self._certificate is None:
+            self._certificate = self._read_certificate()
+        return self._certificate or None
+
+    def _read_certificate(self) -> bytes:
+        tls = self.transport.get_extra_info("ssl_object") if self.transport else None
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        return ssl.DER_cert_to_PEM_cert(der).encode() if der else b""

@@ -1,0 +1,259 @@
+"""Serves transport-free services (`muster.rpc.service`) on libnghttp2.
+
+async with h2_server(methods, [Listen("0.0.0.0", 2379, tls)], observer) as ports: ...
+
+The same signature and the same behaviour towards services as `muster.rpc.grpcio`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from muster.component.tls import server_context
+from muster.rpc.errors import Code, RpcError
+from muster.rpc.h2.calls import ServerCall, refusal
+from muster.rpc.h2.connection import Connection, Settings
+from muster.rpc.h2.session import Event, Kind
+from muster.rpc.h2.wire import (
+    BadHeader,
+    decode_block,
+    decode_metadata,
+    encode_block,
+    parse_timeout,
+    status_fields,
+)
+from muster.rpc.listen import Keepalive, Listen, Translate
+from muster.rpc.service import Method, Observer
+
+_GRACE_SECONDS = 1.0
+# How long a drained connection's peer has to hear of it before its new calls are refused.
+_NOTICE_SECONDS = 0.2
+# How long a closing connection has for what is written already.
+_LINGER_SECONDS = 0.5
+_DRAIN_PING = 0x6E64
+
+
+@asynccontextmanager
+async def h2_server(
+    methods: Iterable[Method],
+    addresses: Sequence[Listen],
+    observer: Observer,
+    *,
+    max_receive_bytes: int = 4 << 20,
+    translate: Translate | None = None,
+    keepalive: Keepalive | None = None,
+    settings: Settings | None = None,
+) -> AsyncIterator[list[int]]:
+    """Serve `methods` while the block runs; yields the bound ports in the order of `addresses`."""
+    settings = settings or Settings()
+    limits = replace(settings.limits, max_message_bytes=max_receive_bytes)
+    if keepalive is not None:
+        settings = replace(
+            settings,
+            keepalive_seconds=keepalive.seconds,
+            keepalive_timeout_seconds=keepalive.timeout_seconds,
+        )
+    server = Server(methods, observer, translate, replace(settings, limits=limits))
+    try:
+        yield [await server.listen(address) for address in addresses]
+    finally:
+        await server.stop(_GRACE_SECONDS)
+
+
+class Server:
+    """All listeners and connections of one process's services."""
+
+    def __init__(
+        self,
+        methods: Iterable[Method],
+        observer: Observer,
+        translate: Translate | None,
+        settings: Settings,
+    ) -> None:
+        self.methods = {method.path: method for method in methods}
+        self.observer = observer
+        self.translate = translate
+        self.settings = settings
+        self.connections: set[ServerConnection] = set()
+        self._listeners: list[asyncio.Server] = []
+
+    async def listen(self, address: Listen) -> int:
+        loop = asyncio.get_running_loop()
+        tls = _tls(address)
+        listener = await loop.create_server(
+            lambda: ServerConnection(self),
+            address.host,
+            address.port,
+            ssl=tls,
+            ssl_handshake_timeout=self.settings.handshake_seconds if tls else None,
+            backlog=1024,
+        )
+        self._listeners.append(listener)
+        return int(listener.sockets[0].getsockname()[1])
+
+    async def stop(self, grace_seconds: float) -> None:
+        """No new connections, no new calls; running calls have `grace_seconds` to end."""
+        for listener in self._listeners:
+            listener.close()
+        open_ = list(self.connections)
+        for connection in open_:
+            connection.drain()
+        closed = [connection.closed for connection in open_]
+        if closed:
+            await asyncio.wait(closed, timeout=grace_seconds)
+        tasks = [task for connection in self.connections for task in connection.stop_calls()]
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace_seconds)
+        for connection in list(self.connections):
+            connection.retire()  # with what is written: their calls' statuses
+        if self.connections:
+            await asyncio.wait(
+                [connection.closed for connection in self.connections], timeout=_LINGER_SECONDS
+            )
+        for connection in list(self.connections):
+            connection.abort()
+        await asyncio.gather(*closed)
+
+
+def _tls(address: Listen) -> ssl.SSLContext | None:
+    if address.tls is None:
+        return None
+    context = server_context(address.tls, require_client_cert=address.client_auth)
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+class ServerConnection(Connection):
+    def __init__(self, server: Server) -> None:
+        super().__init__(server.settings, server=True)
+        self._server = server
+        self._calls: dict[int, ServerCall] = {}
+        self._draining = False
+
+    # What its calls ask for (`calls.Owner`).
+
+    @property
+    def observer(self) -> Observer:
+        return self._server.observer
+
+    @property
+    def translate(self) -> Translate | None:
+        return self._server.translate
+
+    def forget(self, call: ServerCall) -> None:
+        self._calls.pop(call.stream, None)
+        if self._draining and not self._calls:
+            self.flush_soon()
+
+    # -- Connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Only now: of a failed TLS handshake a protocol hears nothing at all.
+        self._server.connections.add(self)
+        super().connection_made(transport)
+
+    def calls(self) -> int:
+        return len(self._calls)
+
+    def on_event(self, event: Event) -> None:
+        kind, ends, stream, code, data = event
+        if kind == Kind.HEADERS:
+            self._open(stream, data, bool(ends))
+            return
+        if kind == Kind.PONG and code == _DRAIN_PING:
+            self._refuse_more()
+            return
+        call = self._calls.get(stream)
+        if call is None:
+            return
+        if kind == Kind.MESSAGE:
+            call.message(data)
+        elif kind in (Kind.END, Kind.TRAILERS):
+            call.end()
+        elif kind == Kind.CLOSED:
+            call.gone()
+        elif kind == Kind.DRAINED:
+            call.drained()
+        elif kind == Kind.REFUSED:
+            call.fail(refusal(code))
+
+    def on_lost(self, reason: str) -> None:
+        self._server.connections.discard(self)
+        for call in list(self._calls.values()):
+            call.gone()
+
+    # -- calls
+
+    def _open(self, stream: int, block: bytes, ends: bool) -> None:
+        headers = decode_block(block)
+        if headers.get(":method") != "POST":
+            self._refuse_http(stream, "405")
+            return
+        if not headers.get("content-type", "").startswith("application/grpc"):
+            self._refuse_http(stream, "415")
+            return
+        try:
+            method = self._server.methods.get(headers[":path"])
+            if method is None:
+                raise RpcError("Method not found!", Code.UNIMPLEMENTED)
+            encoding = headers.get("grpc-encoding", "identity")
+            if encoding != "identity":
+                raise RpcError(f'grpc-encoding "{encoding[:40]}"', Code.UNIMPLEMENTED)
+            timeout = headers.get("grpc-timeout")
+            call = ServerCall(
+                self, self, stream, method, decode_metadata(headers),
+                None if timeout is None else parse_timeout(timeout),
+            )  # fmt: skip
+        except RpcError as error:
+            self._refuse(stream, error)
+            return
+        except BadHeader as error:
+            self._refuse(stream, RpcError(f"bad header: {error}", Code.INTERNAL))
+            return
+        self._calls[stream] = call
+        if ends:
+            call.end()
+
+    def _refuse(self, stream: int, error: RpcError) -> None:
+        fields = [
+            (":status", "200"),
+            ("content-type", "application/grpc"),
+            *status_fields(error.code, error.message),
+            ("grpc-accept-encoding", "identity"),
+        ]
+        self.session.headers(stream, encode_block(fields), end=True)
+
+    def _refuse_http(self, stream: int, status: str) -> None:
+        fields = [(":status", status), ("grpc-status", str(int(Code.INTERNAL)))]
+        self.session.headers(stream, encode_block(fields), end=True)
+
+    # -- the end
+
+    def drain(self) -> None:
+        """Tell the client first; refuse what it opens later; close after the last call.
+
+        The order of RFC 9113 6.8: calls that are on the wire while it hears of it are served.
+        """
+        if self._draining:
+            return
+        self._draining = True
+        self.session.notice()
+        self.session.ping(_DRAIN_PING)
+        self.loop.call_later(_NOTICE_SECONDS, self._refuse_more)
+        self.flush()
+
+    def _refuse_more(self) -> None:
+        if self._draining:
+            self.session.goaway()
+            self.flush()
+
+    def stop_calls(self) -> list[asyncio.Task[None]]:
+        tasks = [call.task for call in self._calls.values() if call.task is not None]
+        for call in list(self._calls.values()):
+            call.fail(RpcError("the server is stopping", Code.UNAVAILABLE))
+        self.flush()
+        return tasks

@@ -1,0 +1,55 @@
+"""Which transport serves: `--rpc-transport grpcio|nghttp2`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from muster.component.log import get_logger
+from muster.rpc.grpcio import grpc_server
+from muster.rpc.h2.binding import why_not
+from muster.rpc.h2.server import h2_server
+from muster.rpc.listen import Keepalive, Listen, Translate
+from muster.rpc.service import Method, Observer
+
+log = get_logger(__name__)
+
+GRPCIO = "grpcio"
+NGHTTP2 = "nghttp2"
+TRANSPORTS = (GRPCIO, NGHTTP2)
+DEFAULT = GRPCIO
+
+
+def add_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--rpc-transport",
+        choices=TRANSPORTS,
+        default=DEFAULT,
+        help="what carries gRPC: the reference implementation, or libnghttp2 with our shim",
+    )
+
+
+def rpc_server(
+    transport: str,
+    methods: Iterable[Method],
+    addresses: Sequence[Listen],
+    observer: Observer,
+    *,
+    max_receive_bytes: int = 4 << 20,
+    translate: Translate | None = None,
+    keepalive: Keepalive | None = None,
+) -> AbstractAsyncContextManager[list[int]]:
+    """The server of that transport; grpcio's where the shim cannot be used."""
+    reason = why_not() if transport == NGHTTP2 else ""
+    if reason:
+        log.warning("nghttp2 is not usable, grpcio serves instead", reason=reason)
+    serve = h2_server if transport == NGHTTP2 and not reason else grpc_server
+    return serve(
+        methods,
+        addresses,
+        observer,
+        max_receive_bytes=max_receive_bytes,
+        translate=translate,
+        keepalive=keepalive,
+    )
