@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from muster.cli import output as forms
+from muster.cli.console import stderr
 from muster.cli.session import run as until_signalled
 from muster.component.timers import PROFILES
 from muster.component.tls import TlsFiles
@@ -73,7 +74,7 @@ def run(
 ) -> None:  # fmt: skip
     """Run a drill. Exit code: 0 pass, 1 fail, 2 nothing ran, 3 passed with warnings."""
     found, lab = spec.find(drill_name), running_lab(name)
-    progress = Console(stderr=True, highlight=False)
+    progress = stderr()
     _announce(progress, lab)
     try:
         result = until_signalled(
