@@ -102,3 +102,54 @@ class BadLeaderTransferee(StoreError):
 
 class MemberNotFound(StoreError):
     code, message = Code.NOT_FOUND, "etcdserver: member not found"
+
+
+class MemberExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: member ID already exist"
+
+
+class PeerUrlExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: Peer URLs already exists"
+
+
+class BadMemberUrls(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: given member URLs are invalid"
+
+
+class NotEnoughStarted(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: re-configuration failed due to not enough started members"
+
+
+class Unhealthy(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: unhealthy cluster"
+
+
+class MemberNotLearner(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: can only promote a learner member"
+
+
+class LearnerNotReady(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: can only promote a learner member which is in sync with leader"
+
+
+class TooManyLearners(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: too many learner members in cluster"
+
+
+class NotForLearner(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: rpc not supported for learner"
+
+
+class Corrupt(StoreError):
+    code, message = Code.DATA_LOSS, "etcdserver: corrupt cluster"
+
+
+class MemberRemoved(Exception):
+    """This member is in the cluster no more and must stop. Not sent to clients."""
+
+    def __init__(self) -> None:
+        super().__init__("the member has been permanently removed from the cluster")

@@ -12,6 +12,7 @@ from typing import Any
 
 from master.kvstore.errors import NoSpace, StoreError
 from master.kvstore.lease.lessor import Lessor
+from master.kvstore.members import Members
 from master.kvstore.mvcc import txn as txns
 from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import Mvcc
@@ -35,7 +36,7 @@ class Machine:
         self.mvcc = Mvcc()
         self.lessor = Lessor()
         self.alarms: set[tuple[int, int]] = set()  # (member id, alarm type)
-        self.members: dict[int, rpc_pb2.Member] = {}
+        self.members = Members()
 
     @property
     def out_of_space(self) -> bool:
@@ -117,11 +118,30 @@ class Machine:
         return alarm_response(self._header(), touched)
 
     def _member_attributes(self, request: rpc_pb2.Member, _: list[Change]) -> None:
-        member = self.members.get(request.ID)
-        if member is not None:
-            member.name = request.name
-            del member.clientURLs[:]
-            member.clientURLs.extend(request.clientURLs)
+        self.members.publish(request)
+
+    def _member_add(self, request: rpc_pb2.Member, _: list[Change]) -> rpc_pb2.MemberAddResponse:
+        self.members.add(request)
+        return rpc_pb2.MemberAddResponse(member=request, members=self.members.listed())
+
+    def _member_remove(
+        self, request: rpc_pb2.MemberRemoveRequest, _: list[Change]
+    ) -> rpc_pb2.MemberRemoveResponse:
+        self.members.remove(request.ID)
+        self.alarms = {alarm for alarm in self.alarms if alarm[0] != request.ID}
+        return rpc_pb2.MemberRemoveResponse(members=self.members.listed())
+
+    def _member_update(
+        self, request: rpc_pb2.MemberUpdateRequest, _: list[Change]
+    ) -> rpc_pb2.MemberUpdateResponse:
+        self.members.update(request.ID, request.peerURLs)
+        return rpc_pb2.MemberUpdateResponse(members=self.members.listed())
+
+    def _member_promote(
+        self, request: rpc_pb2.MemberPromoteRequest, _: list[Change]
+    ) -> rpc_pb2.MemberPromoteResponse:
+        self.members.promote(request.ID)
+        return rpc_pb2.MemberPromoteResponse(members=self.members.listed())
 
     def _check_space(self) -> None:
         if self.out_of_space:
@@ -156,4 +176,8 @@ _HANDLERS: dict[str, Callable[..., Any]] = {
     "lease_revoke": Machine._lease_revoke,
     "alarm": Machine._alarm,
     "member_attributes": Machine._member_attributes,
+    "member_add": Machine._member_add,
+    "member_remove": Machine._member_remove,
+    "member_update": Machine._member_update,
+    "member_promote": Machine._member_promote,
 }

@@ -13,6 +13,7 @@ import msgspec
 
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
+from master.kvstore.members import Members
 from master.kvstore.mvcc.records import Record
 from master.kvstore.mvcc.store import Mvcc
 from muster.etcd import rpc_pb2
@@ -27,6 +28,7 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     leases: list[tuple[int, int]]
     alarms: list[tuple[int, int]]
     members: list[bytes]
+    removed: list[int] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def capture(machine: Machine) -> Capture:
         machine.mvcc.compacted,
         sorted((lease.id, lease.ttl_seconds) for lease in machine.lessor.leases.values()),
         sorted(machine.alarms),
-        [machine.members[key].SerializeToString() for key in sorted(machine.members)],
+        [member.SerializeToString() for member in machine.members.listed()],
+        sorted(machine.members.removed),
     )
     return Capture(msgspec.msgpack.encode(head), machine.mvcc.records())
 
@@ -63,7 +66,7 @@ def restore(body: memoryview) -> Machine:
     machine = Machine()
     machine.mvcc = Mvcc.restore(head.revision, head.compacted, records)
     machine.alarms = set(head.alarms)
-    machine.members = {member.ID: member for member in map(rpc_pb2.Member.FromString, head.members)}
+    machine.members = Members(map(rpc_pb2.Member.FromString, head.members), head.removed)
     machine.lessor.leases = {lease: Lease(lease, ttl) for lease, ttl in head.leases}
     for record in machine.mvcc.live():
         if record.lease in machine.lessor.leases:

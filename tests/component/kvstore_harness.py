@@ -148,6 +148,19 @@ class StoreCluster:
     def json(self, *arguments: str, member: StoreProcess | None = None) -> Any:
         return json.loads(self.etcdctl("-w", "json", *arguments, member=member).stdout)
 
+    def add(self, name: str, *flags: str, learner: bool = False) -> StoreProcess:
+        """`member add`, then start it as etcdctl says. The caller waits until it has caught up."""
+        template = self.members[0]
+        new = StoreProcess(name, template.directory, *free_ports(3), template.server)
+        arguments = ["member", "add", name, f"--peer-urls={new.peer_url}"]
+        out = self.etcdctl(*arguments, *(["--learner"] if learner else [])).stdout
+        settings = dict(line.split("=", 1) for line in out.splitlines() if line.startswith("ETCD_"))
+        new.cluster = settings["ETCD_INITIAL_CLUSTER"].strip('"')
+        new.flags = ("--initial-cluster-state", "existing", *flags)
+        self.members.append(new)
+        new.start()
+        return new
+
     def wait_healthy(self, seconds: float = 20) -> None:
         for member in self.members:
             wait_until(

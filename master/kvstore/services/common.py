@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.message import Message
 
-from master.kvstore.errors import RequestTooLarge
+from master.kvstore.errors import NotForLearner, RequestTooLarge
 from master.kvstore.node import Node
 from muster.rpc.service import CallContext
 
@@ -18,7 +18,10 @@ def wants_leader(context: CallContext) -> bool:
     return context.metadata.get("hasleader") == "true"
 
 
-def check_call(node: Node, context: CallContext) -> None:
+def check_call(node: Node, context: CallContext, *, learner_may: bool = False) -> None:
+    """Learners answer only what is asked of this very member (etcd: isRPCSupportedForLearner)."""
+    if node.is_learner and not learner_may:
+        raise NotForLearner
     if wants_leader(context):
         node.require_leader()
 

@@ -18,7 +18,7 @@ class KvService:
     async def range(
         self, request: rpc_pb2.RangeRequest, context: CallContext
     ) -> wire_pb2.RangeResponse:
-        check_call(self._node, context)
+        check_call(self._node, context, learner_may=request.serializable)
         validate.check_range(request)
         if not request.serializable:
             await self._node.read_barrier()

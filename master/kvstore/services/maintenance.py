@@ -36,6 +36,7 @@ class MaintenanceService:
             raftTerm=node.core.term,
             raftAppliedIndex=node.applied,
             errors=self._errors(),
+            isLearner=node.is_learner,
         )
         node.fill(response.header)
         return response

@@ -35,7 +35,8 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
     cluster_id: int
     member_id: int
-    members: tuple[MemberIdentity, ...]
+    members: tuple[MemberIdentity, ...]  # the cluster's founders: who counts before the log
+    contacts: tuple[MemberIdentity, ...] = ()  # of one that joined: who was there then
 
     def membership(self) -> Membership:
         return Membership(voters=frozenset(member.id for member in self.members))

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -110,7 +111,12 @@ class SnapshotDirectory:
         for path in self.directory.glob("*.tmp"):
             path.unlink(missing_ok=True)
 
-    def pieces(self, path: Path) -> Iterator[bytes]:
-        with path.open("rb") as source:
+    def pieces(self, path: Path, start: int = 0) -> Iterator[bytes]:
+        """The file's bytes from `start` on; FileNotFoundError at once, not later."""
+        return self._pieces(path.open("rb"), start)
+
+    def _pieces(self, source: BinaryIO, start: int) -> Iterator[bytes]:
+        with source:
+            source.seek(start)
             while piece := source.read(_PIECE):
                 yield piece
