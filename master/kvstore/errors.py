@@ -153,3 +153,73 @@ class MemberRemoved(Exception):
 
     def __init__(self) -> None:
         super().__init__("the member has been permanently removed from the cluster")
+
+
+class RootUserMissing(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: root user does not exist"
+
+
+class RootRoleMissing(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: root user does not have root role"
+
+
+class UserExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: user name already exists"
+
+
+class UserEmpty(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: user name is empty"
+
+
+class UserNotFound(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: user name not found"
+
+
+class RoleExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: role name already exists"
+
+
+class RoleNotFound(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: role name not found"
+
+
+class RoleEmpty(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: role name is empty"
+
+
+class AuthFailed(StoreError):
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: authentication failed, invalid user ID or password"
+
+
+class PermissionNotGiven(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: permission not given"
+
+
+class PermissionDenied(StoreError):
+    code, message = Code.PERMISSION_DENIED, "etcdserver: permission denied"
+
+
+class RoleNotGranted(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: role is not granted to the user"
+
+
+class PermissionNotGranted(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: permission is not granted to the role"
+
+
+class AuthNotEnabled(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: authentication is not enabled"
+
+
+class InvalidAuthToken(StoreError):
+    code, message = Code.UNAUTHENTICATED, "etcdserver: invalid auth token"
+
+
+class InvalidAuthManagement(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: invalid auth management"
+
+
+class AuthOldRevision(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: revision of auth store is old"

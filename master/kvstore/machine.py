@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from master.kvstore.auth import rules
+from master.kvstore.auth.store import AUTH_KINDS, AuthStore, Caller
 from master.kvstore.errors import NoSpace, StoreError
 from master.kvstore.lease.lessor import Lessor
 from master.kvstore.members import Members
@@ -37,6 +39,7 @@ class Machine:
         self.lessor = Lessor()
         self.alarms: set[tuple[int, int]] = set()  # (member id, alarm type)
         self.members = Members()
+        self.auth = AuthStore()
 
     @property
     def out_of_space(self) -> bool:
@@ -46,12 +49,16 @@ class Machine:
         """Apply one entry's data. A refused command is an outcome, not a failure."""
         command = command_pb2.Command.FromString(payload)
         kind = command.WhichOneof("request")
-        handler = _HANDLERS.get(kind or "")
-        if handler is None:
+        if kind is None:
             return Applied(command)
+        request = getattr(command, kind)
         changes: list[Change] = []
         try:
-            response = handler(self, getattr(command, str(kind)), changes)
+            caller = Caller(command.user, command.auth_revision)
+            rules.check_command(self.auth, self.lessor, caller, kind, request)
+            if kind in AUTH_KINDS:
+                return Applied(command, self.auth.apply(kind, request))
+            response = _HANDLERS[kind](self, request, changes)
         except StoreError as error:
             return Applied(command, error=error)
         self.lessor.follow(changes)

@@ -64,6 +64,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         stop.set()
 
     node, wal = recover(config, on_fatal, await _ask_to_join(config))
+    node.trusts_certificates = config.client_cert_auth
     node.start(
         DiskWriter(
             wal,

@@ -16,6 +16,8 @@ from time import monotonic
 import msgspec
 
 from master.kvstore import state
+from master.kvstore.auth.store import ROOT, AuthStore
+from master.kvstore.auth.tokens import Tokens
 from master.kvstore.barrier import ReadBarrier, within
 from master.kvstore.cluster import ClusterInfo
 from master.kvstore.errors import (
@@ -115,6 +117,8 @@ class Node:
         self.machine = machine
         self.hub = Hub(machine.mvcc)
         self.timing = timing
+        self.tokens = Tokens()
+        self.trusts_certificates = False  # whether a client's certificate says who it is
         self._peers: Peers | None = None
         self._heard_of: dict[int, str] = {}  # members that dialled in before the log told of them
         self.barrier = ReadBarrier(self._ask_read_index)
@@ -172,6 +176,10 @@ class Node:
     @property
     def members(self) -> list[rpc_pb2.Member]:
         return self.machine.members.listed()
+
+    @property
+    def auth(self) -> AuthStore:
+        return self.machine.auth
 
     @property
     def is_learner(self) -> bool:
@@ -445,7 +453,12 @@ class Node:
     def _revoke_expired(self, now: float) -> None:
         for lease_id in self._expiry.expired(now, _EXPIRE_AT_ONCE):
             revoke = rpc_pb2.LeaseRevokeRequest(ID=lease_id)
-            self._forget_outcome(command_pb2.Command(lease_revoke=revoke))
+            # Nobody's permission is needed for the end of a lease: the store itself acts.
+            self._forget_outcome(
+                command_pb2.Command(
+                    lease_revoke=revoke, user=ROOT, auth_revision=self.auth.revision
+                )
+            )
 
     # --- messages
 
@@ -608,6 +621,7 @@ class Node:
             self.hub.changed(applied.changes)
         if applied.error is None:
             self._follow_leases(kind, applied.command)
+            self._follow_tokens(kind, applied.command)
         if entry.kind is EntryKind.CONFIG or kind in _MEMBERS_CHANGED:
             self._members_changed(entry, applied)
         self._proposals.settle(applied)
@@ -626,6 +640,18 @@ class Node:
             self._expiry.renew(grant.ID, grant.TTL, monotonic())
         elif kind == "lease_revoke":
             self._expiry.forget(command.lease_revoke.ID)
+
+    def _follow_tokens(self, kind: str, command: command_pb2.Command) -> None:
+        match kind:
+            case "authenticate":
+                token = command.authenticate
+                self.tokens.add(token.token, token.user, monotonic())
+            case "auth_disable":
+                self.tokens.clear()
+            case "user_delete":
+                self.tokens.forget_user(command.user_delete.name)
+            case "user_change_password":
+                self.tokens.forget_user(command.user_change_password.name)
 
     def _notice_leader(self) -> None:
         leader = self.core.leader

@@ -194,6 +194,8 @@ class Core:
     def apply_membership(self, membership: Membership) -> None:
         """A CONFIG entry was applied: from now on these count (paper, section 6)."""
         self.membership = membership
+        if self.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+            self._become_follower(self.term, NOBODY)  # the votes so far were another question's
         if self.role is not Role.LEADER:
             return
         if not membership.votes(self.id):
@@ -453,7 +455,20 @@ class Core:
         if granted and not pre_vote:
             self._elapsed = 0
             self.vote = message.sender
-        self._hold(Message(kind, message.sender, self.id, term, reject=not granted))
+        # A refusal says what is committed: somebody who needs the votes of a membership that is
+        # over, because it never heard of the end, would otherwise ask in vain for ever.
+        commit = 0 if granted else self.log.commit
+        self._hold(
+            Message(
+                kind,
+                message.sender,
+                self.id,
+                term,
+                log_term=self.log.term_at(commit) or 0,
+                commit=commit,
+                reject=not granted,
+            )
+        )
 
     def _count_vote(self, message: Message) -> None:
         wanted = {
@@ -464,6 +479,8 @@ class Core:
             return
         if not message.reject and wanted is Role.PRE_CANDIDATE and message.term != self.term + 1:
             return  # an answer to a campaign of an earlier term
+        if message.commit and self.log.term_at(message.commit) == message.log_term:
+            self.log.commit_to(message.commit)  # the same entry (Log Matching), so it is committed
         self._votes.setdefault(message.sender, not message.reject)
         result = vote_result(self.membership, self._votes)
         if result is True:

@@ -7,7 +7,7 @@ from typing import Any
 
 from master.kvstore import members as rules
 from master.kvstore.node import Node
-from master.kvstore.services.common import check_call
+from master.kvstore.services.common import check_call, require_admin
 from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
@@ -28,7 +28,7 @@ class ClusterService:
 
     async def member_add(self, request: rpc_pb2.MemberAddRequest, context: CallContext) -> Any:
         """The new member has no name before it starts and publishes one."""
-        check_call(self._node, context)
+        self._check_call(context)
         rules.check_urls(request.peerURLs)
         if not request.isLearner:
             rules.check_add_voter(self._node.machine.members, self._node.connected())
@@ -42,23 +42,27 @@ class ClusterService:
     async def member_remove(
         self, request: rpc_pb2.MemberRemoveRequest, context: CallContext
     ) -> Any:
-        check_call(self._node, context)
+        self._check_call(context)
         rules.check_remove(self._node.machine.members, request.ID, self._node.connected())
         return await self._agree(command_pb2.Command(member_remove=request))
 
     async def member_update(
         self, request: rpc_pb2.MemberUpdateRequest, context: CallContext
     ) -> Any:
-        check_call(self._node, context)
+        self._check_call(context)
         rules.check_urls(request.peerURLs)
         return await self._agree(command_pb2.Command(member_update=request))
 
     async def member_promote(
         self, request: rpc_pb2.MemberPromoteRequest, context: CallContext
     ) -> Any:
-        check_call(self._node, context)
+        self._check_call(context)
         await self._node.promote_ready(request.ID)
         return await self._agree(command_pb2.Command(member_promote=request))
+
+    def _check_call(self, context: CallContext) -> None:
+        check_call(self._node, context)
+        require_admin(self._node, context)
 
     async def _agree(self, command: command_pb2.Command) -> Any:
         applied = await self._node.propose(command)

@@ -10,7 +10,7 @@ from master.kvstore import state
 from master.kvstore.errors import BadLeaderTransferee, NotLeader, RequestTimeout
 from master.kvstore.machine import alarm_response
 from master.kvstore.node import Node
-from master.kvstore.services.common import check_call
+from master.kvstore.services.common import check_call, require_admin
 from master.kvstore.wal import snapshot
 from muster.component.version import ETCD_VERSION
 from muster.etcd import command_pb2, rpc_pb2
@@ -67,6 +67,8 @@ class MaintenanceService:
         self, request: rpc_pb2.DefragmentRequest, context: CallContext
     ) -> rpc_pb2.DefragmentResponse:
         """There is nothing to do: compaction leaves no holes in this store's state."""
+        check_call(self._node, context)
+        require_admin(self._node, context)
         response = rpc_pb2.DefragmentResponse()
         self._node.fill(response.header)
         return response
@@ -74,6 +76,8 @@ class MaintenanceService:
     async def hash(
         self, request: rpc_pb2.HashRequest, context: CallContext
     ) -> rpc_pb2.HashResponse:
+        check_call(self._node, context)
+        require_admin(self._node, context)
         store = self._node.machine.mvcc
         response = rpc_pb2.HashResponse(hash=store.hash(store.revision))
         self._node.fill(response.header)
@@ -82,6 +86,8 @@ class MaintenanceService:
     async def hash_kv(
         self, request: rpc_pb2.HashKVRequest, context: CallContext
     ) -> rpc_pb2.HashKVResponse:
+        check_call(self._node, context)
+        require_admin(self._node, context)
         store = self._node.machine.mvcc
         revision = request.revision or store.revision
         store.check_readable(revision)
@@ -95,6 +101,8 @@ class MaintenanceService:
         self, request: rpc_pb2.SnapshotRequest, context: CallContext
     ) -> AsyncIterator[rpc_pb2.SnapshotResponse]:
         """The state at one moment, then its sha256: the content of a snapshot file."""
+        check_call(self._node, context, learner_may=True)
+        require_admin(self._node, context)
         meta, captured = self._node.capture()
         header = rpc_pb2.ResponseHeader()
         self._node.fill(header)
@@ -113,6 +121,8 @@ class MaintenanceService:
     async def move_leader(
         self, request: rpc_pb2.MoveLeaderRequest, context: CallContext
     ) -> rpc_pb2.MoveLeaderResponse:
+        check_call(self._node, context)
+        require_admin(self._node, context)
         node = self._node
         if not node.is_leader:
             raise NotLeader
