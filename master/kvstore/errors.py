@@ -223,3 +223,16 @@ class InvalidAuthManagement(StoreError):
 
 class AuthOldRevision(StoreError):
     code, message = Code.INVALID_ARGUMENT, "etcdserver: revision of auth store is old"
+
+
+class WrongDowngradeVersion(StoreError):
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: wrong downgrade target version format"
+
+
+class InvalidDowngradeTarget(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: invalid downgrade target version"
+
+
+class NoInflightDowngrade(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: no inflight downgrade job"

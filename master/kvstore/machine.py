@@ -12,7 +12,7 @@ from typing import Any
 
 from master.kvstore.auth import rules
 from master.kvstore.auth.store import AUTH_KINDS, AuthStore, Caller
-from master.kvstore.errors import NoSpace, StoreError
+from master.kvstore.errors import Corrupt, NoSpace, StoreError
 from master.kvstore.lease.lessor import Lessor
 from master.kvstore.members import Members
 from master.kvstore.mvcc import txn as txns
@@ -42,6 +42,10 @@ class Machine:
         self.auth = AuthStore()
 
     @property
+    def corrupt(self) -> bool:
+        return any(alarm == rpc_pb2.CORRUPT for _, alarm in self.alarms)
+
+    @property
     def out_of_space(self) -> bool:
         return any(alarm == rpc_pb2.NOSPACE for _, alarm in self.alarms)
 
@@ -58,6 +62,8 @@ class Machine:
             rules.check_command(self.auth, self.lessor, caller, kind, request)
             if kind in AUTH_KINDS:
                 return Applied(command, self.auth.apply(kind, request))
+            if kind in _NOT_WHEN_CORRUPT and self.corrupt:
+                raise Corrupt
             response = _HANDLERS[kind](self, request, changes)
         except StoreError as error:
             return Applied(command, error=error)
@@ -174,6 +180,10 @@ def _puts(request: rpc_pb2.TxnRequest) -> bool:
     )
 
 
+# Whoever may hold other data than the rest answers nothing until somebody has looked at it.
+_NOT_WHEN_CORRUPT = frozenset(
+    ("put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke")
+)
 _HANDLERS: dict[str, Callable[..., Any]] = {
     "put": Machine._put,
     "delete_range": Machine._delete_range,

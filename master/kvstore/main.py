@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from master.kvstore import state
 from master.kvstore.cluster import bootstrap_identity, joining_identity, members_of
 from master.kvstore.config import Config, address
+from master.kvstore.corruption import watch_for_corruption
 from master.kvstore.errors import MemberRemoved, StoreError
 from master.kvstore.machine import Machine
 from master.kvstore.metrics import (
@@ -84,6 +85,11 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             await _serve_clients(config, node, stack)
             publishing = asyncio.create_task(_publish(config, node), name="publish")
             stack.callback(publishing.cancel)
+            if config.corrupt_check_seconds:
+                checking = asyncio.create_task(
+                    watch_for_corruption(node, config.corrupt_check_seconds), name="corruption"
+                )
+                stack.callback(checking.cancel)
             run.notify_ready()
             log.info("serving", member=f"{node.id:x}", clients=config.listen_client_urls)
             await stop.wait()

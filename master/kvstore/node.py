@@ -20,6 +20,7 @@ from master.kvstore.auth.store import ROOT, AuthStore
 from master.kvstore.auth.tokens import Tokens
 from master.kvstore.barrier import ReadBarrier, within
 from master.kvstore.cluster import ClusterInfo
+from master.kvstore.corruption import digest
 from master.kvstore.errors import (
     LearnerNotReady,
     LeaseNotFound,
@@ -349,6 +350,8 @@ class Node:
         """A request of another member."""
         if method == "ping":
             return b""
+        if method == "digest":
+            return msgspec.msgpack.encode(digest(self, int(payload)))
         if method == "cluster":
             return msgspec.msgpack.encode(self._cluster_info())
         if not self.is_leader:

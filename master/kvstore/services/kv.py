@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from master.kvstore.auth import rules
+from master.kvstore.errors import Corrupt
 from master.kvstore.mvcc import ranges, txn, validate
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, check_size, signed
@@ -24,6 +25,7 @@ class KvService:
         if not request.serializable:
             await self._node.read_barrier()
         rules.check_range(self._node.auth, caller_of(self._node, context), request)
+        self._check_sound()
         store = self._node.machine.mvcc
         response = ranges.execute(store, request)
         self._node.fill(response.header)
@@ -57,6 +59,7 @@ class KvService:
         if not txn.serializable(request):
             await self._node.read_barrier()
         machine = self._node.machine
+        self._check_sound()
         rules.check_txn(machine.auth, machine.lessor, caller_of(self._node, context), request)
         response = txn.execute(machine.mvcc, machine.mvcc.begin(), request, machine.lessor)
         self._node.fill(response.header)
@@ -70,6 +73,10 @@ class KvService:
         response = await self._agree(command_pb2.Command(compaction=request), context)
         assert isinstance(response, rpc_pb2.CompactionResponse)
         return response
+
+    def _check_sound(self) -> None:
+        if self._node.machine.corrupt:
+            raise Corrupt
 
     async def _agree(self, command: command_pb2.Command, context: CallContext) -> Any:
         applied = await self._node.propose(signed(self._node, context, command))

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 from master.kvstore import state
-from master.kvstore.errors import BadLeaderTransferee, NotLeader, RequestTimeout
+from master.kvstore.errors import (
+    BadLeaderTransferee,
+    InvalidDowngradeTarget,
+    NoInflightDowngrade,
+    NotLeader,
+    RequestTimeout,
+    WrongDowngradeVersion,
+)
 from master.kvstore.machine import alarm_response
 from master.kvstore.node import Node
 from master.kvstore.services.common import check_call, require_admin
@@ -17,6 +25,7 @@ from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
 _BLOB_BYTES = 64 << 10
+_VERSION = re.compile(r"v?\d+\.\d+(\.\d+)?")
 
 
 class MaintenanceService:
@@ -117,6 +126,19 @@ class MaintenanceService:
                 blob=blob,
                 version=ETCD_VERSION,
             )
+
+    async def downgrade(
+        self, request: rpc_pb2.DowngradeRequest, context: CallContext
+    ) -> rpc_pb2.DowngradeResponse:
+        """There is no older version of this store: no target is ever valid, no job ever runs."""
+        check_call(self._node, context)
+        require_admin(self._node, context)
+        await self._node.read_barrier()
+        if request.action == rpc_pb2.DowngradeRequest.CANCEL:
+            raise NoInflightDowngrade
+        if not _VERSION.fullmatch(request.version):
+            raise WrongDowngradeVersion
+        raise InvalidDowngradeTarget
 
     async def move_leader(
         self, request: rpc_pb2.MoveLeaderRequest, context: CallContext
