@@ -55,6 +55,7 @@ class StoreProcess:
     cluster: str = ""
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    program: tuple[str, ...] = (sys.executable, "-m", "master.kvstore")  # or stock etcd
 
     @property
     def client_url(self) -> str:
@@ -75,7 +76,7 @@ class StoreProcess:
     def start(self) -> None:
         tls = self.server
         command = [
-            sys.executable, "-m", "master.kvstore", "--name", self.name,
+            *self.program, "--name", self.name,
             "--data-dir", str(self.data_dir),
             "--listen-client-urls", self.client_url,
             "--advertise-client-urls", self.client_url,
@@ -113,6 +114,10 @@ class StoreCluster:
     members: list[StoreProcess]
     client: TlsFiles
     extra_env: dict[str, str] = field(default_factory=dict)
+    everybody: list[StoreProcess] = field(default_factory=list)  # also those who were removed
+
+    def __post_init__(self) -> None:
+        self.everybody = list(self.members)
 
     def etcdctl(
         self,
@@ -156,8 +161,10 @@ class StoreCluster:
         out = self.etcdctl(*arguments, *(["--learner"] if learner else [])).stdout
         settings = dict(line.split("=", 1) for line in out.splitlines() if line.startswith("ETCD_"))
         new.cluster = settings["ETCD_INITIAL_CLUSTER"].strip('"')
+        new.program = template.program
         new.flags = ("--initial-cluster-state", "existing", *flags)
         self.members.append(new)
+        self.everybody.append(new)
         new.start()
         return new
 
@@ -194,7 +201,9 @@ class StoreCluster:
 
 
 @contextmanager
-def store_cluster(directory: Path, pki: Pki, count: int, *flags: str) -> Iterator[StoreCluster]:
+def store_cluster(
+    directory: Path, pki: Pki, count: int, *flags: str, program: tuple[str, ...] = ()
+) -> Iterator[StoreCluster]:
     """`count` members, started and healthy; killed at the end whatever happens."""
     ports = free_ports(3 * count)
     server = pki.issue("kvstore-server")
@@ -203,15 +212,16 @@ def store_cluster(directory: Path, pki: Pki, count: int, *flags: str) -> Iterato
         for i in range(count)
     ]
     cluster = ",".join(f"{member.name}={member.peer_url}" for member in members)
+    running = StoreCluster(members, pki.issue("kvstore-client", organizations=("admins",)))
     try:
         for member in members:
             member.cluster, member.flags = cluster, flags
+            member.program = program or member.program
             member.start()
-        running = StoreCluster(members, pki.issue("kvstore-client", organizations=("admins",)))
         running.wait_healthy()
         yield running
     finally:
-        for member in members:
+        for member in running.everybody:
             if member.process is not None and member.process.poll() is None:
                 member.process.kill()
                 member.process.wait()

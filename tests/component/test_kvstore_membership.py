@@ -14,12 +14,7 @@ from tests.component.pki_fixture import Pki
 @pytest.fixture
 def cluster(tmp_path: Path, pki: Pki) -> Iterator[StoreCluster]:
     with store_cluster(tmp_path, pki, 3) as running:
-        try:
-            yield running
-        finally:
-            for member in running.members:
-                if member.process is not None and member.process.poll() is None:
-                    member.kill()
+        yield running
 
 
 def member_id(cluster: StoreCluster, name: str, asked: StoreProcess | None = None) -> str:
@@ -106,6 +101,7 @@ def test_a_member_that_was_away_meets_members_it_never_heard_of(cluster: StoreCl
     assert "etcdserver: unhealthy cluster" in refused.stderr
     new = running.add("m4", learner=True)
     cluster.members.append(new)
+    cluster.everybody.append(new)
     promote = ["member", "promote", ""]
 
     def promoted() -> bool:
