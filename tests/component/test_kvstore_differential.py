@@ -57,7 +57,7 @@ def filled(cluster: StoreCluster, command: str) -> str:
     if "{lease}" in command:
         command = command.replace("{lease}", cluster.extra_env["lease"])
     for name in set(re.findall(r"\{(m\d)\}", command)):
-        command = command.replace("{%s}" % name, member_id(cluster, name))
+        command = command.replace("{" + name + "}", member_id(cluster, name))
     return command
 
 
@@ -75,8 +75,12 @@ def normal(cluster: StoreCluster, text: str) -> str:
         text = text.replace(str(member.client_port), f"PORT-{member.name}")
     text = text.replace(str(cluster.everybody[0].directory), "DIR")
     text = re.sub(r"\b[0-9a-f]{13,16}\b", "ID", text)
-    text = re.sub(r"took = [0-9.]+m?s", "took = T", text)
+    text = re.sub(r'"(ClusterID|MemberID|RaftTerm)" : \d+', r'"\1" : N', text)
     text = re.sub(r"(successfully committed proposal: took = ).*", r"\1T", text)
+    # etcd 3.4 forgets to translate this one error; later versions, and ours, do not.
+    text = text.replace(
+        "rpc error: code = Unknown desc = auth: permission denied", "etcdserver: permission denied"
+    )
     return "\n".join(sorted(text.splitlines())) if "PEER-" in text else text
 
 
@@ -154,9 +158,9 @@ def test_members_and_status(pair: Pair) -> None:
         "member list", "endpoint health", "alarm list", "alarm disarm", "defrag",
         "member remove 123abc", "member promote 123abc", "member promote {m2}",
         "member add x --peer-urls=nonsense", "member update 123abc --peer-urls=http://x:1",
-        "move-leader 123abc",
     ):  # fmt: skip
         pair.run(command)
+    pair.run("move-leader 123abc", member=None)
     pair.run("defrag", member=None)
 
 
@@ -255,7 +259,7 @@ def test_members_come_and_go(pair: Pair) -> None:
             "member", "remove", member_id(cluster, gone.name), member=cluster.members[0]
         )
         cluster.members.remove(gone)
-        said.append(re.sub(r"[0-9a-f]{13,16}", "ID", out.stdout))
+        said.append(re.sub(r" *\b[0-9a-f]{13,16}\b", " ID", out.stdout))
         assert stopped(gone) == 0
         cluster.wait_healthy()
         return said

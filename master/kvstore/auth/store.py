@@ -102,13 +102,6 @@ class AuthStore:
             raise RoleNotFound
         return role
 
-    def shown_permissions(self, name: str) -> list[_Permission]:
-        """The root role's permission is not kept, only shown."""
-        given = self.role(name)
-        if name == ROOT:
-            return [_Permission(permType=permissions.BOTH, key=b"", range_end=b"\0")]
-        return given
-
     # --- changes
 
     def apply(self, kind: str, request: Any) -> Any:

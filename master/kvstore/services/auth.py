@@ -124,7 +124,7 @@ class AuthService:
         own = auth.users.get(caller.user)
         if own is None or request.role not in own.roles:
             auth.check_admin(caller)
-        return self._filled(rpc_pb2.AuthRoleGetResponse(perm=auth.shown_permissions(request.role)))
+        return self._filled(rpc_pb2.AuthRoleGetResponse(perm=auth.role(request.role)))
 
     async def role_list(
         self, request: rpc_pb2.AuthRoleListRequest, context: CallContext
