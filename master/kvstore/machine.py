@@ -13,6 +13,7 @@ from typing import Any
 from master.kvstore.auth import rules
 from master.kvstore.auth.store import AUTH_KINDS, AuthStore, Caller
 from master.kvstore.errors import Corrupt, NoSpace, StoreError
+from master.kvstore.failpoint import hit
 from master.kvstore.lease.lessor import Lessor
 from master.kvstore.members import Members
 from master.kvstore.mvcc import txn as txns
@@ -96,7 +97,9 @@ class Machine:
     def _compaction(
         self, request: rpc_pb2.CompactionRequest, _: list[Change]
     ) -> rpc_pb2.CompactionResponse:
+        hit("mvcc-before-compact")
         self.mvcc.compact(request.revision)
+        hit("mvcc-after-compact")
         return rpc_pb2.CompactionResponse(header=self._header())
 
     def _lease_grant(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 import ssl
@@ -13,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from master.kvstore import state
+from master.kvstore import failpoint, state
 from master.kvstore.cluster import bootstrap_identity, joining_identity, members_of
 from master.kvstore.config import Config, address
 from master.kvstore.corruption import watch_for_corruption
@@ -294,4 +295,5 @@ async def _publish(config: Config, node: Node) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    failpoint.arm(os.environ.get(failpoint.VARIABLE, ""))
     return run.run(serve, Config.from_argv(argv), "kvstore")

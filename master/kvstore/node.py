@@ -32,6 +32,7 @@ from master.kvstore.errors import (
     Stopped,
     StoreError,
 )
+from master.kvstore.failpoint import hit
 from master.kvstore.lease.expiry import Expiry
 from master.kvstore.machine import Applied, Machine
 from master.kvstore.members import check_promote, membership_of
@@ -577,7 +578,9 @@ class Node:
 
         def job(wal: Wal) -> None:
             if write.snapshot is not None:
+                hit("snapshot-before-install")
                 self._snapshots.install(write.snapshot, received)
+                hit("snapshot-after-install")
             wal.append(write.hard_state, write.entries, write.snapshot)
 
         self._writer.submit(job, lambda: self._written(write))
@@ -585,8 +588,10 @@ class Node:
     def _written(self, write: Write) -> None:
         if self._stopping:
             return
+        hit("written-before-send")
         for message in write.messages:
             self._send(message)
+        hit("written-after-send")
         self.core.advance(write)
         self._pump()
 
@@ -616,7 +621,9 @@ class Node:
         self._maybe_snapshot()
 
     def _apply_one(self, entry: Entry) -> None:
+        hit("apply-before")
         applied = self.machine.apply(entry.data)
+        hit("apply-after")
         kind = applied.command.WhichOneof("request") or ""
         if kind in self.applied_kinds:
             self.applied_kinds[kind] += 1
@@ -703,7 +710,9 @@ class Node:
     def _snapshot_noted(self, meta: SnapshotMeta) -> None:
         self._snapshotting = False
         if meta.index > self.core.log.snapshot.index:
+            hit("log-before-compact")
             self.core.compact(meta, _KEEP_ENTRIES)
+            hit("log-after-compact")
             self._snapshots.drop_old()
 
     def capture(self) -> tuple[SnapshotMeta, state.Capture]:

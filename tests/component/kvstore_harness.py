@@ -55,6 +55,7 @@ class StoreProcess:
     cluster: str = ""
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    env: dict[str, str] = field(default_factory=dict)
     program: tuple[str, ...] = (sys.executable, "-m", "master.kvstore")  # or stock etcd
 
     @property
@@ -91,7 +92,13 @@ class StoreProcess:
             *self.flags,
         ]  # fmt: skip
         with self.log_file.open("ab") as out:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **self.env},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
 
     def kill(self) -> None:
         """As `kill -9`: nothing is flushed, nobody is told."""

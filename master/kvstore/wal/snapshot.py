@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.log import sync_directory
 from muster.component.failure import CannotRun
@@ -78,6 +79,7 @@ class SnapshotDirectory:
         return path
 
     def _write(self, path: Path, pieces: Iterable[bytes]) -> None:
+        hit("snapshot-before-write")
         scratch = path.with_suffix(".tmp")
         try:
             with scratch.open("wb") as out:
@@ -85,11 +87,13 @@ class SnapshotDirectory:
                     out.write(piece)
                 out.flush()
                 os.fsync(out.fileno())
+            hit("snapshot-before-rename")
             scratch.rename(path)
         except OSError:
             scratch.unlink(missing_ok=True)
             raise
         sync_directory(self.directory)
+        hit("snapshot-after-rename")
 
     def install(self, meta: SnapshotMeta, data: bytes) -> None:
         """Keep a whole stream that a leader sent and that was checked already."""
