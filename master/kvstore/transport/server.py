@@ -136,7 +136,10 @@ class PeerServer:
     ) -> None:
         assert message.snapshot is not None
         what = (sender, message.snapshot.index, message.snapshot.term)
-        data = self._partial[1] if self._partial and self._partial[0] == what else bytearray()
+        # A copy: the connection that broke off may still have something to add to its own.
+        data = bytearray()
+        if self._partial and self._partial[0] == what:
+            data = bytearray(self._partial[1])
         self._partial = (what, data)
         writer.write(frames.encode(Response(0, True, str(len(data)).encode())))
         while True:
