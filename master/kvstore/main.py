@@ -15,7 +15,12 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from master.kvstore import failpoint, state
-from master.kvstore.cluster import bootstrap_identity, joining_identity, members_of
+from master.kvstore.cluster import (
+    ClusterFlagsError,
+    bootstrap_identity,
+    joining_identity,
+    members_of,
+)
 from master.kvstore.config import Config, address
 from master.kvstore.corruption import watch_for_corruption
 from master.kvstore.errors import MemberRemoved, StoreError
@@ -45,6 +50,7 @@ from master.kvstore.wal.record import WalCorrupt
 from master.kvstore.wal.snapshot import SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
 from muster.component import metrics, run
+from muster.component.failure import CannotRun
 from muster.component.log import get_logger
 from muster.component.tls import client_context, server_context
 from muster.etcd import command_pb2, rpc_pb2
@@ -107,8 +113,10 @@ async def _ask_to_join(config: Config) -> Identity | None:
     own = config.initial_cluster.get(config.name, config.initial_advertise_peer_urls)
     others = [url for urls in config.initial_cluster.values() for url in urls if url not in own]
     tls = client_context(config.peer_tls) if config.peer_tls else None
-    told = await ask_cluster(others, tls)
-    return joining_identity(config.name, own, told)
+    try:
+        return joining_identity(config.name, own, await ask_cluster(others, tls))
+    except ClusterFlagsError as error:
+        raise CannotRun(str(error)) from error
 
 
 def recover(

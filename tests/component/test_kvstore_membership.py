@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.kvstore_harness import StoreCluster, StoreProcess, store_cluster, wait_until
+from tests.component.kvstore_harness import (
+    StoreCluster,
+    StoreProcess,
+    free_ports,
+    store_cluster,
+    wait_until,
+)
 from tests.component.pki_fixture import Pki
 
 
@@ -141,3 +147,17 @@ def test_the_last_member_stays(tmp_path: Path, pki: Pki) -> None:
         assert (
             "etcdserver: re-configuration failed due to not enough started members" in result.stderr
         )
+
+
+def test_nobody_joins_without_being_added(cluster: StoreCluster) -> None:
+    stranger = StoreProcess(
+        "x", cluster.members[0].directory, *free_ports(3), cluster.members[0].server
+    )
+    stranger.cluster = f"{cluster.members[0].cluster},x={stranger.peer_url}"
+    stranger.flags = ("--initial-cluster-state", "existing")
+    cluster.everybody.append(stranger)
+    stranger.start()
+    assert stranger.process is not None
+    assert stranger.process.wait(timeout=20) == 1
+    assert "add it there first (member add)" in stranger.log()
+    assert "Traceback" not in stranger.log()
