@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim shim fuzz-rpc bench clean
+	test-vagrant check format lint types contracts proto api stubs sim robustness shim fuzz-rpc bench clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,13 @@ test: setup-test ## Run every test, real labs included (needs root)
 
 test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
 	$(PYTEST) tests/unit tests/transcripts tests/simulation
+
+sim: setup ## Raft under faults by seed (SEEDS=200)
+	RAFT_SEEDS=$(or $(SEEDS),200) $(PYTEST) tests/simulation --timeout 0
+
+robustness: setup ## Crash the store where it hurts, and judge what clients saw (RUNS= MEMBERS=1,3,5 PROGRAM=etcd)
+	ROBUSTNESS_RUNS="$(or $(RUNS),1)" ROBUSTNESS_MEMBERS="$(or $(MEMBERS),3)" \
+		ROBUSTNESS_PROGRAM="$(PROGRAM)" $(PYTEST) tests/robustness --timeout 0
 
 test-component: setup-test ## Each part as a real process against its stock counterpart
 	$(PYTEST) tests/component

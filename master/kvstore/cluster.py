@@ -5,12 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
+from master.kvstore.members import Members
 from master.kvstore.wal.log import Identity, MemberIdentity
 from muster.etcd import rpc_pb2
 
 
 class ClusterFlagsError(ValueError):
     """The flags do not describe a cluster; the message names the flag."""
+
+
+class ClusterInfo(msgspec.Struct, frozen=True, array_like=True):
+    """What a member tells somebody who was added and does not know its own id yet."""
+
+    cluster_id: int
+    founders: tuple[MemberIdentity, ...]
+    members: tuple[MemberIdentity, ...]
 
 
 def parse_initial_cluster(text: str) -> dict[str, tuple[str, ...]]:
@@ -48,12 +59,29 @@ def bootstrap_identity(name: str, members: Mapping[str, Iterable[str]], token: s
     return Identity(cluster_id, own, tuple(identities))
 
 
-def members_of(identity: Identity) -> dict[int, rpc_pb2.Member]:
-    """The member list before anybody has published a name: as etcd, only peer URLs."""
-    return {
-        member.id: rpc_pb2.Member(ID=member.id, name=member.name, peerURLs=member.peer_urls)
+def members_of(identity: Identity) -> Members:
+    """The founding members, before anybody has published its client URLs."""
+    return Members(
+        rpc_pb2.Member(ID=member.id, name=member.name, peerURLs=member.peer_urls)
         for member in identity.members
-    }
+    )
+
+
+def joining_identity(name: str, own_urls: Iterable[str], told: ClusterInfo) -> Identity:
+    """Who this member is in a cluster that it was added to, from what a member there told.
+
+    The log begins with the founders, so they are this member's beginning, too; those who are in
+    it now are where to answer until the log has told.
+    """
+    wanted = sorted(own_urls)
+    for member in told.members:
+        if sorted(member.peer_urls) == wanted:
+            contacts = tuple(other for other in told.members if other.id != member.id)
+            return Identity(told.cluster_id, member.id, told.founders, contacts)
+    raise ClusterFlagsError(
+        f'--initial-cluster-state existing: no member of the cluster has the peer URLs of "{name}" '
+        f"({', '.join(wanted)}); add it there first (member add)"
+    )
 
 
 def _hash(*parts: str) -> int:

@@ -42,6 +42,7 @@ class Config:
     snapshot_count: int
     watch_progress_notify_seconds: float
     rpc_transport: str = DEFAULT
+    corrupt_check_seconds: float = 0.0  # 0: never
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
@@ -81,6 +82,7 @@ def _build(flags: argparse.Namespace) -> Config:
             flags.experimental_watch_progress_notify_interval
         ),
         rpc_transport=flags.rpc_transport,
+        corrupt_check_seconds=parse_duration(flags.experimental_corrupt_check_time),
     )
     _check(config)
     return config
@@ -165,4 +167,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--snapshot-count", type=int, default=10_000, help="applied entries between snapshots")
     add("--experimental-watch-progress-notify-interval", default="10m", metavar="DURATION")
     add_flag(parser)
+    add("--experimental-corrupt-check-time", default="0s", metavar="DURATION")
     return parser

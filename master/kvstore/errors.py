@@ -102,3 +102,137 @@ class BadLeaderTransferee(StoreError):
 
 class MemberNotFound(StoreError):
     code, message = Code.NOT_FOUND, "etcdserver: member not found"
+
+
+class MemberExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: member ID already exist"
+
+
+class PeerUrlExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: Peer URLs already exists"
+
+
+class BadMemberUrls(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: given member URLs are invalid"
+
+
+class NotEnoughStarted(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: re-configuration failed due to not enough started members"
+
+
+class Unhealthy(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: unhealthy cluster"
+
+
+class MemberNotLearner(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: can only promote a learner member"
+
+
+class LearnerNotReady(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: can only promote a learner member which is in sync with leader"
+
+
+class TooManyLearners(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: too many learner members in cluster"
+
+
+class NotForLearner(StoreError):
+    code, message = Code.UNAVAILABLE, "etcdserver: rpc not supported for learner"
+
+
+class Corrupt(StoreError):
+    code, message = Code.DATA_LOSS, "etcdserver: corrupt cluster"
+
+
+class MemberRemoved(Exception):
+    """This member is in the cluster no more and must stop. Not sent to clients."""
+
+    def __init__(self) -> None:
+        super().__init__("the member has been permanently removed from the cluster")
+
+
+class RootUserMissing(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: root user does not exist"
+
+
+class RootRoleMissing(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: root user does not have root role"
+
+
+class UserExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: user name already exists"
+
+
+class UserEmpty(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: user name is empty"
+
+
+class UserNotFound(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: user name not found"
+
+
+class RoleExists(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: role name already exists"
+
+
+class RoleNotFound(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: role name not found"
+
+
+class RoleEmpty(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: role name is empty"
+
+
+class AuthFailed(StoreError):
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: authentication failed, invalid user ID or password"
+
+
+class PermissionNotGiven(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: permission not given"
+
+
+class PermissionDenied(StoreError):
+    code, message = Code.PERMISSION_DENIED, "etcdserver: permission denied"
+
+
+class RoleNotGranted(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: role is not granted to the user"
+
+
+class PermissionNotGranted(StoreError):
+    code = Code.FAILED_PRECONDITION
+    message = "etcdserver: permission is not granted to the role"
+
+
+class AuthNotEnabled(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: authentication is not enabled"
+
+
+class InvalidAuthToken(StoreError):
+    code, message = Code.UNAUTHENTICATED, "etcdserver: invalid auth token"
+
+
+class InvalidAuthManagement(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: invalid auth management"
+
+
+class AuthOldRevision(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: revision of auth store is old"
+
+
+class WrongDowngradeVersion(StoreError):
+    code = Code.INVALID_ARGUMENT
+    message = "etcdserver: wrong downgrade target version format"
+
+
+class InvalidDowngradeTarget(StoreError):
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: invalid downgrade target version"
+
+
+class NoInflightDowngrade(StoreError):
+    code, message = Code.FAILED_PRECONDITION, "etcdserver: no inflight downgrade job"

@@ -10,8 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from master.kvstore.errors import NoSpace, StoreError
+from master.kvstore.auth import rules
+from master.kvstore.auth.store import AUTH_KINDS, AuthStore, Caller
+from master.kvstore.errors import Corrupt, NoSpace, StoreError
+from master.kvstore.failpoint import hit
 from master.kvstore.lease.lessor import Lessor
+from master.kvstore.members import Members
 from master.kvstore.mvcc import txn as txns
 from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import Mvcc
@@ -35,7 +39,12 @@ class Machine:
         self.mvcc = Mvcc()
         self.lessor = Lessor()
         self.alarms: set[tuple[int, int]] = set()  # (member id, alarm type)
-        self.members: dict[int, rpc_pb2.Member] = {}
+        self.members = Members()
+        self.auth = AuthStore()
+
+    @property
+    def corrupt(self) -> bool:
+        return any(alarm == rpc_pb2.CORRUPT for _, alarm in self.alarms)
 
     @property
     def out_of_space(self) -> bool:
@@ -45,12 +54,18 @@ class Machine:
         """Apply one entry's data. A refused command is an outcome, not a failure."""
         command = command_pb2.Command.FromString(payload)
         kind = command.WhichOneof("request")
-        handler = _HANDLERS.get(kind or "")
-        if handler is None:
+        if kind is None:
             return Applied(command)
+        request = getattr(command, kind)
         changes: list[Change] = []
         try:
-            response = handler(self, getattr(command, str(kind)), changes)
+            caller = Caller(command.user, command.auth_revision)
+            rules.check_command(self.auth, self.lessor, caller, kind, request)
+            if kind in AUTH_KINDS:
+                return Applied(command, self.auth.apply(kind, request))
+            if kind in _NOT_WHEN_CORRUPT and self.corrupt:
+                raise Corrupt
+            response = _HANDLERS[kind](self, request, changes)
         except StoreError as error:
             return Applied(command, error=error)
         self.lessor.follow(changes)
@@ -82,7 +97,9 @@ class Machine:
     def _compaction(
         self, request: rpc_pb2.CompactionRequest, _: list[Change]
     ) -> rpc_pb2.CompactionResponse:
+        hit("mvcc-before-compact")
         self.mvcc.compact(request.revision)
+        hit("mvcc-after-compact")
         return rpc_pb2.CompactionResponse(header=self._header())
 
     def _lease_grant(
@@ -117,11 +134,30 @@ class Machine:
         return alarm_response(self._header(), touched)
 
     def _member_attributes(self, request: rpc_pb2.Member, _: list[Change]) -> None:
-        member = self.members.get(request.ID)
-        if member is not None:
-            member.name = request.name
-            del member.clientURLs[:]
-            member.clientURLs.extend(request.clientURLs)
+        self.members.publish(request)
+
+    def _member_add(self, request: rpc_pb2.Member, _: list[Change]) -> rpc_pb2.MemberAddResponse:
+        self.members.add(request)
+        return rpc_pb2.MemberAddResponse(member=request, members=self.members.listed())
+
+    def _member_remove(
+        self, request: rpc_pb2.MemberRemoveRequest, _: list[Change]
+    ) -> rpc_pb2.MemberRemoveResponse:
+        self.members.remove(request.ID)
+        self.alarms = {alarm for alarm in self.alarms if alarm[0] != request.ID}
+        return rpc_pb2.MemberRemoveResponse(members=self.members.listed())
+
+    def _member_update(
+        self, request: rpc_pb2.MemberUpdateRequest, _: list[Change]
+    ) -> rpc_pb2.MemberUpdateResponse:
+        self.members.update(request.ID, request.peerURLs)
+        return rpc_pb2.MemberUpdateResponse(members=self.members.listed())
+
+    def _member_promote(
+        self, request: rpc_pb2.MemberPromoteRequest, _: list[Change]
+    ) -> rpc_pb2.MemberPromoteResponse:
+        self.members.promote(request.ID)
+        return rpc_pb2.MemberPromoteResponse(members=self.members.listed())
 
     def _check_space(self) -> None:
         if self.out_of_space:
@@ -147,6 +183,10 @@ def _puts(request: rpc_pb2.TxnRequest) -> bool:
     )
 
 
+# Whoever may hold other data than the rest answers nothing until somebody has looked at it.
+_NOT_WHEN_CORRUPT = frozenset(
+    ("put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke")
+)
 _HANDLERS: dict[str, Callable[..., Any]] = {
     "put": Machine._put,
     "delete_range": Machine._delete_range,
@@ -156,4 +196,8 @@ _HANDLERS: dict[str, Callable[..., Any]] = {
     "lease_revoke": Machine._lease_revoke,
     "alarm": Machine._alarm,
     "member_attributes": Machine._member_attributes,
+    "member_add": Machine._member_add,
+    "member_remove": Machine._member_remove,
+    "member_update": Machine._member_update,
+    "member_promote": Machine._member_promote,
 }

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from aiohttp import web
 from prometheus_client import REGISTRY
 
-from master.kvstore import state
-from master.kvstore.cluster import bootstrap_identity, members_of
+from master.kvstore import failpoint, state
+from master.kvstore.cluster import (
+    ClusterFlagsError,
+    bootstrap_identity,
+    joining_identity,
+    members_of,
+)
 from master.kvstore.config import Config, address
-from master.kvstore.errors import StoreError
+from master.kvstore.corruption import watch_for_corruption
+from master.kvstore.errors import MemberRemoved, StoreError
 from master.kvstore.machine import Machine
 from master.kvstore.metrics import (
     CLIENT_RECEIVED,
@@ -34,13 +42,15 @@ from master.kvstore.raft.messages import HardState
 from master.kvstore.services import all_methods
 from master.kvstore.services.common import MAX_RECEIVE_BYTES
 from master.kvstore.transport.frames import PROTOCOL, Hello
-from master.kvstore.transport.peer import PeerClient, PeerEvents
+from master.kvstore.transport.peer import PeerEvents
+from master.kvstore.transport.peers import Peers, ask_cluster
 from master.kvstore.transport.server import PeerHandlers, PeerServer
-from master.kvstore.wal.log import Contents, Wal, segment_files
+from master.kvstore.wal.log import Contents, Identity, Wal, segment_files
 from master.kvstore.wal.record import WalCorrupt
 from master.kvstore.wal.snapshot import SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
 from muster.component import metrics, run
+from muster.component.failure import CannotRun
 from muster.component.log import get_logger
 from muster.component.tls import client_context, server_context
 from muster.etcd import command_pb2, rpc_pb2
@@ -57,10 +67,12 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
 
     def on_fatal(error: BaseException) -> None:
         log.error("member must stop", error=str(error) or repr(error))
-        failure.append(error)
+        if not isinstance(error, MemberRemoved):
+            failure.append(error)
         stop.set()
 
-    node, wal = recover(config, on_fatal)
+    node, wal = recover(config, on_fatal, await _ask_to_join(config))
+    node.trusts_certificates = config.client_cert_auth
     node.start(
         DiskWriter(
             wal,
@@ -80,6 +92,11 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             await _serve_clients(config, node, stack)
             publishing = asyncio.create_task(_publish(config, node), name="publish")
             stack.callback(publishing.cancel)
+            if config.corrupt_check_seconds:
+                checking = asyncio.create_task(
+                    watch_for_corruption(node, config.corrupt_check_seconds), name="corruption"
+                )
+                stack.callback(checking.cancel)
             run.notify_ready()
             log.info("serving", member=f"{node.id:x}", clients=config.listen_client_urls)
             await stop.wait()
@@ -89,10 +106,25 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         raise failure[0]
 
 
-def recover(config: Config, on_fatal: Callable[[BaseException], None]) -> tuple[Node, Wal]:
+async def _ask_to_join(config: Config) -> Identity | None:
+    """Who this member is in an existing cluster; None when its disk or the flags say."""
+    if config.initial_cluster_state != "existing" or segment_files(_wal_directory(config)):
+        return None
+    own = config.initial_cluster.get(config.name, config.initial_advertise_peer_urls)
+    others = [url for urls in config.initial_cluster.values() for url in urls if url not in own]
+    tls = client_context(config.peer_tls) if config.peer_tls else None
+    try:
+        return joining_identity(config.name, own, await ask_cluster(others, tls))
+    except ClusterFlagsError as error:
+        raise CannotRun(str(error)) from error
+
+
+def recover(
+    config: Config, on_fatal: Callable[[BaseException], None], joining: Identity | None = None
+) -> tuple[Node, Wal]:
     """The member as its disk has it, or a new one."""
     snapshots = SnapshotDirectory(config.data_dir / "member" / "snap")
-    wal, contents = _open_log(config)
+    wal, contents = _open_log(config, joining)
     assert contents.identity is not None
     identity = contents.identity
     machine = Machine()
@@ -112,7 +144,7 @@ def recover(config: Config, on_fatal: Callable[[BaseException], None]) -> tuple[
     core = Core(
         CoreConfig(identity.member_id, election_ticks=config.election_ms // config.heartbeat_ms),
         random.SystemRandom(),
-        membership=identity.membership(),
+        membership=contents.snapshot.membership if newest else identity.membership(),
         hard_state=_hard_state(contents),
         snapshot=contents.snapshot if contents.snapshot.index else None,
         entries=contents.entries,
@@ -131,12 +163,18 @@ def recover(config: Config, on_fatal: Callable[[BaseException], None]) -> tuple[
     return Node(identity, core, machine, snapshots, timing, limits, on_fatal), wal
 
 
-def _open_log(config: Config) -> tuple[Wal, Contents]:
-    directory = config.data_dir / "member" / "wal"
+def _wal_directory(config: Config) -> Path:
+    return config.data_dir / "member" / "wal"
+
+
+def _open_log(config: Config, joining: Identity | None) -> tuple[Wal, Contents]:
+    directory = _wal_directory(config)
     if segment_files(directory):
         return Wal.open(directory)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = bootstrap_identity(config.name, config.initial_cluster, config.initial_cluster_token)
+    identity = joining or bootstrap_identity(
+        config.name, config.initial_cluster, config.initial_cluster_token
+    )
     return Wal.create(directory, identity), Contents(identity=identity)
 
 
@@ -149,12 +187,12 @@ def _hard_state(contents: Contents) -> HardState:
 
 
 async def _listen_to_peers(config: Config, node: Node, stack: AsyncExitStack) -> None:
-    members = {member.id for member in node.identity.members}
     me = Hello(PROTOCOL, node.identity.cluster_id, node.id, 0, secrets.randbits(62))
     server = PeerServer(
         me,
-        members,
         PeerHandlers(
+            removed=node.was_removed,
+            greeted=node.greeted,
             messages=node.receive,
             request=node.answer_peer,
             snapshot=node.receive_snapshot,
@@ -177,6 +215,7 @@ async def _connect_to_peers(config: Config, node: Node, stack: AsyncExitStack) -
     tls = client_context(config.peer_tls) if config.peer_tls else None
     events = PeerEvents(
         gone=node.peer_gone,
+        removed=node.leave_cluster,
         unreachable=node.peer_unreachable,
         sent=lambda member, size: PEER_SENT.labels(f"{member:x}").inc(size),
         failed=lambda member: PEER_FAILURES.labels(f"{member:x}").inc(),
@@ -184,16 +223,12 @@ async def _connect_to_peers(config: Config, node: Node, stack: AsyncExitStack) -
     )
 
     def hello(to: int) -> Hello:
-        return Hello(PROTOCOL, node.identity.cluster_id, node.id, to, incarnation)
+        urls = config.initial_advertise_peer_urls
+        return Hello(PROTOCOL, node.identity.cluster_id, node.id, to, incarnation, urls)
 
-    for member in node.identity.members:
-        if member.id == node.id:
-            continue
-        peer = node.peers[member.id] = PeerClient(
-            member.id, member.peer_urls[0], hello, tls, events
-        )
-        task = asyncio.create_task(peer.run(), name=f"peer-{member.name}")
-        stack.callback(task.cancel)
+    peers = Peers(hello, tls, events)
+    node.connect(peers)
+    stack.callback(peers.close)
 
 
 async def _serve_metrics(config: Config, node: Node, stack: AsyncExitStack) -> None:
@@ -254,7 +289,10 @@ async def _publish(config: Config, node: Node) -> None:
     """Tell the others this member's name and client URLs, until they have been applied."""
     wanted = rpc_pb2.Member(ID=node.id, name=config.name, clientURLs=config.advertise_client_urls)
     while True:
-        known = node.machine.members[node.id]
+        known = node.machine.members.all.get(node.id)
+        if known is None:  # added, but the log has not told yet
+            await asyncio.sleep(node.timing.tick_seconds)
+            continue
         if (known.name, list(known.clientURLs)) == (wanted.name, list(wanted.clientURLs)):
             return
         try:
@@ -265,4 +303,5 @@ async def _publish(config: Config, node: Node) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    failpoint.arm(os.environ.get(failpoint.VARIABLE, ""))
     return run.run(serve, Config.from_argv(argv), "kvstore")

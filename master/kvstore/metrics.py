@@ -88,7 +88,7 @@ class NodeCollector(Collector):
         size = mvcc.total_bytes
         yield "etcd_server_has_leader", "Whether a leader is known.", int(node.has_leader)
         yield "etcd_server_is_leader", "Whether this member leads.", int(node.is_leader)
-        yield "etcd_server_is_learner", "Whether this member does not vote.", 0
+        yield "etcd_server_is_learner", "Whether this member does not vote.", int(node.is_learner)
         yield "etcd_server_proposals_pending", "Proposals without outcome.", node.pending
         yield "etcd_server_proposals_committed_total", "Highest committed index.", node.commit
         yield "etcd_server_proposals_applied_total", "Highest applied index.", node.applied

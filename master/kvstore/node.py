@@ -16,23 +16,42 @@ from time import monotonic
 import msgspec
 
 from master.kvstore import state
+from master.kvstore.auth.store import ROOT, AuthStore
+from master.kvstore.auth.tokens import Tokens
 from master.kvstore.barrier import ReadBarrier, within
+from master.kvstore.cluster import ClusterInfo
+from master.kvstore.corruption import digest
 from master.kvstore.errors import (
+    LearnerNotReady,
     LeaseNotFound,
+    MemberRemoved,
     NoLeader,
     NoSpace,
+    NotEnoughStarted,
     NotLeader,
     Stopped,
     StoreError,
 )
+from master.kvstore.failpoint import hit
 from master.kvstore.lease.expiry import Expiry
 from master.kvstore.machine import Applied, Machine
+from master.kvstore.members import check_promote, membership_of
 from master.kvstore.metrics import BACKEND_COMMIT, SNAPSHOT_SAVE
 from master.kvstore.proposals import Proposals
 from master.kvstore.raft.core import Core, ProposalDropped, Ready, Role, Write
-from master.kvstore.raft.messages import NOBODY, Entry, Message, MessageType, SnapshotMeta
+from master.kvstore.raft.membership import leave
+from master.kvstore.raft.messages import (
+    NOBODY,
+    Entry,
+    EntryKind,
+    Message,
+    MessageType,
+    SnapshotMeta,
+)
+from master.kvstore.transport.frames import Hello
 from master.kvstore.transport.peer import PeerClient
-from master.kvstore.wal.log import Identity, Wal
+from master.kvstore.transport.peers import Peers
+from master.kvstore.wal.log import Identity, MemberIdentity, Wal
 from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory, decode
 from master.kvstore.wal.writer import DiskWriter
 from master.kvstore.watch.hub import Hub
@@ -100,7 +119,10 @@ class Node:
         self.machine = machine
         self.hub = Hub(machine.mvcc)
         self.timing = timing
-        self.peers: dict[int, PeerClient] = {}
+        self.tokens = Tokens()
+        self.trusts_certificates = False  # whether a client's certificate says who it is
+        self._peers: Peers | None = None
+        self._heard_of: dict[int, str] = {}  # members that dialled in before the log told of them
         self.barrier = ReadBarrier(self._ask_read_index)
         self.leader_changes = 0
         self.applied_kinds: Counter[str] = Counter(
@@ -124,6 +146,7 @@ class Node:
         self._on_leaderless: set[Callable[[], None]] = set()
         self._last_expiry = 0.0
         self._last_progress = monotonic()
+        self._removed_ticks = 0
         self._stopping = False
 
     # --- what the services see
@@ -154,7 +177,23 @@ class Node:
 
     @property
     def members(self) -> list[rpc_pb2.Member]:
-        return [self.machine.members[key] for key in sorted(self.machine.members)]
+        return self.machine.members.listed()
+
+    @property
+    def auth(self) -> AuthStore:
+        return self.machine.auth
+
+    @property
+    def is_learner(self) -> bool:
+        return self.id in self.machine.members.learners
+
+    @property
+    def peers(self) -> dict[int, PeerClient]:
+        return self._peers.clients if self._peers else {}
+
+    def connected(self) -> set[int]:
+        """The members that can be reached now, this one included."""
+        return {self.id, *(peer for peer, client in self.peers.items() if client.connected)}
 
     def fill(self, header: rpc_pb2.ResponseHeader) -> None:
         """Say who answers, and at which revision unless the answer already says that."""
@@ -169,15 +208,18 @@ class Node:
 
         An Unavailable error leaves open whether it will be applied.
         """
-        applied = await self._submit(command)
+        applied = await self._submit(command, membership=_kind(command) in _MEMBERSHIP)
         if applied.error is not None:
             raise applied.error
         return applied
 
-    def _submit(self, command: command_pb2.Command) -> asyncio.Future[Applied]:
+    def _submit(
+        self, command: command_pb2.Command, *, membership: bool = False
+    ) -> asyncio.Future[Applied]:
         if self._stopping:
             raise Stopped
-        outcome = self._proposals.add(command, monotonic() + self.timing.request_seconds)
+        deadline = monotonic() + self.timing.request_seconds
+        outcome = self._proposals.add(command, deadline, membership=membership)
         self._schedule_pump()
         return outcome
 
@@ -247,6 +289,54 @@ class Node:
             return LeaseState(0, -1)
         return LeaseState(lease.ttl_seconds, int(remaining), sorted(lease.keys))
 
+    # --- members
+
+    def connect(self, peers: Peers) -> None:
+        """From now on talk to the members, whoever they are at any time."""
+        self._peers = peers
+        self._follow_members()
+
+    def _follow_members(self) -> None:
+        if self._peers is None:
+            return
+        known = self.machine.members
+        urls = dict(self._heard_of)
+        if self.id not in known and self.id not in known.removed:
+            # Added, but the log has not told yet: answer those who were there.
+            urls |= {member.id: member.peer_urls[0] for member in self.identity.contacts}
+        urls |= {member.ID: member.peerURLs[0] for member in known.listed()}
+        self._peers.follow(
+            {m: url for m, url in urls.items() if m != self.id and m not in known.removed}
+        )
+
+    def greeted(self, hello: Hello) -> None:
+        """A member dialled in. One that the log has not told of yet may even be the leader."""
+        if hello.sender not in self.peers and hello.sender != self.id and hello.peer_urls:
+            self._heard_of[hello.sender] = hello.peer_urls[0]
+            self._follow_members()
+
+    def was_removed(self, member: int) -> bool:
+        return member in self.machine.members.removed
+
+    def leave_cluster(self) -> None:
+        """This member is in the cluster no more, so somebody says who must know."""
+        if not self._stopping:
+            self._on_fatal(MemberRemoved())
+
+    async def promote_ready(self, member: int) -> None:
+        """Raise unless the learner `member` may vote now. Only the leader knows."""
+        if self.is_leader:
+            self._check_promotion(member)
+        else:
+            await self._ask_leader("promote_ready", str(member).encode())
+
+    def _check_promotion(self, member: int) -> None:
+        progress = self.core.progress.get(member)
+        if progress is not None and member in self.machine.members.learners:
+            if progress.match < _IN_SYNC * self.core.progress[self.id].match:
+                raise LearnerNotReady
+            check_promote(self.machine.members, member)
+
     async def _ask_leader(self, method: str, payload: bytes) -> bytes:
         leader = self.core.leader
         peer = self.peers.get(leader)
@@ -255,19 +345,33 @@ class Node:
         answer = await peer.request(method, payload, _PEER_REQUEST_SECONDS)
         if answer.ok:
             return answer.payload
-        raise LeaseNotFound if answer.payload == b"LeaseNotFound" else NoLeader
+        raise _ERRORS.get(answer.payload, NoLeader)
 
     async def answer_peer(self, method: str, payload: bytes) -> bytes:
         """A request of another member."""
         if method == "ping":
             return b""
+        if method == "digest":
+            return msgspec.msgpack.encode(digest(self, int(payload)))
+        if method == "cluster":
+            return msgspec.msgpack.encode(self._cluster_info())
         if not self.is_leader:
             raise NotLeader
         if method == "lease_renew":
             return str(await self.lease_renew(int(payload))).encode()
         if method == "lease_state":
             return msgspec.msgpack.encode(await self.lease_state(int(payload)))
+        if method == "promote_ready":
+            self._check_promotion(int(payload))
+            return b""
         raise NotLeader
+
+    def _cluster_info(self) -> ClusterInfo:
+        members = tuple(
+            MemberIdentity(member.ID, member.name, tuple(member.peerURLs))
+            for member in self.machine.members.listed()
+        )
+        return ClusterInfo(self.identity.cluster_id, self.identity.members, members)
 
     # --- running
 
@@ -306,7 +410,7 @@ class Node:
         others = {
             member: progress.match
             for member, progress in self.core.progress.items()
-            if member in self.peers and self.peers[member].connected
+            if self.core.membership.votes(member) and member in self.connected()
         }
         return max(others, key=lambda member: others[member], default=NOBODY)
 
@@ -335,6 +439,14 @@ class Node:
             self.core.transfer_leadership(self._best_heir())
         self._tell_leaderless(now)
         self._pump()
+        self._leave_if_removed()
+
+    def _leave_if_removed(self) -> None:
+        """Stop, but not before the others have had the answers that end the change."""
+        if self.was_removed(self.id):
+            self._removed_ticks += 1
+            if self._removed_ticks > self.timing.election_ticks // 2:
+                self.leave_cluster()
 
     def _tell_leaderless(self, now: float) -> None:
         patience = _NO_LEADER_TIMEOUTS * self.timing.election_seconds
@@ -345,7 +457,12 @@ class Node:
     def _revoke_expired(self, now: float) -> None:
         for lease_id in self._expiry.expired(now, _EXPIRE_AT_ONCE):
             revoke = rpc_pb2.LeaseRevokeRequest(ID=lease_id)
-            self._forget_outcome(command_pb2.Command(lease_revoke=revoke))
+            # Nobody's permission is needed for the end of a lease: the store itself acts.
+            self._forget_outcome(
+                command_pb2.Command(
+                    lease_revoke=revoke, user=ROOT, auth_revision=self.auth.revision
+                )
+            )
 
     # --- messages
 
@@ -411,7 +528,10 @@ class Node:
     def _hand_over_proposals(self) -> None:
         while self.has_leader and (batch := self._proposals.next_batch()):
             try:
-                self.core.propose([payload for _, payload in batch])
+                if self._proposals.changes_membership(batch):
+                    self.core.propose_config(batch[0][1])
+                else:
+                    self.core.propose([payload for _, payload in batch])
             except ProposalDropped:
                 self._proposals.put_back(batch)
                 return  # the next tick tries again
@@ -442,7 +562,9 @@ class Node:
         path = self._snapshots.path(message.snapshot)
         log.info("sending snapshot", peer=f"{peer.id:x}", index=message.snapshot.index)
         try:
-            delivered = await peer.send_snapshot(message, self._snapshots.pieces(path))
+            delivered = await peer.send_snapshot(
+                message, lambda start: self._snapshots.pieces(path, start)
+            )
         except FileNotFoundError:
             delivered = False  # a newer one took its place: the core will name that
         self.core.report_snapshot(peer.id, delivered=delivered)
@@ -456,7 +578,9 @@ class Node:
 
         def job(wal: Wal) -> None:
             if write.snapshot is not None:
+                hit("snapshot-before-install")
                 self._snapshots.install(write.snapshot, received)
+                hit("snapshot-after-install")
             wal.append(write.hard_state, write.entries, write.snapshot)
 
         self._writer.submit(job, lambda: self._written(write))
@@ -464,8 +588,10 @@ class Node:
     def _written(self, write: Write) -> None:
         if self._stopping:
             return
+        hit("written-before-send")
         for message in write.messages:
             self._send(message)
+        hit("written-after-send")
         self.core.advance(write)
         self._pump()
 
@@ -475,6 +601,7 @@ class Node:
         self.hub.replaced(self.machine.mvcc)
         self.applied = meta.index
         self.barrier.applied(self.applied)
+        self._follow_members()
         log.info("snapshot installed", index=meta.index, revision=self.machine.mvcc.revision)
         return data
 
@@ -484,6 +611,8 @@ class Node:
         for entry in entries:
             if entry.data:
                 self._apply_one(entry)
+            elif entry.kind is EntryKind.CONFIG:
+                self.core.apply_membership(leave(self.core.membership))
             if entry.term > self._applied_term:
                 self._applied_term = entry.term
                 self._proposals.term_applied(entry.term)
@@ -492,7 +621,9 @@ class Node:
         self._maybe_snapshot()
 
     def _apply_one(self, entry: Entry) -> None:
+        hit("apply-before")
         applied = self.machine.apply(entry.data)
+        hit("apply-after")
         kind = applied.command.WhichOneof("request") or ""
         if kind in self.applied_kinds:
             self.applied_kinds[kind] += 1
@@ -500,7 +631,18 @@ class Node:
             self.hub.changed(applied.changes)
         if applied.error is None:
             self._follow_leases(kind, applied.command)
+            self._follow_tokens(kind, applied.command)
+        if entry.kind is EntryKind.CONFIG or kind in _MEMBERS_CHANGED:
+            self._members_changed(entry, applied)
         self._proposals.settle(applied)
+
+    def _members_changed(self, entry: Entry, applied: Applied) -> None:
+        if entry.kind is EntryKind.CONFIG:
+            # Also when it was refused: the core waits to hear that the change is over.
+            self.core.apply_membership(membership_of(self.machine.members))
+        if applied.error is None:
+            log.info("members changed", members=[f"{m.ID:x}" for m in self.members])
+        self._follow_members()
 
     def _follow_leases(self, kind: str, command: command_pb2.Command) -> None:
         if kind == "lease_grant":
@@ -508,6 +650,18 @@ class Node:
             self._expiry.renew(grant.ID, grant.TTL, monotonic())
         elif kind == "lease_revoke":
             self._expiry.forget(command.lease_revoke.ID)
+
+    def _follow_tokens(self, kind: str, command: command_pb2.Command) -> None:
+        match kind:
+            case "authenticate":
+                token = command.authenticate
+                self.tokens.add(token.token, token.user, monotonic())
+            case "auth_disable":
+                self.tokens.clear()
+            case "user_delete":
+                self.tokens.forget_user(command.user_delete.name)
+            case "user_change_password":
+                self.tokens.forget_user(command.user_change_password.name)
 
     def _notice_leader(self) -> None:
         leader = self.core.leader
@@ -556,7 +710,9 @@ class Node:
     def _snapshot_noted(self, meta: SnapshotMeta) -> None:
         self._snapshotting = False
         if meta.index > self.core.log.snapshot.index:
+            hit("log-before-compact")
             self.core.compact(meta, _KEEP_ENTRIES)
+            hit("log-after-compact")
             self._snapshots.drop_old()
 
     def capture(self) -> tuple[SnapshotMeta, state.Capture]:
@@ -568,6 +724,19 @@ class Node:
 
 
 _NOTHING = Ready()
+# A learner may vote when it has this much of what the leader has (etcd: readyPercent).
+_IN_SYNC = 0.9
+# These take their place in the log as changes of Raft's membership.
+_MEMBERSHIP = ("member_add", "member_remove", "member_promote")
+_MEMBERS_CHANGED = (*_MEMBERSHIP, "member_update")
+# What a leader's refusal is called between members.
+_ERRORS: dict[bytes, type[StoreError]] = {
+    error.__name__.encode(): error for error in (LeaseNotFound, LearnerNotReady, NotEnoughStarted)
+}
+
+
+def _kind(command: command_pb2.Command) -> str:
+    return command.WhichOneof("request") or ""
 
 
 def _size(path: Path) -> int:

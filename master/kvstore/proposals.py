@@ -38,11 +38,14 @@ class Proposals:
         self._pending: dict[int, _Pending] = {}
         self._deadlines: deque[tuple[float, int]] = deque()
         self._queue: deque[tuple[int, bytes]] = deque()
+        self._changes: set[int] = set()  # numbers of membership changes: each a batch of its own
 
     def __len__(self) -> int:
         return len(self._pending)
 
-    def add(self, command: command_pb2.Command, deadline: float) -> asyncio.Future[Applied]:
+    def add(
+        self, command: command_pb2.Command, deadline: float, *, membership: bool = False
+    ) -> asyncio.Future[Applied]:
         if len(self._pending) >= _MAX_PENDING:
             raise TooManyRequests
         self._next = (self._next + 1) & ((1 << 63) - 1)
@@ -51,6 +54,8 @@ class Proposals:
         self._pending[command.id] = _Pending(outcome)
         self._deadlines.append((deadline, command.id))
         self._queue.append((command.id, command.SerializeToString()))
+        if membership:
+            self._changes.add(command.id)
         return outcome
 
     def next_batch(self) -> list[tuple[int, bytes]]:
@@ -58,11 +63,19 @@ class Proposals:
         batch: list[tuple[int, bytes]] = []
         size = 0
         while self._queue and size < _MAX_BATCH_BYTES:
-            number, payload = self._queue.popleft()
+            number, payload = self._queue[0]
+            if number in self._changes and batch:
+                break
+            self._queue.popleft()
             if number in self._pending:
                 batch.append((number, payload))
                 size += len(payload)
+            if number in self._changes:
+                break
         return batch
+
+    def changes_membership(self, batch: list[tuple[int, bytes]]) -> bool:
+        return batch[0][0] in self._changes
 
     def put_back(self, batch: list[tuple[int, bytes]]) -> None:
         """Raft would not take it: nothing of it was appended, so it may be proposed again."""
@@ -76,6 +89,7 @@ class Proposals:
         if applied.command.origin != self._origin:
             return
         pending = self._pending.pop(applied.command.id, None)
+        self._changes.discard(applied.command.id)
         if pending is not None and not pending.outcome.done():
             pending.outcome.set_result(applied)
 
@@ -94,6 +108,7 @@ class Proposals:
 
     def _fail(self, number: int, error: StoreError) -> None:
         pending = self._pending.pop(number, None)
+        self._changes.discard(number)
         if pending is not None and not pending.outcome.done():
             self.failed += 1
             pending.outcome.set_exception(error)

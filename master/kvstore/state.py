@@ -11,14 +11,23 @@ from dataclasses import dataclass
 
 import msgspec
 
+from master.kvstore.auth.store import AuthStore, User
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
+from master.kvstore.members import Members
 from master.kvstore.mvcc.records import Record
 from master.kvstore.mvcc.store import Mvcc
-from muster.etcd import rpc_pb2
+from muster.etcd import auth_pb2, rpc_pb2
 
 _RECORDS_PER_PIECE = 1000
 _LENGTH_BYTES = 4
+
+
+class _Auth(msgspec.Struct, frozen=True, array_like=True):
+    enabled: bool
+    revision: int
+    users: list[tuple[str, str, list[str]]]
+    roles: list[tuple[str, list[tuple[int, bytes, bytes]]]]
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True):
@@ -27,6 +36,8 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     leases: list[tuple[int, int]]
     alarms: list[tuple[int, int]]
     members: list[bytes]
+    removed: list[int] = []
+    auth: _Auth | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +52,9 @@ def capture(machine: Machine) -> Capture:
         machine.mvcc.compacted,
         sorted((lease.id, lease.ttl_seconds) for lease in machine.lessor.leases.values()),
         sorted(machine.alarms),
-        [machine.members[key].SerializeToString() for key in sorted(machine.members)],
+        [member.SerializeToString() for member in machine.members.listed()],
+        sorted(machine.members.removed),
+        _captured_auth(machine.auth),
     )
     return Capture(msgspec.msgpack.encode(head), machine.mvcc.records())
 
@@ -63,12 +76,42 @@ def restore(body: memoryview) -> Machine:
     machine = Machine()
     machine.mvcc = Mvcc.restore(head.revision, head.compacted, records)
     machine.alarms = set(head.alarms)
-    machine.members = {member.ID: member for member in map(rpc_pb2.Member.FromString, head.members)}
+    machine.members = Members(map(rpc_pb2.Member.FromString, head.members), head.removed)
+    if head.auth is not None:
+        machine.auth = _restored_auth(head.auth)
     machine.lessor.leases = {lease: Lease(lease, ttl) for lease, ttl in head.leases}
     for record in machine.mvcc.live():
         if record.lease in machine.lessor.leases:
             machine.lessor.leases[record.lease].keys.add(record.key)
     return machine
+
+
+def _captured_auth(auth: AuthStore) -> _Auth:
+    return _Auth(
+        auth.enabled,
+        auth.revision,
+        [(name, user.password, list(user.roles)) for name, user in sorted(auth.users.items())],
+        [
+            (name, [(p.permType, p.key, p.range_end) for p in given])
+            for name, given in sorted(auth.roles.items())
+        ],
+    )
+
+
+def _restored_auth(kept: _Auth) -> AuthStore:
+    auth = AuthStore()
+    auth.enabled, auth.revision = kept.enabled, kept.revision
+    auth.users = {name: User(password, roles) for name, password, roles in kept.users}
+    auth.roles = {
+        name: [
+            auth_pb2.Permission(
+                permType=auth_pb2.Permission.Type.ValueType(kind), key=key, range_end=end
+            )
+            for kind, key, end in given
+        ]
+        for name, given in kept.roles
+    }
+    return auth
 
 
 def _framed(payload: bytes) -> bytes:

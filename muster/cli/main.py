@@ -43,6 +43,7 @@ COMMANDS = {
     "image": ("muster.cli.image", "image"),
     "drill": ("provision.drills.cli", "drill"),
     "logs": ("muster.cli.machines", "logs"),
+    "kv": ("muster.cli.kv", "kv"),
     "doctor": ("muster.cli.doctor", "doctor"),
     "version": ("muster.cli.about", "version"),
     "completion": ("muster.cli.about", "completion"),

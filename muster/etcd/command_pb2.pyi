@@ -12,10 +12,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -25,6 +25,8 @@ class Command(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    AUTH_REVISION_FIELD_NUMBER: _builtins.int
     PUT_FIELD_NUMBER: _builtins.int
     DELETE_RANGE_FIELD_NUMBER: _builtins.int
     TXN_FIELD_NUMBER: _builtins.int
@@ -33,10 +35,29 @@ class Command(_message.Message):
     LEASE_REVOKE_FIELD_NUMBER: _builtins.int
     ALARM_FIELD_NUMBER: _builtins.int
     MEMBER_ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    MEMBER_ADD_FIELD_NUMBER: _builtins.int
+    MEMBER_REMOVE_FIELD_NUMBER: _builtins.int
+    MEMBER_UPDATE_FIELD_NUMBER: _builtins.int
+    MEMBER_PROMOTE_FIELD_NUMBER: _builtins.int
+    AUTH_ENABLE_FIELD_NUMBER: _builtins.int
+    AUTH_DISABLE_FIELD_NUMBER: _builtins.int
+    AUTHENTICATE_FIELD_NUMBER: _builtins.int
+    USER_ADD_FIELD_NUMBER: _builtins.int
+    USER_DELETE_FIELD_NUMBER: _builtins.int
+    USER_CHANGE_PASSWORD_FIELD_NUMBER: _builtins.int
+    USER_GRANT_ROLE_FIELD_NUMBER: _builtins.int
+    USER_REVOKE_ROLE_FIELD_NUMBER: _builtins.int
+    ROLE_ADD_FIELD_NUMBER: _builtins.int
+    ROLE_DELETE_FIELD_NUMBER: _builtins.int
+    ROLE_GRANT_PERMISSION_FIELD_NUMBER: _builtins.int
+    ROLE_REVOKE_PERMISSION_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Chosen by the member that proposed; it waits for this number to be applied."""
     origin: _builtins.int
     """The member that proposed."""
+    user: _builtins.str
+    """Who asks, and at which auth revision that was allowed: checked again when it is applied."""
+    auth_revision: _builtins.int
     @_builtins.property
     def put(self) -> _rpc_pb2.PutRequest: ...
     @_builtins.property
@@ -53,11 +74,51 @@ class Command(_message.Message):
     def alarm(self) -> _rpc_pb2.AlarmRequest: ...
     @_builtins.property
     def member_attributes(self) -> _rpc_pb2.Member: ...
+    @_builtins.property
+    def member_add(self) -> _rpc_pb2.Member:
+        """With the id that the proposer chose."""
+
+    @_builtins.property
+    def member_remove(self) -> _rpc_pb2.MemberRemoveRequest: ...
+    @_builtins.property
+    def member_update(self) -> _rpc_pb2.MemberUpdateRequest: ...
+    @_builtins.property
+    def member_promote(self) -> _rpc_pb2.MemberPromoteRequest: ...
+    @_builtins.property
+    def auth_enable(self) -> _rpc_pb2.AuthEnableRequest: ...
+    @_builtins.property
+    def auth_disable(self) -> _rpc_pb2.AuthDisableRequest: ...
+    @_builtins.property
+    def authenticate(self) -> Global___Token:
+        """The proposer has checked the password and chosen the token."""
+
+    @_builtins.property
+    def user_add(self) -> _rpc_pb2.AuthUserAddRequest:
+        """Passwords are hashed before they take a place in the log."""
+
+    @_builtins.property
+    def user_delete(self) -> _rpc_pb2.AuthUserDeleteRequest: ...
+    @_builtins.property
+    def user_change_password(self) -> _rpc_pb2.AuthUserChangePasswordRequest: ...
+    @_builtins.property
+    def user_grant_role(self) -> _rpc_pb2.AuthUserGrantRoleRequest: ...
+    @_builtins.property
+    def user_revoke_role(self) -> _rpc_pb2.AuthUserRevokeRoleRequest: ...
+    @_builtins.property
+    def role_add(self) -> _rpc_pb2.AuthRoleAddRequest: ...
+    @_builtins.property
+    def role_delete(self) -> _rpc_pb2.AuthRoleDeleteRequest: ...
+    @_builtins.property
+    def role_grant_permission(self) -> _rpc_pb2.AuthRoleGrantPermissionRequest: ...
+    @_builtins.property
+    def role_revoke_permission(self) -> _rpc_pb2.AuthRoleRevokePermissionRequest: ...
     def __init__(
         self,
         *,
         id: _builtins.int = ...,
         origin: _builtins.int = ...,
+        user: _builtins.str = ...,
+        auth_revision: _builtins.int = ...,
         put: _rpc_pb2.PutRequest | None = ...,
         delete_range: _rpc_pb2.DeleteRangeRequest | None = ...,
         txn: _rpc_pb2.TxnRequest | None = ...,
@@ -66,13 +127,55 @@ class Command(_message.Message):
         lease_revoke: _rpc_pb2.LeaseRevokeRequest | None = ...,
         alarm: _rpc_pb2.AlarmRequest | None = ...,
         member_attributes: _rpc_pb2.Member | None = ...,
+        member_add: _rpc_pb2.Member | None = ...,
+        member_remove: _rpc_pb2.MemberRemoveRequest | None = ...,
+        member_update: _rpc_pb2.MemberUpdateRequest | None = ...,
+        member_promote: _rpc_pb2.MemberPromoteRequest | None = ...,
+        auth_enable: _rpc_pb2.AuthEnableRequest | None = ...,
+        auth_disable: _rpc_pb2.AuthDisableRequest | None = ...,
+        authenticate: Global___Token | None = ...,
+        user_add: _rpc_pb2.AuthUserAddRequest | None = ...,
+        user_delete: _rpc_pb2.AuthUserDeleteRequest | None = ...,
+        user_change_password: _rpc_pb2.AuthUserChangePasswordRequest | None = ...,
+        user_grant_role: _rpc_pb2.AuthUserGrantRoleRequest | None = ...,
+        user_revoke_role: _rpc_pb2.AuthUserRevokeRoleRequest | None = ...,
+        role_add: _rpc_pb2.AuthRoleAddRequest | None = ...,
+        role_delete: _rpc_pb2.AuthRoleDeleteRequest | None = ...,
+        role_grant_permission: _rpc_pb2.AuthRoleGrantPermissionRequest | None = ...,
+        role_revoke_permission: _rpc_pb2.AuthRoleRevokePermissionRequest | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "compaction", b"compaction", "delete_range", b"delete_range", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_attributes", b"member_attributes", "put", b"put", "request", b"request", "txn", b"txn"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "auth_disable", b"auth_disable", "auth_enable", b"auth_enable", "authenticate", b"authenticate", "compaction", b"compaction", "delete_range", b"delete_range", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_add", b"member_add", "member_attributes", b"member_attributes", "member_promote", b"member_promote", "member_remove", b"member_remove", "member_update", b"member_update", "put", b"put", "request", b"request", "role_add", b"role_add", "role_delete", b"role_delete", "role_grant_permission", b"role_grant_permission", "role_revoke_permission", b"role_revoke_permission", "txn", b"txn", "user_add", b"user_add", "user_change_password", b"user_change_password", "user_delete", b"user_delete", "user_grant_role", b"user_grant_role", "user_revoke_role", b"user_revoke_role"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "compaction", b"compaction", "delete_range", b"delete_range", "id", b"id", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_attributes", b"member_attributes", "origin", b"origin", "put", b"put", "request", b"request", "txn", b"txn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm", b"alarm", "auth_disable", b"auth_disable", "auth_enable", b"auth_enable", "auth_revision", b"auth_revision", "authenticate", b"authenticate", "compaction", b"compaction", "delete_range", b"delete_range", "id", b"id", "lease_grant", b"lease_grant", "lease_revoke", b"lease_revoke", "member_add", b"member_add", "member_attributes", b"member_attributes", "member_promote", b"member_promote", "member_remove", b"member_remove", "member_update", b"member_update", "origin", b"origin", "put", b"put", "request", b"request", "role_add", b"role_add", "role_delete", b"role_delete", "role_grant_permission", b"role_grant_permission", "role_revoke_permission", b"role_revoke_permission", "txn", b"txn", "user", b"user", "user_add", b"user_add", "user_change_password", b"user_change_password", "user_delete", b"user_delete", "user_grant_role", b"user_grant_role", "user_revoke_role", b"user_revoke_role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke", "alarm", "member_attributes"]  # noqa: Y015
+    _WhichOneofReturnType_request: _TypeAlias = _typing.Literal["put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke", "alarm", "member_attributes", "member_add", "member_remove", "member_update", "member_promote", "auth_enable", "auth_disable", "authenticate", "user_add", "user_delete", "user_change_password", "user_grant_role", "user_revoke_role", "role_add", "role_delete", "role_grant_permission", "role_revoke_permission"]  # noqa: Y015
     _WhichOneofArgType_request: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_request) -> _WhichOneofReturnType_request | None: ...
 
 Global___Command: _TypeAlias = Command  # noqa: Y015
+
+@_typing.final
+class Token(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    AUTH_REVISION_FIELD_NUMBER: _builtins.int
+    user: _builtins.str
+    token: _builtins.str
+    auth_revision: _builtins.int
+    """The password that was checked belongs to this revision; a newer one refuses the token."""
+    def __init__(
+        self,
+        *,
+        user: _builtins.str = ...,
+        token: _builtins.str = ...,
+        auth_revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth_revision", b"auth_revision", "token", b"token", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Token: _TypeAlias = Token  # noqa: Y015

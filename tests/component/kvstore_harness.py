@@ -55,6 +55,8 @@ class StoreProcess:
     cluster: str = ""
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = (sys.executable, "-m", "master.kvstore")  # or stock etcd
 
     @property
     def client_url(self) -> str:
@@ -75,7 +77,7 @@ class StoreProcess:
     def start(self) -> None:
         tls = self.server
         command = [
-            sys.executable, "-m", "master.kvstore", "--name", self.name,
+            *self.program, "--name", self.name,
             "--data-dir", str(self.data_dir),
             "--listen-client-urls", self.client_url,
             "--advertise-client-urls", self.client_url,
@@ -90,7 +92,13 @@ class StoreProcess:
             *self.flags,
         ]  # fmt: skip
         with self.log_file.open("ab") as out:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **self.env},
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
 
     def kill(self) -> None:
         """As `kill -9`: nothing is flushed, nobody is told."""
@@ -113,6 +121,10 @@ class StoreCluster:
     members: list[StoreProcess]
     client: TlsFiles
     extra_env: dict[str, str] = field(default_factory=dict)
+    everybody: list[StoreProcess] = field(default_factory=list)  # also those who were removed
+
+    def __post_init__(self) -> None:
+        self.everybody = list(self.members)
 
     def etcdctl(
         self,
@@ -148,6 +160,21 @@ class StoreCluster:
     def json(self, *arguments: str, member: StoreProcess | None = None) -> Any:
         return json.loads(self.etcdctl("-w", "json", *arguments, member=member).stdout)
 
+    def add(self, name: str, *flags: str, learner: bool = False) -> StoreProcess:
+        """`member add`, then start it as etcdctl says. The caller waits until it has caught up."""
+        template = self.members[0]
+        new = StoreProcess(name, template.directory, *free_ports(3), template.server)
+        arguments = ["member", "add", name, f"--peer-urls={new.peer_url}"]
+        out = self.etcdctl(*arguments, *(["--learner"] if learner else [])).stdout
+        settings = dict(line.split("=", 1) for line in out.splitlines() if line.startswith("ETCD_"))
+        new.cluster = settings["ETCD_INITIAL_CLUSTER"].strip('"')
+        new.program = template.program
+        new.flags = ("--initial-cluster-state", "existing", *flags)
+        self.members.append(new)
+        self.everybody.append(new)
+        new.start()
+        return new
+
     def wait_healthy(self, seconds: float = 20) -> None:
         for member in self.members:
             wait_until(
@@ -181,7 +208,9 @@ class StoreCluster:
 
 
 @contextmanager
-def store_cluster(directory: Path, pki: Pki, count: int, *flags: str) -> Iterator[StoreCluster]:
+def store_cluster(
+    directory: Path, pki: Pki, count: int, *flags: str, program: tuple[str, ...] = ()
+) -> Iterator[StoreCluster]:
     """`count` members, started and healthy; killed at the end whatever happens."""
     ports = free_ports(3 * count)
     server = pki.issue("kvstore-server")
@@ -190,15 +219,16 @@ def store_cluster(directory: Path, pki: Pki, count: int, *flags: str) -> Iterato
         for i in range(count)
     ]
     cluster = ",".join(f"{member.name}={member.peer_url}" for member in members)
+    running = StoreCluster(members, pki.issue("kvstore-client", organizations=("admins",)))
     try:
         for member in members:
             member.cluster, member.flags = cluster, flags
+            member.program = program or member.program
             member.start()
-        running = StoreCluster(members, pki.issue("kvstore-client", organizations=("admins",)))
         running.wait_healthy()
         yield running
     finally:
-        for member in members:
+        for member in running.everybody:
             if member.process is not None and member.process.poll() is None:
                 member.process.kill()
                 member.process.wait()

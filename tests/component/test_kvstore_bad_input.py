@@ -71,7 +71,7 @@ def test_malformed_requests_get_etcds_errors(channel: grpc.Channel) -> None:
         invalid,
         "etcdserver: too many operations in txn request",
     )
-    unknown = channel.unary_unary("/etcdserverpb.Auth/UserList")
+    unknown = channel.unary_unary("/etcdserverpb.Auth/NoSuchCall")
     assert refused(unknown, b"")[0] is grpc.StatusCode.UNIMPLEMENTED
 
 

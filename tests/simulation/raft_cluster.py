@@ -9,17 +9,25 @@ from __future__ import annotations
 import contextlib
 import heapq
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
+from master.kvstore.raft import membership as memberships
 from master.kvstore.raft.core import Config, Core, ProposalDropped, Ready, Role, Write
 from master.kvstore.raft.messages import (
     Entry,
+    EntryKind,
     HardState,
     Membership,
     Message,
     MessageType,
     SnapshotMeta,
 )
+from master.kvstore.raft.quorum import has_quorum
+
+_Sets = tuple[frozenset[int], frozenset[int]]  # what a change aims at: voters and learners
 
 
 @dataclass
@@ -59,14 +67,19 @@ class Faults:
     partition: float = 0.01
     heal: float = 0.05
     stopped_clock: float = 0.004
+    change: float = 0.0  # of the membership: one voter, several at once, learners
 
 
 class Cluster:
-    def __init__(self, seed: int, members: int = 3, faults: Faults | None = None) -> None:
+    def __init__(
+        self, seed: int, members: int = 3, faults: Faults | None = None, spares: int = 0
+    ) -> None:
+        """`spares` run from the start but belong to nobody until a change takes them in."""
         self.rng = random.Random(seed)
         self.faults = faults or Faults()
         self.membership = Membership(voters=frozenset(range(1, members + 1)))
-        self.disks = {member: Disk() for member in self.membership.voters}
+        self.everybody = range(1, members + spares + 1)
+        self.disks = {member: Disk() for member in self.everybody}
         self.cores: dict[int, Core] = {}
         self.down: dict[int, int] = {}  # member -> tick at which it starts again
         self.no_ticks: dict[int, int] = {}  # member -> until when its clock stands still
@@ -74,7 +87,7 @@ class Cluster:
         self.now = 0
         self.sequence = 0
         self.events: list[tuple[int, int, int, int, object]] = []
-        self.generation = dict.fromkeys(self.membership.voters, 0)
+        self.generation = dict.fromkeys(self.everybody, 0)
         self.proposed = 0
         self.commits = 0
         # What only the checker knows:
@@ -85,7 +98,10 @@ class Cluster:
         self.reads: dict[bytes, int] = {}
         self.reads_served = 0
         self.snapshots_installed = 0
-        for member in self.membership.voters:
+        self.changes: list[Membership] = []  # as they were first applied
+        self.leaders_removed = 0
+        self.members_at: dict[int, Membership] = {}  # index -> what counts from there on
+        for member in self.everybody:
             self.start(member)
 
     # --- running
@@ -96,7 +112,7 @@ class Cluster:
         self.cores[member] = Core(
             Config(member, election_ticks=10, heartbeat_ticks=1, max_message_bytes=64),
             random.Random(self.rng.random()),
-            membership=self.membership,
+            membership=disk.snapshot.membership if disk.snapshot else self.membership,
             hard_state=disk.hard_state,
             snapshot=disk.snapshot,
             entries=list(disk.entries),
@@ -164,11 +180,26 @@ class Cluster:
                     self.applied[member] = ready.write.snapshot.index
                     self.snapshots_installed += 1
             self.check_applied(member, ready)
+            self.apply(member, ready.committed)
             for read in ready.reads:
                 if read.context in self.reads:
                     assert read.index >= self.reads.pop(read.context), "a stale read was allowed"
                     self.reads_served += 1
         self.maybe_compact(member)
+
+    def apply(self, member: int, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if entry.kind is not EntryKind.CONFIG:
+                continue
+            core = self.cores[member]
+            after = changed(core.membership, entry.data)
+            known = self.members_at.setdefault(entry.index, after)
+            assert known == after, f"{member} counts others than its peers from {entry.index} on"
+            if known is after:
+                self.changes.append(after)
+            led = core.role is Role.LEADER
+            core.apply_membership(after)
+            self.leaders_removed += led and core.role is not Role.LEADER
 
     def send(self, message: Message) -> None:
         if (message.sender, message.to) in self.cut or self.rng.random() < self.faults.drop:
@@ -190,7 +221,7 @@ class Cluster:
 
     def client(self) -> None:
         if self.rng.random() < 0.5:
-            member = self.rng.choice(sorted(self.membership.voters))
+            member = self.rng.choice(self.everybody)
             if member in self.cores:
                 self.proposed += 1
                 with contextlib.suppress(ProposalDropped):
@@ -205,9 +236,23 @@ class Cluster:
             self.pump(member)
         if self.rng.random() < 0.005 and self.cores:
             member = self.rng.choice(sorted(self.cores))
-            target = self.rng.choice(sorted(self.membership.voters))
+            target = self.rng.choice(self.everybody)
             self.cores[member].transfer_leadership(target)
             self.pump(member)
+        if self.faults.change and self.cores and self.rng.random() < self.faults.change:
+            member = self.rng.choice(sorted(self.cores))
+            with contextlib.suppress(ProposalDropped):
+                self.cores[member].propose_config(msgspec.msgpack.encode(self.some_change()))
+            self.pump(member)
+
+    def some_change(self) -> tuple[list[int], list[int]]:
+        """Any voters and learners at all: whoever applies it goes there, jointly if it is far."""
+        voters = self.rng.sample(self.everybody, self.rng.randrange(1, len(self.everybody) + 1))
+        learners = [m for m in self.everybody if m not in voters and self.rng.random() < 0.5]
+        return voters, learners
+
+    def current(self) -> Membership:
+        return self.members_at[max(self.members_at)] if self.members_at else self.membership
 
     def misfortune(self) -> None:
         for member, until in list(self.down.items()):
@@ -220,7 +265,7 @@ class Cluster:
             if self.rng.random() < self.faults.stopped_clock:
                 self.no_ticks[member] = self.now + self.rng.randrange(20, 120)
         if len(self.disks) > 1 and self.rng.random() < self.faults.partition:
-            members = sorted(self.membership.voters)
+            members = list(self.everybody)
             left = set(self.rng.sample(members, self.rng.randrange(1, len(members))))
             one_way = self.rng.random() < 0.3
             for a in left:
@@ -239,7 +284,7 @@ class Cluster:
             return
         term = core.log.term_at(core.log.applied)
         assert term is not None
-        meta = SnapshotMeta(core.log.applied, term, self.membership)
+        meta = SnapshotMeta(core.log.applied, term, core.membership)
         self.disks[member].keep_from(meta)
         core.compact(meta, keep=self.rng.choice([0, 5]))
 
@@ -272,8 +317,9 @@ class Cluster:
             if first is None:
                 self.commits += 1
                 self.committed[index] = entry
-                holders = sum(d.holds(index, entry.term) for d in self.disks.values())
-                assert holders > len(self.disks) // 2, f"{index} is committed on {holders} disks"
+                holders = [m for m, d in self.disks.items() if d.holds(index, entry.term)]
+                counts = self.cores[member].membership
+                assert has_quorum(counts, holders), f"{index} is committed on {holders}"
             else:
                 assert first == entry, f"{index} was committed twice, differently"
         if self.cores[member].role is Role.LEADER and log.commit < max(self.committed, default=0):
@@ -289,3 +335,14 @@ class Cluster:
             self.applied[member] = entry.index
             assert self.committed.setdefault(entry.index, entry) == entry
             assert self.disks[member].holds(entry.index, entry.term), "applied before on disk"
+
+
+def changed(current: Membership, data: bytes) -> Membership:
+    """What a CONFIG entry makes of `current`; a refused change leaves it as it is."""
+    if not data:
+        return memberships.leave(current)
+    voters, learners = msgspec.msgpack.decode(data, type=_Sets)
+    try:
+        return memberships.change(current, voters, learners)
+    except memberships.UnsafeChange:
+        return current

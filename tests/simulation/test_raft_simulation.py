@@ -61,3 +61,36 @@ def test_a_suspected_leader_is_replaced_at_once() -> None:
         core.suspect_leader()
     cluster.run(4)  # the least timeout alone is ten
     assert any(core.role is Role.LEADER for core in cluster.cores.values())
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_safety_holds_while_the_membership_changes(seed: int) -> None:
+    """Voters and learners come and go, one by one and jointly, the leader among them, under all
+    the other faults; whoever is in the last membership agrees in the end."""
+    cluster = Cluster(seed * 37 + 5, 3, Faults(change=0.05), spares=3)
+    cluster.run(1500)
+    cluster.calm()
+    cluster.run(250)
+    last = cluster.current()
+    assert not last.outgoing, f"a joint change did not end, seed={seed}"
+    cores = [cluster.cores[member] for member in sorted(last.everyone())]
+    assert len({core.leader for core in cores}) == 1, f"seed={seed}"
+    assert cores[0].leader in last.voters
+    before = cluster.commits
+    cluster.run(50)
+    assert cluster.commits > before, f"no progress after the faults, seed={seed}"
+    applied = [cluster.applied[member] for member in last.everyone()]
+    assert max(applied) - min(applied) <= 10, f"a member stays behind, seed={seed}"
+
+
+def test_membership_changes_do_happen() -> None:
+    cluster = Cluster(11, 3, Faults(change=0.05), spares=3)
+    cluster.run(6000)
+    assert len(cluster.changes) > 30
+    assert any(change.outgoing for change in cluster.changes), "joint changes"
+    assert any(change.learners for change in cluster.changes), "learners"
+    assert any(
+        (before.learners - before.outgoing) & after.voters
+        for before, after in zip(cluster.changes, cluster.changes[1:], strict=False)
+    ), "promotions"
+    assert cluster.leaders_removed > 0

@@ -6,9 +6,11 @@ import random
 
 import pytest
 
+from master.kvstore.raft import membership
 from master.kvstore.raft.core import Config, Core, ProposalDropped, Ready, Role
 from master.kvstore.raft.messages import (
     Entry,
+    EntryKind,
     HardState,
     Membership,
     Message,
@@ -227,3 +229,125 @@ def test_any_message_out_of_place_is_survived(kind: MessageType) -> None:
                 Message(kind, 1, 77, term, index=3, log_term=2, hint=9, snapshot=SnapshotMeta())
             )
             settle(core)
+
+
+def lead(core: Core) -> None:
+    """Make it the leader with everything committed and applied."""
+    elect(core)
+    settle(core)
+    core.step(accepted(core, 2, core.log.last_index))
+    settle(core)
+
+
+def test_only_one_membership_change_at_a_time() -> None:
+    core = new_core()
+    elect(core)
+    with pytest.raises(ProposalDropped):
+        core.propose_config(b"too early: no entry of the own term is committed")
+    settle(core)
+    core.step(accepted(core, 2, core.log.last_index))
+    settle(core)
+    core.propose_config(b"first")
+    with pytest.raises(ProposalDropped):
+        core.propose_config(b"second")
+    settle(core)
+    core.step(accepted(core, 2, core.log.last_index))
+    settle(core)
+    core.propose_config(b"second")
+
+
+def test_a_joint_change_needs_both_majorities_and_ends_by_itself() -> None:
+    core = new_core()
+    lead(core)
+    joint = membership.change(THREE, {1, 4, 5}, set())
+    assert joint == Membership(frozenset({1, 4, 5}), frozenset({1, 2, 3}))
+    core.apply_membership(joint)
+    settle(core)
+    way_out = core.log.entries[-1]
+    assert (way_out.kind, way_out.data) == (EntryKind.CONFIG, b"")
+    core.step(accepted(core, 4, way_out.index))
+    assert core.log.commit < way_out.index, "the old set has not agreed"
+    core.step(accepted(core, 2, way_out.index))
+    assert core.log.commit == way_out.index
+    core.apply_membership(membership.leave(joint))
+    assert set(core.progress) == {1, 4, 5}
+
+
+def test_a_removed_leader_hands_over_and_steps_down() -> None:
+    core = new_core()
+    lead(core)
+    core.step(accepted(core, 3, core.log.last_index))
+    settle(core)
+    core.apply_membership(membership.change(THREE, {2, 3}, set()))
+    assert core.role is Role.FOLLOWER
+    sent, _ = settle(core)
+    assert [m.to for m in sent if m.type is MessageType.TIMEOUT_NOW] == [2]
+    for _ in range(100):
+        core.tick()
+    assert core.role is Role.FOLLOWER, "who has no vote stands for nothing"
+
+
+def test_nobody_campaigns_before_a_known_change_is_applied() -> None:
+    core = new_core(own_id=2)
+    change = Entry(1, 1, b"change", EntryKind.CONFIG)
+    core.step(Message(MessageType.APPEND, 2, 1, 1, 0, 0, commit=1, entries=(change,)))
+    for _ in range(100):
+        core.tick()
+    assert core.role is Role.FOLLOWER
+    settle(core)
+    core.apply_membership(THREE)
+    for _ in range(100):
+        core.tick()
+    assert core.role is Role.PRE_CANDIDATE
+
+
+@pytest.mark.parametrize(
+    ("current", "voters", "learners"),
+    [
+        (THREE, set(), {1}),
+        (THREE, {1, 2}, {2}),
+        (Membership(frozenset({1}), frozenset({2})), {1}, set()),
+    ],
+    ids=["nobody-left", "voting-learner", "joint-under-way"],
+)
+def test_unsafe_changes_are_refused(
+    current: Membership, voters: set[int], learners: set[int]
+) -> None:
+    with pytest.raises(membership.UnsafeChange):
+        membership.change(current, voters, learners)
+
+
+def test_a_learner_is_sent_everything_and_counts_for_nothing() -> None:
+    core = new_core()
+    lead(core)
+    core.apply_membership(membership.change(THREE, {1, 2, 3}, {4}))
+    core.propose([b"x"])
+    sent, _ = settle(core)
+    assert 4 in {m.to for m in sent if m.entries}
+    core.step(accepted(core, 4, core.log.last_index))
+    assert core.log.commit < core.log.last_index
+
+
+def test_too_much_uncommitted_is_refused_until_some_of_it_commits() -> None:
+    core = Core(Config(1, max_uncommitted_bytes=10), random.Random(1), membership=THREE)
+    lead(core)
+    core.propose([b"12345678"])
+    with pytest.raises(ProposalDropped):
+        core.propose([b"123"])
+    settle(core)
+    core.step(accepted(core, 2, core.log.last_index))
+    core.propose([b"123"])
+
+
+def test_a_refused_vote_tells_what_is_committed() -> None:
+    """Else one that missed the end of a change waits for ever for votes of those who left."""
+    core = new_core(entries=(Entry(1, 1, b"a"), Entry(1, 2, b"", EntryKind.CONFIG)), term=1)
+    while core.role is Role.FOLLOWER:
+        core.tick()
+    settle(core)
+    refusal = Message(
+        MessageType.PRE_VOTE_RESPONSE, 1, 2, 1, log_term=1, commit=2, reject=True
+    )  # fmt: skip
+    core.step(refusal)
+    assert core.log.commit == 2
+    assert settle(core)[1][-1].kind is EntryKind.CONFIG

@@ -16,6 +16,7 @@ from master.kvstore.raft.log import RaftLog
 from master.kvstore.raft.messages import (
     NOBODY,
     Entry,
+    EntryKind,
     HardState,
     Membership,
     Message,
@@ -103,6 +104,7 @@ class Core:
         self._heartbeat_elapsed = 0
         self._timeout = 0
         self._uncommitted_bytes = 0
+        self._pending_config = 0  # index of the last CONFIG entry that may not be applied yet
         self._saved = (self.term, self.vote)
         self._pending_snapshot: SnapshotMeta | None = None
         self._writing: Write | None = None
@@ -123,7 +125,14 @@ class Core:
 
     def propose(self, payloads: Sequence[bytes]) -> None:
         """Append to the log, here or through the leader. ProposalDropped: surely not done."""
-        entries = tuple(Entry(0, 0, payload) for payload in payloads)
+        self._propose(tuple(Entry(0, 0, payload) for payload in payloads))
+
+    def propose_config(self, payload: bytes) -> None:
+        """Propose a membership change. What it says is the driver's business: it hands the
+        outcome to `apply_membership`. Dropped while another one is under way (4.1)."""
+        self._propose((Entry(0, 0, payload, EntryKind.CONFIG),))
+
+    def _propose(self, entries: tuple[Entry, ...]) -> None:
         if self.role is Role.LEADER:
             self._append_proposals(entries)
         elif self.leader == NOBODY:
@@ -185,15 +194,43 @@ class Core:
     def apply_membership(self, membership: Membership) -> None:
         """A CONFIG entry was applied: from now on these count (paper, section 6)."""
         self.membership = membership
-        if self.role is Role.LEADER:
-            old, self.progress = self.progress, {}
-            for member in membership.everyone():
-                self.progress[member] = old.get(member) or Progress(next=self.log.last_index + 1)
-            self._maybe_commit()
+        if self.role in (Role.PRE_CANDIDATE, Role.CANDIDATE):
+            self._become_follower(self.term, NOBODY)  # the votes so far were another question's
+        if self.role is not Role.LEADER:
+            return
+        if not membership.votes(self.id):
+            self._leave_office()
+            return
+        old, self.progress = self.progress, {}
+        for member in sorted(membership.everyone()):
+            # A new member counts as heard of, or it would cost the leader its quorum at once.
+            fresh = Progress(next=self.log.last_index + 1, recent_active=True)
+            self.progress[member] = old.get(member) or fresh
+        if not membership.votes(self.transferee):
+            self.transferee = NOBODY
+        self._maybe_commit()
+
+    def _leave_office(self) -> None:
+        """The leader itself has no vote any more: tell what is committed, hand over, step down
+        (dissertation 4.2.2)."""
+        heirs = {m: p for m, p in self.progress.items() if m in self.membership.voters}
+        for member, progress in heirs.items():
+            self._send_append(member, progress, even_empty=True)
+        heir = max(sorted(heirs), key=lambda member: heirs[member].match)
+        if heirs[heir].match == self.log.last_index:
+            self._send_now(Message(MessageType.TIMEOUT_NOW, heir, self.id, self.term))
+        self._become_follower(self.term, NOBODY)
+
+    def _end_joint_change(self) -> None:
+        """Once the joint membership counts, its leader proposes the way out of it (4.3)."""
+        if self.membership.outgoing and self._pending_config <= self.log.applied:
+            self._pending_config = self.log.last_index + 1
+            self._append([Entry(self.term, self._pending_config, b"", EntryKind.CONFIG)])
 
     def ready(self) -> Ready:
         """Everything there is to do now."""
         if self.role is Role.LEADER:
+            self._end_joint_change()
             self._send_appends()
         write = self._next_write() if self._writing is None else None
         if self._held and self._writing is None:
@@ -286,11 +323,18 @@ class Core:
         for member in self.membership.everyone():
             self.progress[member] = Progress(next=self.log.last_index + 1)
         self.progress[self.id].acknowledged(self.log.stable)
+        # A change by an earlier leader may be among what is not applied yet.
+        self._pending_config = self.log.last_index
         # Only an entry of its own term tells a leader what is committed (paper, 5.4.2).
         self._append([Entry(self.term, self.log.last_index + 1)])
 
     def _campaign(self, *, pre_vote: bool, context: bytes = b"") -> None:
         """Ask for votes; first whether one would get them (PreVote, dissertation 9.6)."""
+        if self.log.unapplied_config():
+            # It would count votes by a membership that is known to be over. Without this, changes
+            # that count when applied would not be safe (etcd-io/raft checks the same).
+            self._reset_timer()
+            return
         if pre_vote:
             self._become(Role.PRE_CANDIDATE, self.term, NOBODY)
             kind, term = MessageType.PRE_VOTE, self.term + 1
@@ -411,7 +455,20 @@ class Core:
         if granted and not pre_vote:
             self._elapsed = 0
             self.vote = message.sender
-        self._hold(Message(kind, message.sender, self.id, term, reject=not granted))
+        # A refusal says what is committed: somebody who needs the votes of a membership that is
+        # over, because it never heard of the end, would otherwise ask in vain for ever.
+        commit = 0 if granted else self.log.commit
+        self._hold(
+            Message(
+                kind,
+                message.sender,
+                self.id,
+                term,
+                log_term=self.log.term_at(commit) or 0,
+                commit=commit,
+                reject=not granted,
+            )
+        )
 
     def _count_vote(self, message: Message) -> None:
         wanted = {
@@ -422,6 +479,8 @@ class Core:
             return
         if not message.reject and wanted is Role.PRE_CANDIDATE and message.term != self.term + 1:
             return  # an answer to a campaign of an earlier term
+        if message.commit and self.log.term_at(message.commit) == message.log_term:
+            self.log.commit_to(message.commit)  # the same entry (Log Matching), so it is committed
         self._votes.setdefault(message.sender, not message.reject)
         result = vote_result(self.membership, self._votes)
         if result is True:
@@ -490,6 +549,9 @@ class Core:
     def _append_proposals(self, entries: Sequence[Entry]) -> None:
         if self.transferee != NOBODY:
             raise ProposalDropped("leadership is being transferred")
+        changes = [at for at, entry in enumerate(entries) if entry.kind is EntryKind.CONFIG]
+        if changes and not self._may_change_membership(len(changes)):
+            raise ProposalDropped("a membership change is under way")
         size = sum(len(entry.data) for entry in entries)
         if self._uncommitted_bytes and (
             self._uncommitted_bytes + size > self.config.max_uncommitted_bytes
@@ -497,11 +559,23 @@ class Core:
             raise ProposalDropped("too much is uncommitted")
         self._uncommitted_bytes += size
         first = self.log.last_index + 1
+        if changes:
+            self._pending_config = first + changes[0]
         self._append(
             [
                 Entry(self.term, first + offset, entry.data, entry.kind)
                 for offset, entry in enumerate(entries)
             ]
+        )
+
+    def _may_change_membership(self, changes: int) -> bool:
+        """One change at a time, and only after an entry of the own term is committed
+        (dissertation 4.1, and the bug found in it in 2015)."""
+        return (
+            changes == 1
+            and self._pending_config <= self.log.applied
+            and not self.membership.outgoing
+            and self.log.term_at(self.log.commit) == self.term
         )
 
     def _append(self, entries: Sequence[Entry]) -> None:

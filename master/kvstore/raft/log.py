@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from master.kvstore.raft.messages import Entry, SnapshotMeta
+from master.kvstore.raft.messages import Entry, EntryKind, SnapshotMeta
 
 
 class RaftLog:
@@ -94,6 +94,11 @@ class RaftLog:
         entries = self.slice(self.applied + 1, last, max_bytes)
         self.applied = entries[-1].index
         return entries
+
+    def unapplied_config(self) -> bool:
+        """Whether a membership change is committed but not applied yet."""
+        waiting = self.entries[self.applied - self.offset : self.commit - self.offset]
+        return any(entry.kind is EntryKind.CONFIG for entry in waiting)
 
     def unstable(self, max_bytes: int) -> tuple[Entry, ...]:
         return self.slice(self.stable + 1, self.last_index, max_bytes)

@@ -15,7 +15,7 @@ NOBODY = 0  # a member id that no member has: "no leader", "not voted"
 
 class EntryKind(enum.IntEnum):
     NORMAL = 0
-    CONFIG = 1  # data is an encoded Membership
+    CONFIG = 1  # a membership change; empty data ends a joint one
 
 
 class MessageType(enum.IntEnum):

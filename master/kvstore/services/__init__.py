@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from master.kvstore.node import Node
+from master.kvstore.services.auth import AuthService
 from master.kvstore.services.cluster import ClusterService
 from master.kvstore.services.kv import KvService
 from master.kvstore.services.lease import LeaseService
@@ -20,6 +21,7 @@ def all_methods(node: Node) -> Iterator[Method]:
         "Watch": WatchService(node),
         "Lease": LeaseService(node),
         "Cluster": ClusterService(node),
+        "Auth": AuthService(node),
         "Maintenance": MaintenanceService(node),
     }
     for name, service in services.items():

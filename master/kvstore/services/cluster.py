@@ -1,10 +1,14 @@
-"""etcdserverpb.Cluster: who is in it. Membership is fixed by `--initial-cluster`."""
+"""etcdserverpb.Cluster: who is in it, and changes of that, with etcd's checks (strict mode)."""
 
 from __future__ import annotations
 
+import secrets
+from typing import Any
+
+from master.kvstore import members as rules
 from master.kvstore.node import Node
-from master.kvstore.services.common import check_call
-from muster.etcd import rpc_pb2
+from master.kvstore.services.common import check_call, require_admin
+from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
 
@@ -19,6 +23,52 @@ class ClusterService:
         if request.linearizable:
             await self._node.read_barrier()
         response = rpc_pb2.MemberListResponse(members=self._node.members)
+        self._fill(response)
+        return response
+
+    async def member_add(self, request: rpc_pb2.MemberAddRequest, context: CallContext) -> Any:
+        """The new member has no name before it starts and publishes one."""
+        self._check_call(context)
+        rules.check_urls(request.peerURLs)
+        if not request.isLearner:
+            rules.check_add_voter(self._node.machine.members, self._node.connected())
+        member = rpc_pb2.Member(
+            ID=secrets.randbits(62) + 1,
+            peerURLs=sorted(request.peerURLs),
+            isLearner=request.isLearner,
+        )
+        return await self._agree(command_pb2.Command(member_add=member))
+
+    async def member_remove(
+        self, request: rpc_pb2.MemberRemoveRequest, context: CallContext
+    ) -> Any:
+        self._check_call(context)
+        rules.check_remove(self._node.machine.members, request.ID, self._node.connected())
+        return await self._agree(command_pb2.Command(member_remove=request))
+
+    async def member_update(
+        self, request: rpc_pb2.MemberUpdateRequest, context: CallContext
+    ) -> Any:
+        self._check_call(context)
+        rules.check_urls(request.peerURLs)
+        return await self._agree(command_pb2.Command(member_update=request))
+
+    async def member_promote(
+        self, request: rpc_pb2.MemberPromoteRequest, context: CallContext
+    ) -> Any:
+        self._check_call(context)
+        await self._node.promote_ready(request.ID)
+        return await self._agree(command_pb2.Command(member_promote=request))
+
+    def _check_call(self, context: CallContext) -> None:
+        check_call(self._node, context)
+        require_admin(self._node, context)
+
+    async def _agree(self, command: command_pb2.Command) -> Any:
+        applied = await self._node.propose(command)
+        self._fill(applied.response)
+        return applied.response
+
+    def _fill(self, response: Any) -> None:
         self._node.fill(response.header)
         response.header.revision = 0  # membership has no revision
-        return response

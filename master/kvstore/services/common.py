@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from time import monotonic
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 
-from master.kvstore.errors import RequestTooLarge
+from master.kvstore.auth.store import Caller
+from master.kvstore.errors import InvalidAuthToken, NotForLearner, RequestTooLarge
 from master.kvstore.node import Node
+from muster.etcd import command_pb2
 from muster.rpc.service import CallContext
 
 MAX_REQUEST_BYTES = 3 << 19  # 1.5 MiB, etcd's --max-request-bytes
@@ -18,7 +25,10 @@ def wants_leader(context: CallContext) -> bool:
     return context.metadata.get("hasleader") == "true"
 
 
-def check_call(node: Node, context: CallContext) -> None:
+def check_call(node: Node, context: CallContext, *, learner_may: bool = False) -> None:
+    """Learners answer only what is asked of this very member (etcd: isRPCSupportedForLearner)."""
+    if node.is_learner and not learner_may:
+        raise NotForLearner
     if wants_leader(context):
         node.require_leader()
 
@@ -26,3 +36,36 @@ def check_call(node: Node, context: CallContext) -> None:
 def check_size(request: Message) -> None:
     if request.ByteSize() > MAX_REQUEST_BYTES:
         raise RequestTooLarge
+
+
+def caller_of(node: Node, context: CallContext) -> Caller:
+    """By token, else by the common name of a verified client certificate, else nobody."""
+    auth = node.auth
+    if not auth.enabled:
+        return Caller()
+    token = context.metadata.get("token") or context.metadata.get("authorization")
+    if token:
+        user = node.tokens.user_of(str(token), monotonic())
+        if user is None:
+            raise InvalidAuthToken
+        return Caller(user, auth.revision)
+    certificate = context.peer_certificate() if node.trusts_certificates else None
+    return Caller(_common_name(certificate) if certificate else "", auth.revision)
+
+
+def signed(node: Node, context: CallContext, command: command_pb2.Command) -> command_pb2.Command:
+    """Write into `command` who asks for it, for the check when it is applied."""
+    caller = caller_of(node, context)
+    command.user, command.auth_revision = caller.user, caller.revision
+    return command
+
+
+def require_admin(node: Node, context: CallContext) -> None:
+    node.auth.check_admin(caller_of(node, context))
+
+
+@lru_cache(maxsize=256)
+def _common_name(pem: bytes) -> str:
+    names = x509.load_pem_x509_certificate(pem).subject
+    found = names.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""

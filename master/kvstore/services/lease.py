@@ -6,9 +6,10 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
+from master.kvstore.auth import rules
 from master.kvstore.errors import LeaseNotFound
 from master.kvstore.node import Node
-from master.kvstore.services.common import check_call
+from master.kvstore.services.common import caller_of, check_call, signed
 from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
@@ -24,11 +25,11 @@ class LeaseService:
         grant = rpc_pb2.LeaseGrantRequest(
             ID=request.ID or secrets.randbits(62) + 1, TTL=self._node.least_ttl(request.TTL)
         )
-        return await self._agree(command_pb2.Command(lease_grant=grant))
+        return await self._agree(command_pb2.Command(lease_grant=grant), context)
 
     async def lease_revoke(self, request: rpc_pb2.LeaseRevokeRequest, context: CallContext) -> Any:
         check_call(self._node, context)
-        return await self._agree(command_pb2.Command(lease_revoke=request))
+        return await self._agree(command_pb2.Command(lease_revoke=request), context)
 
     async def lease_keep_alive(
         self, requests: AsyncIterator[rpc_pb2.LeaseKeepAliveRequest], context: CallContext
@@ -51,6 +52,9 @@ class LeaseService:
         check_call(self._node, context)
         await self._node.read_barrier()
         found = await self._node.lease_state(request.ID)
+        if request.keys:
+            caller = caller_of(self._node, context)
+            rules.check_keys_readable(self._node.auth, caller, found.keys)
         response = rpc_pb2.LeaseTimeToLiveResponse(
             ID=request.ID,
             TTL=found.remaining,
@@ -71,7 +75,7 @@ class LeaseService:
         self._node.fill(response.header)
         return response
 
-    async def _agree(self, command: command_pb2.Command) -> Any:
-        applied = await self._node.propose(command)
+    async def _agree(self, command: command_pb2.Command, context: CallContext) -> Any:
+        applied = await self._node.propose(signed(self._node, context, command))
         self._node.fill(applied.response.header)
         return applied.response

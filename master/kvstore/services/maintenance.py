@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
 from master.kvstore import state
-from master.kvstore.errors import BadLeaderTransferee, NotLeader, RequestTimeout
+from master.kvstore.errors import (
+    BadLeaderTransferee,
+    InvalidDowngradeTarget,
+    NoInflightDowngrade,
+    NotLeader,
+    RequestTimeout,
+    WrongDowngradeVersion,
+)
 from master.kvstore.machine import alarm_response
 from master.kvstore.node import Node
-from master.kvstore.services.common import check_call
+from master.kvstore.services.common import check_call, require_admin
 from master.kvstore.wal import snapshot
 from muster.component.version import ETCD_VERSION
 from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
 _BLOB_BYTES = 64 << 10
+_VERSION = re.compile(r"v?\d+\.\d+(\.\d+)?")
 
 
 class MaintenanceService:
@@ -36,6 +45,7 @@ class MaintenanceService:
             raftTerm=node.core.term,
             raftAppliedIndex=node.applied,
             errors=self._errors(),
+            isLearner=node.is_learner,
         )
         node.fill(response.header)
         return response
@@ -66,6 +76,8 @@ class MaintenanceService:
         self, request: rpc_pb2.DefragmentRequest, context: CallContext
     ) -> rpc_pb2.DefragmentResponse:
         """There is nothing to do: compaction leaves no holes in this store's state."""
+        check_call(self._node, context)
+        require_admin(self._node, context)
         response = rpc_pb2.DefragmentResponse()
         self._node.fill(response.header)
         return response
@@ -73,6 +85,8 @@ class MaintenanceService:
     async def hash(
         self, request: rpc_pb2.HashRequest, context: CallContext
     ) -> rpc_pb2.HashResponse:
+        check_call(self._node, context)
+        require_admin(self._node, context)
         store = self._node.machine.mvcc
         response = rpc_pb2.HashResponse(hash=store.hash(store.revision))
         self._node.fill(response.header)
@@ -81,6 +95,8 @@ class MaintenanceService:
     async def hash_kv(
         self, request: rpc_pb2.HashKVRequest, context: CallContext
     ) -> rpc_pb2.HashKVResponse:
+        check_call(self._node, context)
+        require_admin(self._node, context)
         store = self._node.machine.mvcc
         revision = request.revision or store.revision
         store.check_readable(revision)
@@ -94,6 +110,8 @@ class MaintenanceService:
         self, request: rpc_pb2.SnapshotRequest, context: CallContext
     ) -> AsyncIterator[rpc_pb2.SnapshotResponse]:
         """The state at one moment, then its sha256: the content of a snapshot file."""
+        check_call(self._node, context, learner_may=True)
+        require_admin(self._node, context)
         meta, captured = self._node.capture()
         header = rpc_pb2.ResponseHeader()
         self._node.fill(header)
@@ -109,9 +127,24 @@ class MaintenanceService:
                 version=ETCD_VERSION,
             )
 
+    async def downgrade(
+        self, request: rpc_pb2.DowngradeRequest, context: CallContext
+    ) -> rpc_pb2.DowngradeResponse:
+        """There is no older version of this store: no target is ever valid, no job ever runs."""
+        check_call(self._node, context)
+        require_admin(self._node, context)
+        await self._node.read_barrier()
+        if request.action == rpc_pb2.DowngradeRequest.CANCEL:
+            raise NoInflightDowngrade
+        if not _VERSION.fullmatch(request.version):
+            raise WrongDowngradeVersion
+        raise InvalidDowngradeTarget
+
     async def move_leader(
         self, request: rpc_pb2.MoveLeaderRequest, context: CallContext
     ) -> rpc_pb2.MoveLeaderResponse:
+        check_call(self._node, context)
+        require_admin(self._node, context)
         node = self._node
         if not node.is_leader:
             raise NotLeader

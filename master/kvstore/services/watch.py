@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from master.kvstore.errors import NoLeader
+from master.kvstore.errors import NoLeader, StoreError
+from master.kvstore.mvcc.store import TO_THE_END
 from master.kvstore.node import Node
-from master.kvstore.services.common import check_call, wants_leader
+from master.kvstore.services.common import caller_of, check_call, wants_leader
 from master.kvstore.watch.watcher import Stream
 from muster.etcd import rpc_pb2, wire_pb2
 from muster.rpc.service import CallContext
@@ -23,7 +24,7 @@ class WatchService:
     ) -> AsyncIterator[wire_pb2.WatchResponse]:
         """Answers until the client goes; waiting for a slow client holds up nobody else."""
         check_call(self._node, context)
-        session = _Session(self._node)
+        session = _Session(self._node, context)
         reading = asyncio.create_task(session.read(requests), name="watch-requests")
         try:
             with session.ends_without_leader(wanted=wants_leader(context)):
@@ -38,8 +39,9 @@ class WatchService:
 class _Session:
     """One client stream."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, context: CallContext) -> None:
         self._node = node
+        self._context = context
         self._wake = asyncio.Event()
         self._leaderless = False
         self.stream = Stream(self._wake.set)
@@ -54,11 +56,22 @@ class _Session:
     def _take(self, request: rpc_pb2.WatchRequest) -> None:
         match request.WhichOneof("request_union"):
             case "create_request":
-                self._node.hub.create(self.stream, request.create_request)
+                self._create(request.create_request)
             case "cancel_request":
                 self._node.hub.cancel(self.stream, request.cancel_request.watch_id)
             case "progress_request":
                 self.stream.want_progress()
+
+    def _create(self, request: rpc_pb2.WatchCreateRequest) -> None:
+        try:
+            caller = caller_of(self._node, self._context)
+            key = request.key or TO_THE_END
+            self._node.auth.check_range(caller, key, request.range_end)
+        except StoreError as error:
+            reason = f"rpc error: code = {error.code.label} desc = {error.message}"
+            self._node.hub.refuse(self.stream, reason)
+        else:
+            self._node.hub.create(self.stream, request)
 
     async def responses(self, reading: asyncio.Task[None]) -> AsyncIterator[wire_pb2.WatchResponse]:
         hub = self._node.hub

@@ -15,6 +15,7 @@ from master.kvstore.raft.messages import Message
 
 PROTOCOL = 1
 MAX_FRAME_BYTES = 64 << 20
+REMOVED = b"removed"  # instead of a hello, to one who is in the cluster no more
 _LENGTH_BYTES = 4
 
 
@@ -38,6 +39,12 @@ class Hello(msgspec.Struct, frozen=True, array_like=True):
     sender: int
     to: int
     incarnation: int
+    peer_urls: tuple[str, ...] = ()  # where the sender listens, for one who has not heard of it
+
+    @property
+    def stranger(self) -> bool:
+        """Somebody who was added but knows no ids yet. May ask about the cluster, no more."""
+        return not self.sender
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
@@ -53,7 +60,8 @@ class Response(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SnapshotPart(msgspec.Struct, frozen=True, array_like=True):
-    """The first part carries Raft's message, the last says so."""
+    """The first part carries Raft's message; the answer to it is how many bytes are there
+    already, from an attempt that broke off. The last part says so."""
 
     data: bytes
     message: Message | None = None

@@ -26,6 +26,7 @@ _MAX_RETRY_SECONDS = 1.0
 _CONNECT_SECONDS = 2.0
 _PING_SECONDS = 2.0
 _PING_ANSWER_SECONDS = 3.0
+_SNAPSHOT_STEP_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class PeerEvents:
     """What the driver wants to hear of a peer. Called on the loop, must not block."""
 
     gone: Callable[[int], None]  # its process is known to have ended
+    removed: Callable[[], None]  # it says that this member is in the cluster no more
     unreachable: Callable[[int], None]  # messages to it were dropped
     sent: Callable[[int, int], None]  # bytes
     failed: Callable[[int], None]
@@ -139,6 +141,8 @@ class PeerClient:
             try:
                 writer.write(frames.encode(self._hello(self.id)))
                 answer, _ = await frames.read(reader)
+                if isinstance(answer, Response) and answer.payload == frames.REMOVED:
+                    self._events.removed()
                 if not isinstance(answer, Hello):
                     raise BadFrame("no hello")
             except BaseException:
@@ -183,21 +187,29 @@ class PeerClient:
             self._events.round_trip(self.id, monotonic() - started)
             await asyncio.sleep(_PING_SECONDS)
 
-    async def send_snapshot(self, message: Message, data: Iterator[bytes]) -> bool:
-        """Send a snapshot on a connection of its own. True once the peer has checked it."""
+    async def send_snapshot(
+        self, message: Message, pieces_from: Callable[[int], Iterator[bytes]]
+    ) -> bool:
+        """Send a snapshot on a connection of its own, from where the last attempt broke off.
+        True once the peer has checked it."""
         try:
             reader, writer = await self._connect()
         except (OSError, TimeoutError, BadFrame, asyncio.IncompleteReadError):
             return False
         try:
             writer.write(frames.encode(SnapshotPart(b"", message)))
-            for piece in data:
+            async with asyncio.timeout(_SNAPSHOT_STEP_SECONDS):
+                start, _ = await frames.read(reader)
+            if not isinstance(start, Response):
+                return False
+            for piece in pieces_from(int(start.payload)):
                 writer.write(frames.encode(SnapshotPart(piece)))
-                await writer.drain()
+                async with asyncio.timeout(_SNAPSHOT_STEP_SECONDS):
+                    await writer.drain()
             writer.write(frames.encode(SnapshotPart(b"", last=True)))
             answer, _ = await frames.read(reader)
             return isinstance(answer, Response) and answer.ok
-        except (OSError, BadFrame, asyncio.IncompleteReadError):
+        except (OSError, TimeoutError, ValueError, BadFrame, asyncio.IncompleteReadError):
             return False
         finally:
             writer.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,8 @@ _SILENCE_SECONDS = 30.0  # peers ping far more often: whoever is silent so long 
 class PeerHandlers:
     """The driver's side of what comes in."""
 
+    removed: Callable[[int], bool]  # whether that member was taken out of the cluster
+    greeted: Callable[[Hello], None]  # a member of this cluster, maybe one not heard of yet
     messages: Callable[[tuple[Message, ...]], None]
     request: Callable[[str, bytes], Awaitable[bytes]]
     snapshot: Callable[[Message, bytes], Awaitable[None]]
@@ -37,9 +39,10 @@ class PeerHandlers:
 
 
 class PeerServer:
-    def __init__(self, me: Hello, members: Collection[int], handlers: PeerHandlers) -> None:
+    def __init__(self, me: Hello, handlers: PeerHandlers) -> None:
         self._me = me
-        self._members = members
+        # What is left of the one snapshot whose transfer broke off: who sent which, and the bytes.
+        self._partial: tuple[tuple[int, int, int], bytearray] | None = None
         self._handlers = handlers
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -75,12 +78,20 @@ class PeerServer:
             hello, _ = await frames.read(reader)
         if not isinstance(hello, Hello) or hello.protocol != PROTOCOL:
             raise BadFrame("not a member's hello")
-        if hello.cluster_id != self._me.cluster_id:
-            raise BadFrame(f"a member of another cluster ({hello.cluster_id:x})")
-        if hello.to != self._me.sender or hello.sender not in self._members:
-            raise BadFrame(f"member {hello.sender:x} is not known here")
+        if not hello.stranger:
+            self._check_member(hello, writer)
+            self._handlers.greeted(hello)
         writer.write(frames.encode(self._me))
         return hello.sender
+
+    def _check_member(self, hello: Hello, writer: asyncio.StreamWriter) -> None:
+        if hello.cluster_id != self._me.cluster_id:
+            raise BadFrame(f"a member of another cluster ({hello.cluster_id:x})")
+        if hello.to != self._me.sender:
+            raise BadFrame(f"meant for {hello.to:x}, which is not here")
+        if self._handlers.removed(hello.sender):
+            writer.write(frames.encode(Response(0, False, frames.REMOVED)))
+            raise BadFrame(f"member {hello.sender:x} was removed")
 
     async def _serve(
         self, sender: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -90,6 +101,8 @@ class PeerServer:
             while True:
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     frame, size = await frames.read(reader)
+                if not sender and not isinstance(frame, Request):
+                    raise BadFrame("a stranger may only ask")
                 self._handlers.received(sender, size)
                 if isinstance(frame, tuple):
                     self._handlers.messages(frame)
@@ -121,14 +134,27 @@ class PeerServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
+        assert message.snapshot is not None
+        what = (sender, message.snapshot.index, message.snapshot.term)
+        # A copy: the connection that broke off may still have something to add to its own.
         data = bytearray()
+        if self._partial and self._partial[0] == what:
+            data = bytearray(self._partial[1])
+        self._partial = (what, data)
+        writer.write(frames.encode(Response(0, True, str(len(data)).encode())))
         while True:
-            part, size = await frames.read(reader)
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                part, size = await frames.read(reader)
             self._handlers.received(sender, size)
             if not isinstance(part, SnapshotPart):
                 raise BadFrame("a snapshot was interrupted")
             data += part.data
             if part.last:
                 break
-        await self._handlers.snapshot(message, bytes(data))
+        self._partial = None
+        try:
+            await self._handlers.snapshot(message, bytes(data))
+        except RpcError as error:
+            writer.write(frames.encode(Response(0, False, error.message.encode())))
+            return
         writer.write(frames.encode(Response(0, True)))

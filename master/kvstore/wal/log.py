@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import Entry, HardState, Membership, SnapshotMeta
 from master.kvstore.wal import record
 from master.kvstore.wal.record import RecordKind, WalCorrupt
@@ -35,7 +36,8 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 
     cluster_id: int
     member_id: int
-    members: tuple[MemberIdentity, ...]
+    members: tuple[MemberIdentity, ...]  # the cluster's founders: who counts before the log
+    contacts: tuple[MemberIdentity, ...] = ()  # of one that joined: who was there then
 
     def membership(self) -> Membership:
         return Membership(voters=frozenset(member.id for member in self.members))
@@ -198,9 +200,12 @@ class Wal:
         sequence += 1
         batch = msgspec.msgpack.encode(Batch(hard_state, tuple(entries)))
         out += record.encode(RecordKind.BATCH, sequence, self._durable, batch)
+        hit("wal-before-append")
         self._write(bytes(out))
         self._sequence = sequence
+        hit("wal-after-append")
         self._sync()
+        hit("wal-after-fsync")
         self._hard_state = hard_state
         self._snapshot = snapshot or self._snapshot
         if entries:
@@ -260,6 +265,7 @@ class Wal:
             self._durable,
             msgspec.msgpack.encode(Batch(self._hard_state)),
         )
+        hit("wal-before-segment")
         scratch = path.with_suffix(".tmp")
         scratch.unlink(missing_ok=True)
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -276,6 +282,7 @@ class Wal:
         self._file, self._size = descriptor, len(head)
         self._sequence += 3
         self._durable = self._sequence
+        hit("wal-after-segment")
         last = self._segments[-1][1] if self._segments else self._snapshot.index
         self._segments.append((path, last))
 
@@ -286,11 +293,13 @@ class Wal:
 
     def note_snapshot(self, snapshot: SnapshotMeta) -> None:
         """Record that a snapshot file replaces the entries up to it, then drop those."""
+        hit("wal-before-note-snapshot")
         payload = msgspec.msgpack.encode(snapshot)
         self._write(record.encode(RecordKind.SNAPSHOT, self._sequence + 1, self._durable, payload))
         self._sequence += 1
         self._sync()
         self._snapshot = snapshot
+        hit("wal-after-note-snapshot")
         self._drop_before(snapshot.index)
 
     def close(self) -> None:

@@ -10,9 +10,11 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
+from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.log import sync_directory
 from muster.component.failure import CannotRun
@@ -77,6 +79,7 @@ class SnapshotDirectory:
         return path
 
     def _write(self, path: Path, pieces: Iterable[bytes]) -> None:
+        hit("snapshot-before-write")
         scratch = path.with_suffix(".tmp")
         try:
             with scratch.open("wb") as out:
@@ -84,11 +87,13 @@ class SnapshotDirectory:
                     out.write(piece)
                 out.flush()
                 os.fsync(out.fileno())
+            hit("snapshot-before-rename")
             scratch.rename(path)
         except OSError:
             scratch.unlink(missing_ok=True)
             raise
         sync_directory(self.directory)
+        hit("snapshot-after-rename")
 
     def install(self, meta: SnapshotMeta, data: bytes) -> None:
         """Keep a whole stream that a leader sent and that was checked already."""
@@ -110,7 +115,12 @@ class SnapshotDirectory:
         for path in self.directory.glob("*.tmp"):
             path.unlink(missing_ok=True)
 
-    def pieces(self, path: Path) -> Iterator[bytes]:
-        with path.open("rb") as source:
+    def pieces(self, path: Path, start: int = 0) -> Iterator[bytes]:
+        """The file's bytes from `start` on; FileNotFoundError at once, not later."""
+        return self._pieces(path.open("rb"), start)
+
+    def _pieces(self, source: BinaryIO, start: int) -> Iterator[bytes]:
+        with source:
+            source.seek(start)
             while piece := source.read(_PIECE):
                 yield piece

@@ -35,10 +35,10 @@ class Hub:
         """Answer with `created`; events follow. A bad request is answered created and canceled."""
         key = request.key or TO_THE_END
         if request.range_end and request.range_end != TO_THE_END and request.range_end <= key:
-            self._refuse(stream, "watch range is empty")
+            self.refuse(stream, "mvcc: watch range is empty")
             return
         if request.watch_id and request.watch_id in stream.watchers:
-            self._refuse(stream, "duplicate watch ID")
+            self.refuse(stream, "mvcc: duplicate watch ID")
             return
         watch_id = request.watch_id or stream.free_id()
         watcher = Watcher(
@@ -187,9 +187,10 @@ class Hub:
         response.header.revision = self.store.revision
         return response
 
-    def _refuse(self, stream: Stream, reason: str) -> None:
+    def refuse(self, stream: Stream, reason: str) -> None:
+        """Created and cancelled at once: etcd's way to say that it will not."""
         response = wire_pb2.WatchResponse(
-            watch_id=-1, created=True, canceled=True, cancel_reason=f"mvcc: {reason}"
+            watch_id=-1, created=True, canceled=True, cancel_reason=reason
         )
         response.header.revision = self.store.revision
         stream.say(response)

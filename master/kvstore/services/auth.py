@@ -1,0 +1,163 @@
+"""etcdserverpb.Auth: changes go through the log with hashed passwords, tokens come from it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeVar
+
+from master.kvstore.auth import password
+from master.kvstore.auth.tokens import new_token
+from master.kvstore.errors import AuthFailed, AuthNotEnabled, AuthOldRevision
+from master.kvstore.node import Node
+from master.kvstore.services.common import caller_of, check_call, require_admin, signed
+from muster.etcd import command_pb2, rpc_pb2
+from muster.rpc.service import CallContext
+
+_Command = command_pb2.Command
+_Response = TypeVar("_Response")
+
+
+class AuthService:
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def auth_enable(self, request: rpc_pb2.AuthEnableRequest, context: CallContext) -> Any:
+        return await self._agree(_Command(auth_enable=request), context)
+
+    async def auth_disable(self, request: rpc_pb2.AuthDisableRequest, context: CallContext) -> Any:
+        return await self._agree(_Command(auth_disable=request), context)
+
+    async def auth_status(
+        self, request: rpc_pb2.AuthStatusRequest, context: CallContext
+    ) -> rpc_pb2.AuthStatusResponse:
+        await self._read(context, admin=True)
+        auth = self._node.auth
+        return self._filled(
+            rpc_pb2.AuthStatusResponse(enabled=auth.enabled, authRevision=auth.revision)
+        )
+
+    async def authenticate(
+        self, request: rpc_pb2.AuthenticateRequest, context: CallContext
+    ) -> rpc_pb2.AuthenticateResponse:
+        """Checked here, since it is slow; again if the rules changed before all knew the token."""
+        check_call(self._node, context)
+        await self._node.read_barrier()
+        while True:
+            revision = self._node.auth.revision
+            await self._check_password(request)
+            token = command_pb2.Token(user=request.name, token=new_token(), auth_revision=revision)
+            try:
+                applied = await self._node.propose(_Command(authenticate=token))
+            except AuthOldRevision:
+                continue
+            response = applied.response
+            assert isinstance(response, rpc_pb2.AuthenticateResponse)
+            response.token = token.token
+            return self._filled(response)
+
+    async def _check_password(self, request: rpc_pb2.AuthenticateRequest) -> None:
+        if not self._node.auth.enabled:
+            raise AuthNotEnabled
+        user = self._node.auth.users.get(request.name)
+        if user is None or not user.password:
+            raise AuthFailed
+        if not await asyncio.to_thread(password.matches, request.password, user.password):
+            raise AuthFailed
+
+    async def user_add(self, request: rpc_pb2.AuthUserAddRequest, context: CallContext) -> Any:
+        """A hash that the client made would be bcrypt's, so only plain passwords are taken."""
+        kept = rpc_pb2.AuthUserAddRequest(name=request.name)
+        if not request.options.no_password:
+            kept.hashedPassword = await asyncio.to_thread(password.hashed, request.password)
+        return await self._agree(_Command(user_add=kept), context)
+
+    async def user_get(
+        self, request: rpc_pb2.AuthUserGetRequest, context: CallContext
+    ) -> rpc_pb2.AuthUserGetResponse:
+        """Everybody may look at oneself."""
+        await self._read(context)
+        caller = caller_of(self._node, context)
+        if caller.user != request.name:
+            self._node.auth.check_admin(caller)
+        user = self._node.auth.user(request.name)
+        return self._filled(rpc_pb2.AuthUserGetResponse(roles=user.roles))
+
+    async def user_list(
+        self, request: rpc_pb2.AuthUserListRequest, context: CallContext
+    ) -> rpc_pb2.AuthUserListResponse:
+        await self._read(context, admin=True)
+        return self._filled(rpc_pb2.AuthUserListResponse(users=sorted(self._node.auth.users)))
+
+    async def user_delete(
+        self, request: rpc_pb2.AuthUserDeleteRequest, context: CallContext
+    ) -> Any:
+        return await self._agree(_Command(user_delete=request), context)
+
+    async def user_change_password(
+        self, request: rpc_pb2.AuthUserChangePasswordRequest, context: CallContext
+    ) -> Any:
+        kept = rpc_pb2.AuthUserChangePasswordRequest(
+            name=request.name,
+            hashedPassword=await asyncio.to_thread(password.hashed, request.password),
+        )
+        return await self._agree(_Command(user_change_password=kept), context)
+
+    async def user_grant_role(
+        self, request: rpc_pb2.AuthUserGrantRoleRequest, context: CallContext
+    ) -> Any:
+        return await self._agree(_Command(user_grant_role=request), context)
+
+    async def user_revoke_role(
+        self, request: rpc_pb2.AuthUserRevokeRoleRequest, context: CallContext
+    ) -> Any:
+        return await self._agree(_Command(user_revoke_role=request), context)
+
+    async def role_add(self, request: rpc_pb2.AuthRoleAddRequest, context: CallContext) -> Any:
+        return await self._agree(_Command(role_add=request), context)
+
+    async def role_get(
+        self, request: rpc_pb2.AuthRoleGetRequest, context: CallContext
+    ) -> rpc_pb2.AuthRoleGetResponse:
+        """Everybody may look at the roles one has."""
+        await self._read(context)
+        auth, caller = self._node.auth, caller_of(self._node, context)
+        own = auth.users.get(caller.user)
+        if own is None or request.role not in own.roles:
+            auth.check_admin(caller)
+        return self._filled(rpc_pb2.AuthRoleGetResponse(perm=auth.role(request.role)))
+
+    async def role_list(
+        self, request: rpc_pb2.AuthRoleListRequest, context: CallContext
+    ) -> rpc_pb2.AuthRoleListResponse:
+        await self._read(context, admin=True)
+        return self._filled(rpc_pb2.AuthRoleListResponse(roles=sorted(self._node.auth.roles)))
+
+    async def role_delete(
+        self, request: rpc_pb2.AuthRoleDeleteRequest, context: CallContext
+    ) -> Any:
+        return await self._agree(_Command(role_delete=request), context)
+
+    async def role_grant_permission(
+        self, request: rpc_pb2.AuthRoleGrantPermissionRequest, context: CallContext
+    ) -> Any:
+        return await self._agree(_Command(role_grant_permission=request), context)
+
+    async def role_revoke_permission(
+        self, request: rpc_pb2.AuthRoleRevokePermissionRequest, context: CallContext
+    ) -> Any:
+        return await self._agree(_Command(role_revoke_permission=request), context)
+
+    async def _read(self, context: CallContext, *, admin: bool = False) -> None:
+        check_call(self._node, context)
+        await self._node.read_barrier()
+        if admin:
+            require_admin(self._node, context)
+
+    async def _agree(self, command: command_pb2.Command, context: CallContext) -> Any:
+        check_call(self._node, context)
+        applied = await self._node.propose(signed(self._node, context, command))
+        return self._filled(applied.response)
+
+    def _filled(self, response: _Response) -> _Response:
+        self._node.fill(response.header)  # type: ignore[attr-defined]
+        return response

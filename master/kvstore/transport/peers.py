@@ -1,0 +1,88 @@
+"""The outgoing connections to all other members; they follow the member list."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+
+from master.kvstore.cluster import ClusterFlagsError, ClusterInfo
+from master.kvstore.transport import frames
+from master.kvstore.transport.frames import PROTOCOL, BadFrame, Hello, Request, Response
+from master.kvstore.transport.peer import PeerClient, PeerEvents
+
+_ASK_SECONDS = 5.0
+
+
+class Peers:
+    """`clients` is what the driver sends through. A changed URL makes a new connection."""
+
+    def __init__(
+        self, hello: Callable[[int], Hello], tls: ssl.SSLContext | None, events: PeerEvents
+    ) -> None:
+        self.clients: dict[int, PeerClient] = {}
+        self._hello = hello
+        self._tls = tls
+        self._events = events
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._urls: dict[int, str] = {}
+
+    def follow(self, wanted: Mapping[int, str]) -> None:
+        """Connect to exactly these: member id -> peer URL."""
+        for member in list(self._urls):
+            if wanted.get(member) != self._urls[member]:
+                self._drop(member)
+        for member, url in wanted.items():
+            if member not in self._urls:
+                self._add(member, url)
+
+    def _add(self, member: int, url: str) -> None:
+        client = PeerClient(member, url, self._hello, self._tls, self._events)
+        self.clients[member] = client
+        self._urls[member] = url
+        self._tasks[member] = asyncio.create_task(client.run(), name=f"peer-{member:x}")
+
+    def _drop(self, member: int) -> None:
+        del self.clients[member], self._urls[member]
+        self._tasks.pop(member).cancel()
+
+    def close(self) -> None:
+        self.follow({})
+
+
+async def ask_cluster(urls: Sequence[str], tls: ssl.SSLContext | None) -> ClusterInfo:
+    """What the first member that answers says about its cluster."""
+    problem = "--initial-cluster names nobody else"
+    for url in urls:
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                return await _ask(url, tls)
+        except (OSError, TimeoutError, BadFrame, asyncio.IncompleteReadError) as error:
+            problem = f"{url}: {error or type(error).__name__}"
+    raise ClusterFlagsError(
+        f"--initial-cluster-state existing: no member could be asked about the cluster ({problem})"
+    )
+
+
+async def _ask(url: str, tls: ssl.SSLContext | None) -> ClusterInfo:
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    reader, writer = await asyncio.open_connection(
+        host,
+        parts.port,
+        ssl=tls if secure else None,
+        server_hostname=host if secure else None,
+    )
+    try:
+        writer.write(frames.encode(Hello(PROTOCOL, 0, 0, 0, 0)))
+        writer.write(frames.encode(Request(1, "cluster")))
+        await frames.read(reader)  # the other side's hello
+        answer, _ = await frames.read(reader)
+    finally:
+        writer.close()
+    if not isinstance(answer, Response) or not answer.ok:
+        raise BadFrame("no answer about the cluster")
+    return msgspec.msgpack.decode(answer.payload, type=ClusterInfo)

@@ -1,0 +1,87 @@
+"""Between two members on loopback: what breaks off goes on, and who was removed is told so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
+from master.kvstore.transport.frames import PROTOCOL, Hello
+from master.kvstore.transport.peer import PeerClient, PeerEvents
+from master.kvstore.transport.server import PeerHandlers, PeerServer
+
+DATA = bytes(range(256)) * 4096
+SNAPSHOT = Message(MessageType.SNAPSHOT, 2, 1, 1, snapshot=SnapshotMeta(7, 1))
+
+
+def hello(sender: int, to: int) -> Hello:
+    return Hello(PROTOCOL, 99, sender, to, 1)
+
+
+@asynccontextmanager
+async def two_members(
+    received: list[bytes], removed: set[int], told: list[str], sizes: list[int]
+) -> Any:
+    async def request(method: str, payload: bytes) -> bytes:
+        return payload
+
+    async def snapshot(message: Message, data: bytes) -> None:
+        received.append(data)
+
+    server = PeerServer(
+        hello(2, 0),
+        PeerHandlers(
+            removed=removed.__contains__,
+            greeted=lambda hello: None,
+            messages=lambda messages: None,
+            request=request,
+            snapshot=snapshot,
+            received=lambda member, size: sizes.append(size),
+        ),
+    )
+    events = PeerEvents(
+        gone=lambda peer: None,
+        removed=lambda: told.append("removed"),
+        unreachable=lambda peer: None,
+        sent=lambda peer, size: None,
+        failed=lambda peer: None,
+        round_trip=lambda peer, seconds: None,
+    )
+    async with server.listen("127.0.0.1", 0, None) as port:
+        yield PeerClient(2, f"http://127.0.0.1:{port}", lambda to: hello(1, to), None, events)
+
+
+@pytest.mark.parametrize("broken_after", [0, 1, 3])
+async def test_a_snapshot_goes_on_where_it_broke_off(broken_after: int) -> None:
+    received: list[bytes] = []
+    starts: list[int] = []
+    sizes: list[int] = []
+
+    def pieces(start: int, *, fail: bool) -> Iterator[bytes]:
+        starts.append(start)
+        for number, offset in enumerate(range(start, len(DATA), 1 << 16)):
+            if fail and number == broken_after:
+                raise OSError("the line went dead")
+            yield DATA[offset : offset + (1 << 16)]
+
+    async with two_members(received, set(), [], sizes) as client:
+        assert not await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=True))
+        async with asyncio.timeout(5):
+            while sum(sizes) < broken_after << 16:
+                await asyncio.sleep(0)
+        assert await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=False))
+    assert received == [DATA]
+    assert starts == [0, broken_after << 16]
+
+
+async def test_who_was_removed_is_told() -> None:
+    told: list[str] = []
+    received: list[bytes] = []
+    async with two_members(received, {1}, told, []) as client:
+        assert not await client.send_snapshot(SNAPSHOT, lambda start: iter([DATA[start:]]))
+    assert told == ["removed"]
+    assert received == []
