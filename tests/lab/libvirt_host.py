@@ -60,10 +60,10 @@ class LibvirtHost:
         return self.run("virsh", "-c", _URI, "list").code == 0
 
     def names(self, *listing: str) -> list[str]:
-        """What `virsh LISTING` names, such as `list --all --name`."""
+        """What `virsh LISTING` names, such as `list --all --name`, in alphabetical order."""
         done = self.run("virsh", "-c", _URI, *listing)
         assert done.code == 0, done.err
-        return done.out.split()
+        return sorted(done.out.split())
 
     def volumes(self) -> list[str]:
         listed = self.run("virsh", "-c", _URI, "vol-list", "default").out.splitlines()
