@@ -302,7 +302,7 @@ class Containers:
         oom = m.oom_file.exists() if kills is None else kills > 0
         record = msgspec.structs.replace(
             record,
-            finished_at=_mtime(m.exit_file) or time.time_ns(),
+            finished_at=end_time(_mtime(m.exit_file), record.started_at, time.time_ns()),
             exit_code=UNKNOWN_EXIT_CODE if code is None else code,
             reason=end_reason(code, oom=oom),
             message="" if code is not None else "the exit code was lost with its monitor",
