@@ -28,7 +28,7 @@ from worker.runtime.cgroups import Cgroups
 from worker.runtime.conmon import Monitored
 from worker.runtime.errors import FailedPrecondition, NotFound, RuntimeFailure
 from worker.runtime.images import ImageStore
-from worker.runtime.lifecycle import end_reason, state
+from worker.runtime.lifecycle import end_reason, end_time, state
 from worker.runtime.oci_runtime import OciRuntime
 from worker.runtime.records import ContainerRecord, SandboxRecord
 from worker.runtime.resources import NodeFacts, linux_resources, merged
