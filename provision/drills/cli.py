@@ -123,9 +123,16 @@ def _show(console: Console, result: Result) -> None:
     console.print(
         f"\n{metrics['requests']:g} requests, {metrics['failed_requests']:g} failed, "
         f"longest gap between good answers {metrics['longest_outage_seconds']} s\n"
+        f"{_figure(metrics['failed_requests_while_rules_synced'])} failed between the withdrawal "
+        f"in the API and in every node's rules, "
+        f"{_figure(metrics['failed_requests_after_withdrawal'])} after that\n"
     )
     console.print(levels)
     console.print(f"\nverdict: [bold]{result.verdict.value}[/bold]")
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:g}"
 
 
 @drill.command("heal")

@@ -222,12 +222,18 @@ def _metrics(
     failed = [r for r in during if not r.ok]
     withdrawn = marks["rules_withdrawn"]
     late = None if withdrawn is None else float(sum(r.started > withdrawn for r in failed))
+    published = marks["endpoints_withdrawn"]
+    # kube-proxy needs a moment from the API's word to the kernel's; these fell into it.
+    syncing = None
+    if published is not None and withdrawn is not None:
+        syncing = float(sum(published < r.started <= withdrawn for r in failed))
     on = case.power_on_at
     rejoined = marks.get("untainted")
     return {
         "replacements_running_seconds": _relative(marks["started"], case.fault_at),
         "endpoints_withdrawn_seconds": _relative(marks["endpoints_withdrawn"], case.fault_at),
         "failed_requests": float(len(failed)),
+        "failed_requests_while_rules_synced": syncing,
         "failed_requests_after_withdrawal": late,
         "failed_request_percent": round(100 * len(failed) / len(during), 2) if during else None,
         "longest_outage_seconds": _longest_outage(during),

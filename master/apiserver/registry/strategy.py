@@ -79,6 +79,7 @@ class Strategy(Generic[T]):
 class StatusStrategy(Strategy[T]):
     """A kind with a `status` that only the status endpoint changes."""
 
+    # By getattr: T also stands for kinds that have no spec or status; those use other strategies.
     def prepare_update(self, new: T, old: T) -> T:
         return msgspec.structs.replace(new, status=getattr(old, "status"))  # noqa: B009
 

@@ -162,6 +162,7 @@ def _compare(compare: rpc_pb2.Compare, record: Record | None) -> bool:
         case _Compare.NOT_EQUAL:
             return have != want
         case _Compare.GREATER:
+            # Both sides are of the compared target's type: int against int, bytes against bytes.
             return have > want  # type: ignore[operator]
         case _Compare.LESS:
             return have < want  # type: ignore[operator]
