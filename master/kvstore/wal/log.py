@@ -110,6 +110,7 @@ class Wal:
         self._segment_bytes = segment_bytes
         self._fsync = fsync
         self._sequence = 0
+        self._crc = 0  # of the last record
         self._durable = 0
         self._segments: list[tuple[Path, int]] = []  # (file, last entry index in it)
         self._file = -1
@@ -154,9 +155,11 @@ class Wal:
                     f'"{path}" offset {offset}: record {item.sequence} follows record '
                     f"{self._sequence}; a part of the log is missing"
                 )
-            self._sequence = item.sequence
-            offset = item.end
+            if self._sequence and item.previous != self._crc:
+                break  # a whole record, but of another log
+            self._sequence, self._crc = item.sequence, item.crc
             self._take(item, contents)
+            offset = item.end
         if offset < len(data):
             if not last or not record.is_torn_tail(data, offset, self._sequence):
                 raise WalCorrupt(
@@ -169,15 +172,12 @@ class Wal:
         self._size = offset
 
     def _take(self, item: record.Record, contents: Contents) -> None:
-        match item.kind:
-            case RecordKind.IDENTITY:
-                contents.identity = msgspec.msgpack.decode(item.payload, type=Identity)
-            case RecordKind.BATCH:
-                contents.add(msgspec.msgpack.decode(item.payload, type=Batch))
-            case RecordKind.SNAPSHOT:
-                meta = msgspec.msgpack.decode(item.payload, type=SnapshotMeta)
-                if meta.index > contents.snapshot.index:
-                    contents.start_from(meta)
+        try:
+            _apply(item, contents)
+        except msgspec.MsgspecError as error:
+            raise WalCorrupt(
+                f'"{self.directory}": record {item.sequence} is of no known form: {error}'
+            ) from error
 
     # --- writing
 
@@ -190,19 +190,12 @@ class Wal:
         """Write and fdatasync. On return it is durable."""
         if self._size >= self._segment_bytes:
             self._open_segment()
-        sequence = self._sequence
-        out = bytearray()
-        if snapshot is not None:
-            sequence += 1
-            out += record.encode(
-                RecordKind.SNAPSHOT, sequence, self._durable, msgspec.msgpack.encode(snapshot)
-            )
-        sequence += 1
         batch = msgspec.msgpack.encode(Batch(hard_state, tuple(entries)))
-        out += record.encode(RecordKind.BATCH, sequence, self._durable, batch)
+        records = [(RecordKind.BATCH, batch)]
+        if snapshot is not None:
+            records.insert(0, (RecordKind.SNAPSHOT, msgspec.msgpack.encode(snapshot)))
         hit("wal-before-append")
-        self._write(bytes(out))
-        self._sequence = sequence
+        self._write(*records)
         hit("wal-after-append")
         self._sync()
         hit("wal-after-fsync")
@@ -217,16 +210,13 @@ class Wal:
 
         Without it a damaged last record could not be told from a torn one.
         """
-        data = record.encode(RecordKind.SEAL, self._sequence + 1, self._durable, b"")
-        self._write(data)
-        self._sequence += 1
+        self._write((RecordKind.SEAL, b""))
 
-    def _write(self, data: bytes) -> None:
-        """All of `data` or, as far as a reader can tell, nothing."""
+    def _write(self, *records: tuple[RecordKind, bytes]) -> None:
+        """All of `records` or, as far as a reader can tell, nothing."""
+        data, crc = self._encoded(*records)
         try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._file, view) :]
+            _write_all(self._file, data)
         except OSError:
             # Disk full: take the half-written record back, so that the next attempt follows
             # what is valid.
@@ -234,6 +224,17 @@ class Wal:
             os.lseek(self._file, self._size, os.SEEK_SET)
             raise
         self._size += len(data)
+        self._sequence += len(records)
+        self._crc = crc
+
+    def _encoded(self, *records: tuple[RecordKind, bytes]) -> tuple[bytes, int]:
+        """The records' bytes, chained to what is there, and the last one's checksum."""
+        out, crc = b"", self._crc
+        for number, (kind, payload) in enumerate(records, self._sequence + 1):
+            encoded = record.encode(kind, number, self._durable, payload, crc)
+            crc = record.crc_of(encoded)
+            out += encoded
+        return out, crc
 
     def _sync(self) -> None:
         try:
@@ -247,30 +248,17 @@ class Wal:
         segments can be read without the ones before."""
         assert self.identity is not None
         path = self.directory / f"{self._sequence + 1:016x}.wal"
-        head = record.encode(
-            RecordKind.IDENTITY,
-            self._sequence + 1,
-            self._durable,
-            msgspec.msgpack.encode(self.identity),
-        )
-        head += record.encode(
-            RecordKind.SNAPSHOT,
-            self._sequence + 2,
-            self._durable,
-            msgspec.msgpack.encode(self._snapshot),
-        )
-        head += record.encode(
-            RecordKind.BATCH,
-            self._sequence + 3,
-            self._durable,
-            msgspec.msgpack.encode(Batch(self._hard_state)),
+        head, crc = self._encoded(
+            (RecordKind.IDENTITY, msgspec.msgpack.encode(self.identity)),
+            (RecordKind.SNAPSHOT, msgspec.msgpack.encode(self._snapshot)),
+            (RecordKind.BATCH, msgspec.msgpack.encode(Batch(self._hard_state))),
         )
         hit("wal-before-segment")
         scratch = path.with_suffix(".tmp")
         scratch.unlink(missing_ok=True)
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, head)
+            _write_all(descriptor, head)
             os.fsync(descriptor)
             scratch.rename(path)
             sync_directory(self.directory)
@@ -280,7 +268,7 @@ class Wal:
             raise
         self.close()
         self._file, self._size = descriptor, len(head)
-        self._sequence += 3
+        self._sequence, self._crc = self._sequence + 3, crc
         self._durable = self._sequence
         hit("wal-after-segment")
         last = self._segments[-1][1] if self._segments else self._snapshot.index
@@ -295,8 +283,7 @@ class Wal:
         """Record that a snapshot file replaces the entries up to it, then drop those."""
         hit("wal-before-note-snapshot")
         payload = msgspec.msgpack.encode(snapshot)
-        self._write(record.encode(RecordKind.SNAPSHOT, self._sequence + 1, self._durable, payload))
-        self._sequence += 1
+        self._write((RecordKind.SNAPSHOT, payload))
         self._sync()
         self._snapshot = snapshot
         hit("wal-after-note-snapshot")
@@ -306,6 +293,25 @@ class Wal:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    """A disk that is nearly full takes a part and says so only to the next call."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _apply(item: record.Record, contents: Contents) -> None:
+    match item.kind:
+        case RecordKind.IDENTITY:
+            contents.identity = msgspec.msgpack.decode(item.payload, type=Identity)
+        case RecordKind.BATCH:
+            contents.add(msgspec.msgpack.decode(item.payload, type=Batch))
+        case RecordKind.SNAPSHOT:
+            meta = msgspec.msgpack.decode(item.payload, type=SnapshotMeta)
+            if meta.index > contents.snapshot.index:
+                contents.start_from(meta)
 
 
 def segment_files(directory: Path) -> list[Path]:

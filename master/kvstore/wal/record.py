@@ -1,10 +1,11 @@
 """The bytes of a log segment, without a file: framing, checksums, and judging a broken end.
 
 Layout of a record, little-endian: magic (u32), payload length (u32), crc32 (u32) of all that
-follows, kind (u8), sequence number (u64), durable (u64), payload. `sequence` counts records over
-all segments, so a lost one shows. `durable` is the number of the last record that was known to
-be on disk when this one was written: it tells a torn tail (nothing later was ever acknowledged)
-from corruption (the broken record had been fsynced).
+follows, the crc32 of the record before (u32), kind (u8), sequence number (u64), durable (u64),
+payload. `sequence` counts records over all segments, so a lost one shows; `previous` chains them,
+so that one of another log shows, too. `durable` is the number of the last record that was known
+to be on disk when this one was written: it tells a torn tail (nothing later was ever
+acknowledged) from corruption (the broken record had been fsynced).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from muster.component.failure import CannotRun
 
-_HEADER = struct.Struct("<IIIBQQ")
+_HEADER = struct.Struct("<IIIIBQQ")
 _MAGIC = 0x4C41574D  # "MWAL"
 _MAGIC_BYTES = _MAGIC.to_bytes(4, "little")
 _CHECKED_FROM = 12  # the crc covers everything after itself
@@ -41,20 +42,29 @@ class Record:
     sequence: int
     durable: int
     payload: bytes
+    previous: int = 0  # the crc of the record before
+    crc: int = 0
     end: int = 0  # offset in the segment just behind it
 
 
-def encode(kind: RecordKind, sequence: int, durable: int, payload: bytes) -> bytes:
-    tail = _HEADER.pack(0, 0, 0, kind, sequence, durable)[_CHECKED_FROM:]
+def encode(
+    kind: RecordKind, sequence: int, durable: int, payload: bytes, previous: int = 0
+) -> bytes:
+    tail = _HEADER.pack(0, 0, 0, previous, kind, sequence, durable)[_CHECKED_FROM:]
     crc = zlib.crc32(payload, zlib.crc32(tail))
     return struct.pack("<III", _MAGIC, len(payload), crc) + tail + payload
+
+
+def crc_of(encoded: bytes) -> int:
+    """The checksum that the record after this one names."""
+    return int.from_bytes(encoded[_CHECKED_FROM - 4 : _CHECKED_FROM], "little")
 
 
 def _decode_at(data: memoryview, offset: int) -> Record | None:
     """The whole and undamaged record at `offset`, or None."""
     if offset + _HEADER.size > len(data):
         return None
-    magic, length, crc, kind, sequence, durable = _HEADER.unpack_from(data, offset)
+    magic, length, crc, previous, kind, sequence, durable = _HEADER.unpack_from(data, offset)
     end = offset + _HEADER.size + length
     if magic != _MAGIC or length > MAX_PAYLOAD or end > len(data):
         return None
@@ -64,7 +74,8 @@ def _decode_at(data: memoryview, offset: int) -> Record | None:
         known = RecordKind(kind)
     except ValueError:
         return None
-    return Record(known, sequence, durable, bytes(data[offset + _HEADER.size : end]), end)
+    payload = bytes(data[offset + _HEADER.size : end])
+    return Record(known, sequence, durable, payload, previous, crc, end)
 
 
 def read(segment: bytes) -> Iterator[Record]:
