@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from master.kvstore.cluster import ClusterFlagsError, parse_initial_cluster
+from master.kvstore.wal.log import SEGMENT_BYTES
 from muster.component.tls import TlsFiles
 from muster.component.version import ETCD_VERSION
 from muster.rpc.transports import DEFAULT, add_flag
@@ -43,6 +44,8 @@ class Config:
     watch_progress_notify_seconds: float
     rpc_transport: str = DEFAULT
     corrupt_check_seconds: float = 0.0  # 0: never
+    snapshot_catchup_entries: int = 5000
+    wal_segment_bytes: int = SEGMENT_BYTES
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
@@ -83,6 +86,8 @@ def _build(flags: argparse.Namespace) -> Config:
         ),
         rpc_transport=flags.rpc_transport,
         corrupt_check_seconds=parse_duration(flags.experimental_corrupt_check_time),
+        snapshot_catchup_entries=flags.experimental_snapshot_catchup_entries,
+        wal_segment_bytes=flags.wal_segment_bytes,
     )
     _check(config)
     return config
@@ -168,4 +173,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--experimental-watch-progress-notify-interval", default="10m", metavar="DURATION")
     add_flag(parser)
     add("--experimental-corrupt-check-time", default="0s", metavar="DURATION")
+    add(
+        "--experimental-snapshot-catchup-entries",
+        type=int,
+        default=5000,
+        help="entries kept behind a snapshot, for members that lag a little",
+    )
+    add(
+        "--wal-segment-bytes",
+        type=int,
+        default=SEGMENT_BYTES,
+        help="how large a file of the log becomes (not etcd's)",
+    )
     return parser

@@ -151,7 +151,10 @@ def recover(
     )
     timing = Timing(config.heartbeat_ms / 1000, core.config.election_ticks)
     limits = Limits(
-        config.quota_backend_bytes, config.snapshot_count, config.watch_progress_notify_seconds
+        config.quota_backend_bytes,
+        config.snapshot_count,
+        config.watch_progress_notify_seconds,
+        config.snapshot_catchup_entries,
     )
     log.info(
         "recovered",
@@ -170,12 +173,13 @@ def _wal_directory(config: Config) -> Path:
 def _open_log(config: Config, joining: Identity | None) -> tuple[Wal, Contents]:
     directory = _wal_directory(config)
     if segment_files(directory):
-        return Wal.open(directory)
+        return Wal.open(directory, segment_bytes=config.wal_segment_bytes)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = joining or bootstrap_identity(
         config.name, config.initial_cluster, config.initial_cluster_token
     )
-    return Wal.create(directory, identity), Contents(identity=identity)
+    wal = Wal.create(directory, identity, segment_bytes=config.wal_segment_bytes)
+    return wal, Contents(identity=identity)
 
 
 def _hard_state(contents: Contents) -> HardState:

@@ -60,7 +60,6 @@ from muster.etcd import command_pb2, rpc_pb2
 
 log = get_logger(__name__)
 
-_KEEP_ENTRIES = 5000  # behind a snapshot, for members that lag a little
 _EXPIRE_SECONDS = 0.5
 _EXPIRE_AT_ONCE = 1000
 _PEER_REQUEST_SECONDS = 2.0
@@ -92,6 +91,7 @@ class Limits:
     quota_bytes: int = 2 << 30
     snapshot_count: int = 10_000
     progress_seconds: float = 600.0  # between notifications to watchers that asked for them
+    catchup_entries: int = 5000  # kept behind a snapshot, for members that lag a little
 
 
 class LeaseState(msgspec.Struct, frozen=True, array_like=True):
@@ -711,7 +711,7 @@ class Node:
         self._snapshotting = False
         if meta.index > self.core.log.snapshot.index:
             hit("log-before-compact")
-            self.core.compact(meta, _KEEP_ENTRIES)
+            self.core.compact(meta, self._limits.catchup_entries)
             hit("log-after-compact")
             self._snapshots.drop_old()
 

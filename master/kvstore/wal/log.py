@@ -14,8 +14,9 @@ import msgspec
 
 from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import Entry, HardState, Membership, SnapshotMeta
-from master.kvstore.wal import record
+from master.kvstore.wal import record, sync
 from master.kvstore.wal.record import RecordKind, WalCorrupt
+from master.kvstore.wal.sync import sync_directory
 from muster.component.failure import CannotRun
 from muster.component.log import get_logger
 
@@ -103,7 +104,7 @@ class Wal:
         contents: Contents,
         *,
         segment_bytes: int = SEGMENT_BYTES,
-        fsync: Callable[[int], None] = os.fdatasync,
+        fsync: Callable[[int], None] = sync.fdatasync,
     ) -> None:
         self.directory = directory
         self.identity = contents.identity
@@ -142,7 +143,7 @@ class Wal:
         wal._durable = wal._sequence
         wal._file = os.open(files[-1], os.O_WRONLY | os.O_CLOEXEC)
         os.ftruncate(wal._file, wal._size)
-        os.fsync(wal._file)
+        sync.fsync(wal._file)
         os.lseek(wal._file, 0, os.SEEK_END)
         return wal, contents
 
@@ -174,7 +175,7 @@ class Wal:
     def _take(self, item: record.Record, contents: Contents) -> None:
         try:
             _apply(item, contents)
-        except msgspec.MsgspecError as error:
+        except (ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise WalCorrupt(
                 f'"{self.directory}": record {item.sequence} is of no known form: {error}'
             ) from error
@@ -259,7 +260,7 @@ class Wal:
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             _write_all(descriptor, head)
-            os.fsync(descriptor)
+            sync.fsync(descriptor)
             scratch.rename(path)
             sync_directory(self.directory)
         except OSError:
@@ -316,15 +317,6 @@ def _apply(item: record.Record, contents: Contents) -> None:
 
 def segment_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.wal"))
-
-
-def sync_directory(directory: Path) -> None:
-    """Make creations and renames in `directory` durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _last_index(contents: Contents) -> int:

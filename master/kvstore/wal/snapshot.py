@@ -7,7 +7,6 @@ a leader sends to a follower that lags: wherever one is read, the hash is checke
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +15,7 @@ import msgspec
 
 from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import SnapshotMeta
-from master.kvstore.wal.log import sync_directory
+from master.kvstore.wal.sync import fsync, sync_directory
 from muster.component.failure import CannotRun
 
 _MAGIC = b"MUSTERKV"
@@ -86,7 +85,7 @@ class SnapshotDirectory:
                 for piece in pieces:
                     out.write(piece)
                 out.flush()
-                os.fsync(out.fileno())
+                fsync(out.fileno())
             hit("snapshot-before-rename")
             scratch.rename(path)
         except OSError:

@@ -97,8 +97,15 @@ class DiskWriter:
                 return False
             self._observe(monotonic() - started)
             self._set_full(False)
-            self._loop.call_soon_threadsafe(done)
+            self._loop.call_soon_threadsafe(self._tell, done)
             return True
+
+    def _tell(self, done: Callable[[], None]) -> None:
+        """A write that nobody takes note of would hold up all that follow."""
+        try:
+            done()
+        except Exception as error:
+            self._on_fatal(error)
 
     def _set_full(self, full: bool) -> None:
         if full and not self.full:
