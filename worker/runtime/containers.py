@@ -48,6 +48,8 @@ class _Running:
     monitor_fd: int
     init_fd: int
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    # Held while it is being started: a short one's end is told after its start.
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     task: asyncio.Task[None] | None = None
 
 
@@ -192,17 +194,14 @@ class Containers:
         return record
 
     async def start(self, container_id: str) -> None:
-        record = self.get(container_id)
-        if state(record) != cri.CONTAINER_CREATED:
+        record, running = self.get(container_id), self._running.get(container_id)
+        if running is None or state(record) != cri.CONTAINER_CREATED:
             raise FailedPrecondition(f'container "{container_id}" was started before')
-        await self._runtime.start(container_id)
-        # A short one may have ended by now; then its end is recorded already.
-        record = self._records[container_id]
-        record = msgspec.structs.replace(
-            record, started_at=min(time.time_ns(), record.finished_at or time.time_ns())
-        )
-        self._save(record)
-        self._on_change(record, cri.CONTAINER_STARTED_EVENT)
+        async with running.starting:
+            await self._runtime.start(container_id)
+            record = msgspec.structs.replace(self._records[container_id], started_at=time.time_ns())
+            self._save(record)
+            self._on_change(record, cri.CONTAINER_STARTED_EVENT)
 
     async def stop(self, container_id: str, timeout: float) -> None:
         """The stop signal, `timeout` seconds of grace, SIGKILL. Ended or gone is fine."""
@@ -280,7 +279,8 @@ class Containers:
     async def _follow(self, container_id: str, running: _Running) -> None:
         await _readable(running.monitor_fd)
         try:
-            self._record_end(container_id)
+            async with running.starting:
+                self._record_end(container_id)
             running.ended.set()
             await self._release(container_id)
         finally:
