@@ -17,12 +17,12 @@ lab=(
     "/usr/lib/systemd/systemd systemd" "/usr/sbin/mkfs.ext4 e2fsprogs" "/usr/sbin/sysctl procps"
     "/usr/bin/curl curl" "/usr/share/doc/python3-venv python3-venv"
     "/etc/ssl/certs/ca-certificates.crt ca-certificates"
+    "/usr/bin/gcc gcc" "/usr/include/stdio.h libc6-dev" "/usr/include/nghttp2/nghttp2.h libnghttp2-dev"
 )
 tests=(
     "/usr/bin/git git" "/usr/sbin/runc runc" "/usr/bin/etcd etcd-server" "/usr/bin/etcdctl etcd-client"
     "/usr/bin/containerd containerd" "/usr/bin/prometheus prometheus"
     "/usr/bin/docker-registry docker-registry" "/usr/bin/openssl openssl"
-    "/usr/bin/gcc gcc" "/usr/include/stdio.h libc6-dev" "/usr/include/nghttp2/nghttp2.h libnghttp2-dev"
     "/usr/bin/h2load nghttp2-client"
 )
 vagrant=(
@@ -87,11 +87,9 @@ if [[ $(cat "$venv/.stamp" 2>/dev/null) != "$stamp" ]]; then
     "${pip[@]}" --no-deps --no-build-isolation -e "$here"
     echo "$stamp" >"$venv/.stamp"
 fi
-# The fast transport of gRPC (docs/rpc.md), where it can be built; else grpcio carries everything.
-if command -v gcc >/dev/null && [[ -e /usr/include/nghttp2/nghttp2.h ]]; then
-    "$venv/bin/python" "$here/tools/build_shim.py" --if-needed ||
-        echo "setup: gRPC will be carried by grpcio" >&2
-fi
+# The shim of gRPC's transport (docs/rpc.md). Where it cannot be built, grpcio carries everything.
+"$venv/bin/python" "$here/tools/build_shim.py" --if-needed ||
+    echo "setup: gRPC will be carried by grpcio" >&2
 command -v kubectl >/dev/null || cat >&2 <<'TXT'
 setup: kubectl is not on PATH. The lab works without it, but you will want it: any version from
 setup: 1.31 on, see https://kubernetes.io/docs/tasks/tools/, or `snap install kubectl --classic`.

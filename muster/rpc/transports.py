@@ -18,7 +18,7 @@ log = get_logger(__name__)
 GRPCIO = "grpcio"
 NGHTTP2 = "nghttp2"
 TRANSPORTS = (GRPCIO, NGHTTP2)
-DEFAULT = GRPCIO
+DEFAULT = NGHTTP2
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def add_flag(parser: argparse.ArgumentParser) -> None:
         "--rpc-transport",
         choices=TRANSPORTS,
         default=DEFAULT,
-        help="what carries gRPC: the reference implementation, or libnghttp2 with our shim",
+        help="what carries gRPC: libnghttp2 with our shim, or the reference implementation",
     )
 
 
