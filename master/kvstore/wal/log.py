@@ -22,6 +22,7 @@ from muster.component.log import get_logger
 
 log = get_logger(__name__)
 SEGMENT_BYTES = 16 << 20
+_HEAD_RECORDS = 3  # identity, snapshot, hard state
 
 
 class MemberIdentity(msgspec.Struct, frozen=True, array_like=True):
@@ -47,6 +48,7 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
 class Batch(msgspec.Struct, frozen=True, array_like=True):
     hard_state: HardState
     entries: tuple[Entry, ...] = ()
+    last: int = 0  # at the head of a segment: the log's last index at that moment
 
 
 @dataclass(slots=True)
@@ -57,11 +59,14 @@ class Contents:
     hard_state: HardState = field(default_factory=HardState)
     snapshot: SnapshotMeta = field(default_factory=SnapshotMeta)
     entries: list[Entry] = field(default_factory=list)
+    last: int = 0  # the log's last index, as far as its segments tell
 
     def add(self, batch: Batch) -> None:
         if batch.entries:
             self._truncate(batch.entries[0].index)
             self.entries.extend(batch.entries)
+            self.last = batch.entries[-1].index
+        self.last = batch.last or self.last
         self.hard_state = batch.hard_state
 
     def _truncate(self, first: int) -> None:
@@ -78,13 +83,17 @@ class Contents:
         self.snapshot = snapshot
         known = {entry.index: entry.term for entry in self.entries}
         if known.get(snapshot.index, snapshot.term) != snapshot.term:
-            self.entries = []
+            self.entries, self.last = [], 0
+        self.last = max(self.last, snapshot.index)
         self.entries = [entry for entry in self.entries if entry.index > snapshot.index]
 
     def check_whole(self) -> None:
-        """The first entry must follow the snapshot, or some of the log is lost."""
+        """The entries must reach from the snapshot to the end, or some of the log is lost."""
         if self.entries and self.entries[0].index > self.snapshot.index + 1:
             raise _missing(self.snapshot.index + 1, self.entries[0].index - 1)
+        reached = self.entries[-1].index if self.entries else self.snapshot.index
+        if self.last > reached:
+            raise _missing(reached + 1, self.last)
 
 
 def _missing(first: int, last: int) -> WalCorrupt:
@@ -118,6 +127,7 @@ class Wal:
         self._size = 0
         self._hard_state = contents.hard_state
         self._snapshot = contents.snapshot
+        self._last = contents.last  # index of the last entry
 
     # --- starting
 
@@ -140,6 +150,7 @@ class Wal:
             raise WalCorrupt(f'"{directory}" holds no readable log segment')
         wal.identity = contents.identity
         wal._hard_state, wal._snapshot = contents.hard_state, contents.snapshot
+        wal._last = contents.last
         wal._durable = wal._sequence
         wal._file = os.open(files[-1], os.O_WRONLY | os.O_CLOEXEC)
         os.ftruncate(wal._file, wal._size)
@@ -149,28 +160,36 @@ class Wal:
 
     def _replay(self, path: Path, contents: Contents, *, last: bool) -> None:
         data = path.read_bytes()
-        offset = 0
+        offset = records = 0
         for item in record.read(data):
-            if self._sequence and item.sequence != self._sequence + 1:
-                raise WalCorrupt(
-                    f'"{path}" offset {offset}: record {item.sequence} follows record '
-                    f"{self._sequence}; a part of the log is missing"
-                )
+            self._check_place(path, offset, item)
             if self._sequence and item.previous != self._crc:
                 break  # a whole record, but of another log
             self._sequence, self._crc = item.sequence, item.crc
             self._take(item, contents)
             offset = item.end
-        if offset < len(data):
-            if not last or not record.is_torn_tail(data, offset, self._sequence):
+            records += 1
+        if offset < len(data) or records < _HEAD_RECORDS:
+            # The head was on disk before the segment got its name: it is never a torn tail.
+            lost = not last or records < _HEAD_RECORDS
+            if lost or not record.is_torn_tail(data, offset, self._sequence):
                 raise WalCorrupt(
                     f'"{path}" is damaged at offset {offset}, in data that had been acknowledged. '
-                    "Restore this member from the others: move its data directory away and let "
-                    "it join again, or restore a snapshot when no majority is left"
+                    "Replace this member (member remove, member add, start with an empty data "
+                    "directory), or restore a snapshot when no majority is left"
                 )
             log.warning("torn tail cut off", segment=path.name, bytes=len(data) - offset)
         self._segments.append((path, _last_index(contents)))
         self._size = offset
+
+    def _check_place(self, path: Path, offset: int, item: record.Record) -> None:
+        if self._sequence and item.sequence != self._sequence + 1:
+            raise WalCorrupt(
+                f'"{path}" offset {offset}: record {item.sequence} follows record '
+                f"{self._sequence}; a part of the log is missing"
+            )
+        if not offset and path.name != segment_name(item.sequence):
+            raise WalCorrupt(f'"{path}" begins with record {item.sequence}: it was renamed')
 
     def _take(self, item: record.Record, contents: Contents) -> None:
         try:
@@ -201,10 +220,12 @@ class Wal:
         self._sync()
         hit("wal-after-fsync")
         self._hard_state = hard_state
-        self._snapshot = snapshot or self._snapshot
+        if snapshot is not None:
+            self._snapshot, self._last = snapshot, snapshot.index
         if entries:
+            self._last = entries[-1].index
             path, _ = self._segments[-1]
-            self._segments[-1] = (path, entries[-1].index)
+            self._segments[-1] = (path, self._last)
 
     def seal(self) -> None:
         """Note, without waiting for the disk, that all so far is durable.
@@ -248,11 +269,11 @@ class Wal:
         """Begin a file: identity and the present hard state first, so that any suffix of the
         segments can be read without the ones before."""
         assert self.identity is not None
-        path = self.directory / f"{self._sequence + 1:016x}.wal"
+        path = self.directory / segment_name(self._sequence + 1)
         head, crc = self._encoded(
             (RecordKind.IDENTITY, msgspec.msgpack.encode(self.identity)),
             (RecordKind.SNAPSHOT, msgspec.msgpack.encode(self._snapshot)),
-            (RecordKind.BATCH, msgspec.msgpack.encode(Batch(self._hard_state))),
+            (RecordKind.BATCH, msgspec.msgpack.encode(Batch(self._hard_state, last=self._last))),
         )
         hit("wal-before-segment")
         scratch = path.with_suffix(".tmp")
@@ -269,7 +290,7 @@ class Wal:
             raise
         self.close()
         self._file, self._size = descriptor, len(head)
-        self._sequence, self._crc = self._sequence + 3, crc
+        self._sequence, self._crc = self._sequence + _HEAD_RECORDS, crc
         self._durable = self._sequence
         hit("wal-after-segment")
         last = self._segments[-1][1] if self._segments else self._snapshot.index
@@ -317,6 +338,10 @@ def _apply(item: record.Record, contents: Contents) -> None:
 
 def segment_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("*.wal"))
+
+
+def segment_name(first_sequence: int) -> str:
+    return f"{first_sequence:016x}.wal"
 
 
 def _last_index(contents: Contents) -> int:

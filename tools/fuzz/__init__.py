@@ -1,0 +1,1 @@
+"""Fuzzers: broken input in, rules checked, each failure replayed by its seed."""
