@@ -85,4 +85,7 @@ async def _ask(url: str, tls: ssl.SSLContext | None) -> ClusterInfo:
         writer.close()
     if not isinstance(answer, Response) or not answer.ok:
         raise BadFrame("no answer about the cluster")
-    return msgspec.msgpack.decode(answer.payload, type=ClusterInfo)
+    try:
+        return msgspec.msgpack.decode(answer.payload, type=ClusterInfo)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise BadFrame(str(error)) from error
