@@ -8,7 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim robustness shim fuzz-rpc bench clean
+	test-vagrant check format lint types contracts proto api stubs sim robustness shim fuzz-rpc bench \
+	bench-store clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +88,9 @@ fuzz-rpc: setup ## Fuzz the nghttp2 transport in memory (COUNT=1000000 SEED=1)
 
 bench: setup ## Measure: time to a serving app by phase, memory of each process, pod start
 	$(BIN)/python -m benchmarks
+
+bench-store: setup-test ## The store beside stock etcd, in one run (BENCHFLAGS="--quick --parts put,range -o json")
+	$(BIN)/python -m benchmarks.store $(BENCHFLAGS)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Our store beside stock etcd: three members each, in one run, round by round."""
