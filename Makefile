@@ -35,8 +35,8 @@ test: setup-test ## Run every test, real labs included (needs root)
 test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
 	$(PYTEST) tests/unit tests/transcripts tests/simulation
 
-sim: setup ## Raft under faults by seed (SEEDS=200)
-	RAFT_SEEDS=$(or $(SEEDS),200) $(PYTEST) tests/simulation --timeout 0
+sim: setup ## Raft clusters under faults in virtual time (SIM="--days 30 --seed 1 --members 3,5")
+	$(BIN)/python -m tests.simulation $(or $(SIM),--days 10)
 
 robustness: setup ## Crash the store where it hurts, and judge what clients saw (RUNS= MEMBERS=1,3,5 PROGRAM=etcd)
 	ROBUSTNESS_RUNS="$(or $(RUNS),1)" ROBUSTNESS_MEMBERS="$(or $(MEMBERS),3)" \

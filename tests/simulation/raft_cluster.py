@@ -1,7 +1,10 @@
 """A whole Raft cluster in one thread: virtual time, a hostile network and hostile disks.
 
-One seed decides everything. After every step the safety properties of the Raft paper (figure 3)
-are checked over all members at once, with knowledge that no member has.
+One seed decides everything. Time is in milliseconds; a member's tick takes 100 of them and an
+election timeout ten ticks, as in the store itself. Two queues drive it: what the cluster brings
+about itself (ticks, messages, writes) and what comes from outside (`at`: clients, faults, repairs).
+After each step `Checker` judges the whole cluster. Faults are the business of `storm` and
+`episodes`; this module carries them out.
 """
 
 from __future__ import annotations
@@ -9,332 +12,513 @@ from __future__ import annotations
 import contextlib
 import heapq
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from master.kvstore.raft import membership as memberships
-from master.kvstore.raft.core import Config, Core, ProposalDropped, Ready, Role, Write
+from master.kvstore.raft.core import Config, Core, ProposalDropped, Role, Write
 from master.kvstore.raft.messages import (
     Entry,
     EntryKind,
-    HardState,
     Membership,
     Message,
     MessageType,
     SnapshotMeta,
 )
-from master.kvstore.raft.quorum import has_quorum
+from tests.simulation.disk import Disk
+from tests.simulation.invariants import Checker
+from tests.simulation.quiet import picture
 
+TICK = 100
+ELECTION_TICKS = 10
+PERIOD = TICK * ELECTION_TICKS  # a leader looks back on so much (CheckQuorum): no less repeats
+_SETTLE = 400  # so long after the last interference it may be worth looking whether all is quiet
+_SNAPSHOT_MS = 50
+_NEVER = 1 << 62
+
+_DELIVER, _WRITTEN, _TICK, _SAVED = range(4)
 _Sets = tuple[frozenset[int], frozenset[int]]  # what a change aims at: voters and learners
 
 
 @dataclass
-class Disk:
-    """What survives a crash."""
+class Conditions:
+    """The weather for all: how likely a message is lost or doubled, and how late things are."""
 
-    hard_state: HardState = field(default_factory=HardState)
-    snapshot: SnapshotMeta | None = None
-    entries: list[Entry] = field(default_factory=list)
+    drop: float = 0.0
+    duplicate: float = 0.0
+    jitter: int = 0  # ms that a message takes longer, at most
+    slow_disk: int = 0  # ms that a write takes longer, at most
+    compact_after: int = 25  # entries
 
-    def store(self, write: Write) -> None:
-        if write.snapshot is not None:
-            self.snapshot, self.entries = write.snapshot, []
-        if write.entries:
-            first = write.entries[0].index
-            self.entries = [entry for entry in self.entries if entry.index < first]
-            self.entries.extend(write.entries)
-        self.hard_state = write.hard_state
-
-    def keep_from(self, snapshot: SnapshotMeta) -> None:
-        self.snapshot = snapshot
-        self.entries = [entry for entry in self.entries if entry.index > snapshot.index]
-
-    def holds(self, index: int, term: int) -> bool:
-        if self.snapshot is not None and index <= self.snapshot.index:
-            return True
-        return any(entry.index == index and entry.term == term for entry in self.entries)
+    @property
+    def hostile(self) -> bool:
+        return bool(self.drop or self.duplicate or self.jitter)
 
 
 @dataclass
-class Faults:
-    drop: float = 0.05
-    duplicate: float = 0.05
-    max_delay: int = 6
-    slow_disk: int = 4
-    crash: float = 0.004
-    partition: float = 0.01
-    heal: float = 0.05
-    stopped_clock: float = 0.004
-    change: float = 0.0  # of the membership: one voter, several at once, learners
+class Counts:
+    """What happened, for the report."""
+
+    stepped: int = 0  # events
+    skipped: int = 0  # events that were not stepped because they only repeat
+    skipped_ms: int = 0
+    commits: int = 0
+    proposed: int = 0
+    acknowledged: int = 0
+    reads: int = 0
+    snapshots_installed: int = 0
+    snapshots_taken: int = 0
+    changes: int = 0
 
 
 class Cluster:
     def __init__(
-        self, seed: int, members: int = 3, faults: Faults | None = None, spares: int = 0
+        self,
+        seed: int,
+        members: int = 3,
+        spares: int = 0,
+        *,
+        skip_quiet: bool = True,
+        trace: Callable[[int, str], None] | None = None,
     ) -> None:
         """`spares` run from the start but belong to nobody until a change takes them in."""
         self.rng = random.Random(seed)
-        self.faults = faults or Faults()
         self.membership = Membership(voters=frozenset(range(1, members + 1)))
         self.everybody = range(1, members + spares + 1)
         self.disks = {member: Disk() for member in self.everybody}
         self.cores: dict[int, Core] = {}
-        self.down: dict[int, int] = {}  # member -> tick at which it starts again
-        self.no_ticks: dict[int, int] = {}  # member -> until when its clock stands still
+        self.checker = Checker(self.disks, self.cores)
+        self.conditions = Conditions()
         self.cut: set[tuple[int, int]] = set()  # (sender, receiver) that hear nothing
+        self.stopped: set[int] = set()  # their clock stands still
+        self.parked: dict[int, list[tuple[int, Any]]] = {}  # suspended, with what waits for them
+        self.tick_ms = dict.fromkeys(self.everybody, TICK)
+        near, far = self.rng.choice([(1, 4), (1, 4), (20, 60)])
+        self.latency = {
+            (a, b): self.rng.randrange(near, far) for a in self.everybody for b in self.everybody
+        }
+        self.disk_ms = {member: self.rng.randrange(1, 8) for member in self.everybody}
         self.now = 0
-        self.sequence = 0
-        self.events: list[tuple[int, int, int, int, object]] = []
-        self.generation = dict.fromkeys(self.everybody, 0)
-        self.proposed = 0
-        self.commits = 0
-        # What only the checker knows:
-        self.leaders: dict[int, int] = {}
-        self.committed: dict[int, Entry] = {}
-        self.seen: dict[tuple[int, int], tuple[bytes, int | None]] = {}
-        self.applied: dict[int, int] = {}
-        self.reads: dict[bytes, int] = {}
-        self.reads_served = 0
-        self.snapshots_installed = 0
+        self.counts = Counts()
+        self.faults: Counter[str] = Counter()
         self.changes: list[Membership] = []  # as they were first applied
         self.leaders_removed = 0
-        self.members_at: dict[int, Membership] = {}  # index -> what counts from there on
+        self.calm = False  # no fault is on: it is worth looking for quiet time
+        self._sequence = 0
+        self._generation = dict.fromkeys(self.everybody, 0)
+        self._events: list[tuple[int, int, int, int, Any]] = []
+        self._plan: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._planned = 0
+        self._writing: dict[int, Write] = {}
+        self._saving: set[int] = set()  # members that write a snapshot of their own
+        self._waiting: dict[bytes, tuple[int, int]] = {}  # proposal: member, its generation
+        self._reads: dict[bytes, int] = {}  # request: what was committed when it began
+        self._last_delivered: dict[tuple[int, int], int] = {}
+        self._skip = skip_quiet
+        self._trace = trace
+        self._lines: list[tuple[int, str]] = []  # of the period that may be repeated
+        self._look_at = _NEVER
+        self._look_stepped = 0
+        self._picture: object = None
         for member in self.everybody:
             self.start(member)
 
-    # --- running
+    # --- time
+
+    def at(self, delay: int, what: Callable[..., None], *args: object) -> None:
+        """Interfere from outside, `delay` ms from now."""
+        self._planned += 1
+        heapq.heappush(self._plan, (self.now + delay, self._planned, what, args))
+
+    def run(self, ms: int) -> None:
+        end = self.now + ms
+        while True:
+            happens = self._events[0][0] if self._events else _NEVER
+            planned = self._plan[0][0] if self._plan else _NEVER
+            following = min(happens, planned)
+            if self._look_at <= following and self._look_at <= end:
+                self._look(min(planned, end))
+            elif following > end:
+                break
+            elif planned <= happens:
+                self._interfere()
+            else:
+                self._step()
+        self.now = end
+
+    def _interfere(self) -> None:
+        self.now, _, what, args = heapq.heappop(self._plan)
+        what(*args)
+        self._picture = None
+        self._look_at = self.now + _SETTLE if self.calm and self._skip else _NEVER
+
+    def _step(self) -> None:
+        self.now, sequence, kind, member, what = heapq.heappop(self._events)
+        self.counts.stepped += 1
+        if member in self.parked:
+            self.parked[member].append((kind, what))
+        elif kind == _TICK:
+            self._tick(member, what)
+        elif kind == _DELIVER:
+            self._deliver(member, what, sequence)
+        elif kind == _WRITTEN:
+            self._written(member, *what)
+        else:
+            self._saved(member, *what)
+
+    def _schedule(self, delay: int, kind: int, member: int, what: object) -> None:
+        self._sequence += 1
+        heapq.heappush(self._events, (self.now + delay, self._sequence, kind, member, what))
+
+    # --- quiet time (see quiet.py)
+
+    def _look(self, horizon: int) -> None:
+        """All before `_look_at` is done. Is it as it was one period ago?"""
+        self.now = self._look_at
+        before, self._picture = self._picture, self._take_picture()
+        if before == self._picture:
+            self._skip_periods((horizon - self.now) // PERIOD)
+            self._look_at = _NEVER
+        else:
+            self._look_at += PERIOD
+            self._look_stepped = self.counts.stepped
+            self._lines = []
+
+    def _take_picture(self) -> object:
+        on_its_way = [
+            (when - self.now, kind, member, picture(what))
+            for when, _, kind, member, what in sorted(self._events, key=lambda event: event[:2])
+        ]
+        return (
+            tuple(on_its_way),
+            picture(self.cores),
+            tuple(picture(disk) for disk in self.disks.values()),
+            picture(self.rng),
+            picture(self._generation),
+            picture(self._saving),
+            picture(self.checker.applied),
+            self._planned,
+        )
+
+    def _skip_periods(self, periods: int) -> None:
+        self.assert_settled()
+        shift = periods * PERIOD
+        self._events = [(event[0] + shift, *event[1:]) for event in self._events]
+        self.now += shift
+        self.counts.skipped_ms += shift
+        self.counts.skipped += periods * (self.counts.stepped - self._look_stepped)
+        if self._trace is not None:
+            for number in range(1, periods + 1):
+                for when, line in self._lines:
+                    self._trace(when + number * PERIOD, line)
+
+    def state(self) -> object:
+        """All there is, for comparing two runs at the end."""
+        return self._take_picture(), self.checker.committed, self.checker.leaders, self.faults
+
+    def trace(self, line: str) -> None:
+        if self._trace is not None:
+            self._trace(self.now, line)
+            if self._look_at != _NEVER:
+                self._lines.append((self.now, line))
+
+    def _trace_member(self, member: int, what: str) -> None:
+        if self._trace is not None and (core := self.cores.get(member)) is not None:
+            log = core.log
+            self.trace(
+                f"{member} {what}: {core.role.value} term={core.term} leader={core.leader}"
+                f" last={log.last_index} stable={log.stable} commit={log.commit}"
+                f" applied={log.applied}"
+            )
+
+    # --- members
 
     def start(self, member: int) -> None:
+        if member in self.cores:
+            return
         disk = self.disks[member]
-        self.generation[member] += 1
+        self._generation[member] += 1
         self.cores[member] = Core(
-            Config(member, election_ticks=10, heartbeat_ticks=1, max_message_bytes=64),
+            Config(member, election_ticks=ELECTION_TICKS, heartbeat_ticks=1, max_message_bytes=64),
             random.Random(self.rng.random()),
             membership=disk.snapshot.membership if disk.snapshot else self.membership,
             hard_state=disk.hard_state,
             snapshot=disk.snapshot,
             entries=list(disk.entries),
         )
-        self.applied[member] = disk.snapshot.index if disk.snapshot else 0
+        self.checker.started(member)
+        first_tick = self.rng.randrange(1, TICK + 1)
+        self._schedule(first_tick, _TICK, member, self._generation[member])
+        self._trace_member(member, "starts")
 
-    def crash(self, member: int) -> None:
-        del self.cores[member]
-        self.down[member] = self.now + self.rng.randrange(1, 60)
+    def crash(self, member: int) -> bool:
+        if not self.stop(member):
+            return False
+        self.faults["crash"] += 1
+        return True
 
-    def schedule(self, delay: int, kind: int, member: int, what: object) -> None:
-        self.sequence += 1
-        heapq.heappush(self.events, (self.now + delay, self.sequence, kind, member, what))
+    def stop(self, member: int) -> bool:
+        """The write that is under way reaches the disk or not; nobody will hear of it."""
+        if self.cores.pop(member, None) is None:
+            return False
+        self._saving.discard(member)
+        for kind, what in self.parked.pop(member, []):
+            if kind == _DELIVER:
+                self._lost(what)
+        write = self._writing.pop(member, None)
+        if write is not None and self.rng.random() < 0.3:
+            self.disks[member].store(write)
+        elif write is not None:
+            self.faults["write lost in a crash"] += 1
+        self.trace(f"{member} stops")
+        return True
 
-    def run(self, ticks: int) -> None:
-        for _ in range(ticks):
-            self.now += 1
-            self.misfortune()
-            for member in sorted(self.cores):
-                if self.no_ticks.get(member, 0) <= self.now:
-                    self.cores[member].tick()
-                self.pump(member)
-            self.client()
-            while self.events and self.events[0][0] <= self.now:
-                _, _, kind, member, what = heapq.heappop(self.events)
-                if kind == 0:
-                    self.deliver(member, what)
-                else:
-                    self.written(member, what)
+    def park(self, member: int) -> None:
+        """SIGSTOP: it does nothing, and will then do all at once."""
+        if member in self.cores and member not in self.parked:
+            self.parked[member] = []
+            self.faults["suspended process"] += 1
+            self.trace(f"{member} is suspended")
 
-    def deliver(self, member: int, what: object) -> None:
-        assert isinstance(what, Message)
-        core = self.cores.get(member)
-        if core is None or (what.sender, member) in self.cut:
-            self.lost(what)
+    def unpark(self, member: int) -> None:
+        for kind, what in self.parked.pop(member, []):
+            self._schedule(0, kind, member, what)
+
+    def leader(self) -> int | None:
+        """The leader of the newest term, if there is one."""
+        leaders = [core for core in self.cores.values() if core.role is Role.LEADER]
+        return max(leaders, key=lambda core: core.term).id if leaders else None
+
+    def current(self) -> Membership:
+        return self.changes[-1] if self.changes else self.membership
+
+    # --- events
+
+    def _tick(self, member: int, generation: int) -> None:
+        if generation != self._generation[member] or member not in self.cores:
             return
-        core.step(what)
-        if what.type is MessageType.SNAPSHOT:
-            self.report(what, delivered=True)
-        self.pump(member)
+        self._schedule(self.tick_ms[member], _TICK, member, generation)
+        if member not in self.stopped:
+            self.cores[member].tick()
+            self._pump(member)
+            self._trace_member(member, "tick")
 
-    def written(self, member: int, what: object) -> None:
-        generation, write = what  # type: ignore[misc]
-        if member not in self.cores or generation != self.generation[member]:
-            return  # the crash came first: this write never reached the disk
+    def _deliver(self, member: int, message: Message, sequence: int) -> None:
+        link = (message.sender, member)
+        core = self.cores.get(member)
+        if core is None or link in self.cut:
+            self._lost(message)
+            return
+        if sequence < self._last_delivered.get(link, 0):
+            self.faults["reordered message"] += 1
+        else:
+            self._last_delivered[link] = sequence
+        core.step(message)
+        if message.type is MessageType.SNAPSHOT:
+            self._report(message, delivered=True)
+        self._pump(member)
+        self._trace_member(member, f"hears {message.type.name} of {message.sender}")
+
+    def _written(self, member: int, generation: int, write: Write) -> None:
+        if member not in self.cores or generation != self._generation[member]:
+            return  # the crash came first
+        del self._writing[member]
         self.disks[member].store(write)
         for message in write.messages:
-            self.send(message)
+            self._send(message)
         self.cores[member].advance(write)
-        self.pump(member)
+        self._pump(member)
+        self._trace_member(member, "has written")
 
-    def pump(self, member: int) -> None:
+    def _saved(self, member: int, generation: int, meta: SnapshotMeta, keep: int) -> None:
+        if member not in self.cores or generation != self._generation[member]:
+            return
+        self._saving.discard(member)
         core = self.cores[member]
+        if meta.index > core.log.snapshot.index:
+            self.disks[member].keep_from(meta)
+            core.compact(meta, keep)
+            self.counts.snapshots_taken += 1
+            self.checker.observe(member)
+            self._trace_member(member, "has a snapshot")
+
+    def _pump(self, member: int) -> None:
+        core, checker = self.cores[member], self.checker
         while True:
-            self.check(member)
+            checker.observe(member)
             ready = core.ready()
-            if ready == Ready():
+            if ready.write is None and not (ready.messages or ready.committed or ready.reads):
                 break
             for message in ready.messages:
-                self.send(message)
+                self._send(message)
             if ready.write is not None:
-                delay = self.rng.randrange(0, self.faults.slow_disk + 1)
-                self.schedule(delay, 1, member, (self.generation[member], ready.write))
-                if ready.write.snapshot is not None:
-                    self.applied[member] = ready.write.snapshot.index
-                    self.snapshots_installed += 1
-            self.check_applied(member, ready)
-            self.apply(member, ready.committed)
+                self._write(member, ready.write)
+            if ready.committed:
+                self._apply(member, ready.committed)
             for read in ready.reads:
-                if read.context in self.reads:
-                    assert read.index >= self.reads.pop(read.context), "a stale read was allowed"
-                    self.reads_served += 1
-        self.maybe_compact(member)
+                if read.context in self._reads:
+                    assert read.index >= self._reads.pop(read.context), "a stale read was allowed"
+                    self.counts.reads += 1
+        if core.log.applied - core.log.snapshot.index >= self.conditions.compact_after:
+            self._maybe_compact(member)
 
-    def apply(self, member: int, entries: Iterable[Entry]) -> None:
+    def _write(self, member: int, write: Write) -> None:
+        delay = self.disk_ms[member]
+        if self.conditions.slow_disk:
+            delay += self.rng.randrange(self.conditions.slow_disk)
+            self.faults["slow write"] += 1
+        self._writing[member] = write
+        self._schedule(delay, _WRITTEN, member, (self._generation[member], write))
+        if write.snapshot is not None:
+            self.checker.restored(member, write.snapshot.index)
+            self.counts.snapshots_installed += 1
+
+    def _apply(self, member: int, entries: Iterable[Entry]) -> None:
         for entry in entries:
-            if entry.kind is not EntryKind.CONFIG:
-                continue
-            core = self.cores[member]
-            after = changed(core.membership, entry.data)
-            known = self.members_at.setdefault(entry.index, after)
-            assert known == after, f"{member} counts others than its peers from {entry.index} on"
-            if known is after:
-                self.changes.append(after)
-            led = core.role is Role.LEADER
-            core.apply_membership(after)
-            self.leaders_removed += led and core.role is not Role.LEADER
+            self.checker.apply(member, entry)
+            if entry.kind is EntryKind.CONFIG:
+                self._apply_change(member, entry)
+            elif self._waiting.get(entry.data) == (member, self._generation[member]):
+                del self._waiting[entry.data]
+                self.counts.acknowledged += 1
+        self.counts.commits = self.checker.last_committed
 
-    def send(self, message: Message) -> None:
-        if (message.sender, message.to) in self.cut or self.rng.random() < self.faults.drop:
-            self.lost(message)
+    def _apply_change(self, member: int, entry: Entry) -> None:
+        core = self.cores[member]
+        after = changed(core.membership, entry.data)
+        if self.checker.membership(entry.index, core.membership, after):
+            self.changes.append(after)
+            self.counts.changes += 1
+            for missing in sorted(after.everyone() - set(self.cores)):
+                self.at(PERIOD, self.start, missing)  # the operator starts whom it names
+        led = core.role is Role.LEADER
+        core.apply_membership(after)
+        self.leaders_removed += led and core.role is not Role.LEADER
+
+    def _send(self, message: Message) -> None:
+        self.checker.sent(message)
+        link, conditions = (message.sender, message.to), self.conditions
+        delay = self.latency[link]
+        if link in self.cut:
+            self._lost(message)
             return
-        copies = 2 if self.rng.random() < self.faults.duplicate else 1
-        if message.type is MessageType.PROPOSE:
-            copies = 1
-        for _ in range(copies):
-            self.schedule(self.rng.randrange(0, self.faults.max_delay), 0, message.to, message)
-
-    def lost(self, message: Message) -> None:
         if message.type is MessageType.SNAPSHOT:
-            self.report(message, delivered=False)
+            delay += _SNAPSHOT_MS
+        if not conditions.hostile:
+            self._schedule(delay, _DELIVER, message.to, message)
+            return
+        if self.rng.random() < conditions.drop:
+            self.faults["dropped message"] += 1
+            self._lost(message)
+            return
+        copies = 1
+        # Peers talk over TCP, and no request is sent twice: forwarded ones come once or not at all.
+        if self.rng.random() < conditions.duplicate and message.type is not MessageType.PROPOSE:
+            copies = 2
+            self.faults["doubled message"] += 1
+        for _ in range(copies):
+            late = self.rng.randrange(conditions.jitter + 1)
+            self.faults["late message"] += late > 0
+            self._schedule(delay + late, _DELIVER, message.to, message)
 
-    def report(self, message: Message, *, delivered: bool) -> None:
+    def _lost(self, message: Message) -> None:
+        if message.type is MessageType.SNAPSHOT:
+            self._report(message, delivered=False)
+        elif (
+            message.type is MessageType.APPEND
+            and message.sender in self.cores
+            and self.rng.random() < 0.5  # a transport notices some losses, not all
+        ):
+            self.cores[message.sender].report_unreachable(message.to)
+
+    def _report(self, message: Message, *, delivered: bool) -> None:
         if message.sender in self.cores:
             self.cores[message.sender].report_snapshot(message.to, delivered=delivered)
 
-    def client(self) -> None:
-        if self.rng.random() < 0.5:
-            member = self.rng.choice(self.everybody)
-            if member in self.cores:
-                self.proposed += 1
-                with contextlib.suppress(ProposalDropped):
-                    self.cores[member].propose([b"%d" % self.proposed])
-                self.pump(member)
-        if self.rng.random() < 0.3 and self.cores:
-            member = self.rng.choice(sorted(self.cores))
-            context = b"r%d" % self.sequence
-            self.sequence += 1
-            self.reads[context] = max(self.committed, default=0)
-            self.cores[member].read_index(context)
-            self.pump(member)
-        if self.rng.random() < 0.005 and self.cores:
-            member = self.rng.choice(sorted(self.cores))
-            target = self.rng.choice(self.everybody)
-            self.cores[member].transfer_leadership(target)
-            self.pump(member)
-        if self.faults.change and self.cores and self.rng.random() < self.faults.change:
-            member = self.rng.choice(sorted(self.cores))
-            with contextlib.suppress(ProposalDropped):
-                self.cores[member].propose_config(msgspec.msgpack.encode(self.some_change()))
-            self.pump(member)
-
-    def some_change(self) -> tuple[list[int], list[int]]:
-        """Any voters and learners at all: whoever applies it goes there, jointly if it is far."""
-        voters = self.rng.sample(self.everybody, self.rng.randrange(1, len(self.everybody) + 1))
-        learners = [m for m in self.everybody if m not in voters and self.rng.random() < 0.5]
-        return voters, learners
-
-    def current(self) -> Membership:
-        return self.members_at[max(self.members_at)] if self.members_at else self.membership
-
-    def misfortune(self) -> None:
-        for member, until in list(self.down.items()):
-            if self.now >= until:
-                del self.down[member]
-                self.start(member)
-        for member in sorted(self.cores):
-            if self.rng.random() < self.faults.crash:
-                self.crash(member)
-            if self.rng.random() < self.faults.stopped_clock:
-                self.no_ticks[member] = self.now + self.rng.randrange(20, 120)
-        if len(self.disks) > 1 and self.rng.random() < self.faults.partition:
-            members = list(self.everybody)
-            left = set(self.rng.sample(members, self.rng.randrange(1, len(members))))
-            one_way = self.rng.random() < 0.3
-            for a in left:
-                for b in set(members) - left:
-                    self.cut.add((a, b))
-                    if not one_way:
-                        self.cut.add((b, a))
-        if self.rng.random() < self.faults.heal:
-            self.cut.clear()
-
-    def maybe_compact(self, member: int) -> None:
+    def _maybe_compact(self, member: int) -> None:
         core = self.cores[member]
-        if core.log.applied - core.log.snapshot.index < 25 or self.rng.random() > 0.2:
-            return
-        if core._writing is not None:  # the disk is busy: snapshots queue behind the log
+        if member in self._saving or member in self._writing or self.rng.random() > 0.2:
             return
         term = core.log.term_at(core.log.applied)
         assert term is not None
         meta = SnapshotMeta(core.log.applied, term, core.membership)
-        self.disks[member].keep_from(meta)
-        core.compact(meta, keep=self.rng.choice([0, 5]))
+        what = (self._generation[member], meta, self.rng.choice([0, 5]))
+        self._saving.add(member)
+        self._schedule(self.disk_ms[member] + self.conditions.slow_disk, _SAVED, member, what)
 
-    def calm(self) -> None:
-        """No more faults from here on."""
-        self.faults = Faults(0, 0, 2, 1, 0, 0, 1, 0)
+    # --- clients
+
+    def propose(self, member: int) -> bool:
+        """A client writes through `member`. Whether it was taken, not whether it will last."""
+        if member not in self.cores or member in self.parked:
+            return False
+        self.counts.proposed += 1
+        payload = b"%d" % self.counts.proposed
+        try:
+            self.cores[member].propose([payload])
+        except ProposalDropped:
+            return False
+        self._waiting[payload] = (member, self._generation[member])
+        self._pump(member)
+        return True
+
+    def read(self, member: int) -> None:
+        if member not in self.cores or member in self.parked:
+            return
+        context = b"r%d" % self._sequence
+        self._sequence += 1
+        self._reads[context] = self.checker.last_committed
+        self.cores[member].read_index(context)
+        self._pump(member)
+
+    def transfer(self, member: int, to: int) -> None:
+        if member in self.cores and member not in self.parked:
+            self.faults["leadership transfer"] += self.cores[member].transfer_leadership(to)
+            self._pump(member)
+
+    def suspect(self, member: int) -> None:
+        """`member` is told, rightly or not, that its leader's process is gone."""
+        if member in self.cores and member not in self.parked:
+            self.faults["suspected leader"] += 1
+            self.cores[member].suspect_leader()
+
+    def change(self, member: int, voters: Iterable[int], learners: Iterable[int]) -> None:
+        """Whoever applies it goes there, jointly if it is far."""
+        if member not in self.cores or member in self.parked:
+            return
+        payload = msgspec.msgpack.encode((sorted(voters), sorted(learners)))
+        with contextlib.suppress(ProposalDropped):
+            self.cores[member].propose_config(payload)
+        self._pump(member)
+
+    # --- the end of faults
+
+    def heal(self) -> None:
+        """Nothing is broken any more, from here on."""
+        self.conditions = Conditions()
         self.cut.clear()
-        self.no_ticks.clear()
+        self.stopped.clear()
+        self.tick_ms = dict.fromkeys(self.everybody, TICK)
+        for member in list(self.parked):
+            self.unpark(member)
+        self.calm = True
+        self.trace("all faults end")
 
-    # --- checking (paper, figure 3)
-
-    def check(self, member: int) -> None:
-        core = self.cores[member]
-        if core.role is Role.LEADER:
-            known = self.leaders.setdefault(core.term, member)
-            assert known == member, f"two leaders in term {core.term}: {known} and {member}"
-        self.check_log(member)
-
-    def check_log(self, member: int) -> None:
-        """Log Matching, Leader Completeness, and: committed means on a majority's disks."""
-        log = self.cores[member].log
-        previous: int | None = log.offset_term
-        for entry in log.entries:
-            known = self.seen.setdefault((entry.index, entry.term), (entry.data, previous))
-            assert known == (entry.data, previous), f"logs differ at {entry.index}"
-            previous = entry.term
-        for index in range(log.offset + 1, log.commit + 1):
-            entry = log.entries[index - log.offset - 1]
-            first = self.committed.get(index)
-            if first is None:
-                self.commits += 1
-                self.committed[index] = entry
-                holders = [m for m, d in self.disks.items() if d.holds(index, entry.term)]
-                counts = self.cores[member].membership
-                assert has_quorum(counts, holders), f"{index} is committed on {holders}"
-            else:
-                assert first == entry, f"{index} was committed twice, differently"
-        if self.cores[member].role is Role.LEADER and log.commit < max(self.committed, default=0):
-            term = self.cores[member].term
-            for index, entry in self.committed.items():
-                if index > log.offset and entry.term < term:
-                    assert log.term_at(index) == entry.term, f"leader {member} lacks {index}"
-
-    def check_applied(self, member: int, ready: Ready) -> None:
-        """State Machine Safety: same entry at the same index, in order, no gap."""
-        for entry in ready.committed:
-            assert entry.index == self.applied[member] + 1, f"{member} skipped an entry"
-            self.applied[member] = entry.index
-            assert self.committed.setdefault(entry.index, entry) == entry
-            assert self.disks[member].holds(entry.index, entry.term), "applied before on disk"
+    def assert_settled(self) -> None:
+        """One leader, known to all who count, and the same log applied by each of them."""
+        last = self.current()
+        assert not last.outgoing, "a joint change did not end"
+        cores = [self.cores[member] for member in sorted(last.everyone())]
+        assert {core.leader for core in cores} == {self.leader()}, "they follow different leaders"
+        assert self.leader() in last.voters
+        for core in cores:
+            assert self.checker.applied[core.id] == self.checker.last_committed, (
+                f"{core.id} stays behind"
+            )
 
 
 def changed(current: Membership, data: bytes) -> Membership:
