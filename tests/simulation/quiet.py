@@ -13,26 +13,25 @@ import enum
 import random
 from collections import deque
 from dataclasses import fields, is_dataclass
-from functools import cache
+from typing import Any
 
 import msgspec
 
 _PLAIN = (int, str, bytes, float, bool, type(None), frozenset)
 
 
-@cache
-def _is_plain(kind: type) -> bool:
-    if issubclass(kind, msgspec.Struct):
-        return bool(kind.__struct_config__.frozen)
-    return kind in _PLAIN or issubclass(kind, enum.Enum)
+_known: dict[type[Any], bool] = {}  # whether values of it never change
 
 
-@cache
-def _names(kind: type) -> tuple[str, ...] | None:
-    """The fields of a class with slots or of a dataclass; None: look into the object."""
-    if is_dataclass(kind):
-        return tuple(field.name for field in fields(kind))
-    return None
+def _is_plain(kind: type[Any]) -> bool:
+    plain = _known.get(kind)
+    if plain is None:
+        if issubclass(kind, msgspec.Struct):
+            plain = bool(kind.__struct_config__.frozen)
+        else:
+            plain = kind in _PLAIN or issubclass(kind, enum.Enum)
+        _known[kind] = plain
+    return plain
 
 
 def picture(value: object) -> object:
@@ -41,7 +40,7 @@ def picture(value: object) -> object:
     It finds the fields by itself, so a new one cannot be forgotten; what it does not know how to
     look into is a TypeError.
     """
-    kind = type(value)
+    kind: type[Any] = type(value)
     if _is_plain(kind):
         return value
     if isinstance(value, list | tuple | deque):
@@ -52,9 +51,8 @@ def picture(value: object) -> object:
         return frozenset(value)
     if isinstance(value, random.Random):
         return value.getstate()
-    names = _names(kind)
-    if names is not None:
-        return tuple([picture(getattr(value, name)) for name in names])
+    if is_dataclass(value):
+        return tuple([picture(getattr(value, field.name)) for field in fields(value)])
     if hasattr(value, "__dict__") and kind.__module__.startswith("master.kvstore.raft"):
         return tuple([(name, picture(item)) for name, item in vars(value).items()])
     raise TypeError(f"a {kind.__name__} cannot be compared with what it was")
