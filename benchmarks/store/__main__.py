@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.store import loads
+from benchmarks.store import checkperf, failover, holding, loads, watches
 from benchmarks.store.clusters import ROOT, clusters
 from benchmarks.store.figures import Figures
 
@@ -44,10 +44,34 @@ def range_part(options: argparse.Namespace, directory: Path, figures: Figures) -
         loads.run(both, loads.ranges(), options.rounds, options.seconds, directory, figures)
 
 
+def watch_part(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
+    with clusters(directory) as both:
+        watches.run(both, options.rounds, options.seconds, directory, figures)
+
+
+def kill_part(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
+    with clusters(directory) as both:
+        failover.run(both, options.kills, figures)
+
+
+def keys_part(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
+    with clusters(directory) as both:
+        holding.run(both, options.keys, options.restarts, figures)
+
+
+def perf_part(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
+    with clusters(directory, tls=True) as both:
+        checkperf.run(both, ("s",) if options.quick else ("s", "m"), figures)
+
+
 _PARTS: dict[str, Part] = {
     "put": put_part,
     "txn": txn_part,
     "range": range_part,
+    "watch": watch_part,
+    "kill": kill_part,
+    "keys": keys_part,
+    "perf": perf_part,
 }
 
 
@@ -76,7 +100,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--parts", default=",".join(_PARTS), help=f"of {','.join(_PARTS)} (default: all)")
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=2.0, help="for each load in each round")
-    add("--quick", action="store_true", help="a look in a minute or two: few, short rounds")
+    add("--kills", type=int, default=30, help="of the leader, each")
+    add("--keys", type=int, default=100_000, help="held for memory and restarts")
+    add("--restarts", type=int, default=3, help="of one member, and of all, each")
+    add("--quick", action="store_true", help="few, short rounds; perf takes its two minutes")
     add("--directory", type=Path, help="where the members' data lie (a disk; default: TMPDIR)")
     add("-o", "--output", choices=("table", "json"), default="table")
     options = parser.parse_args(argv)
@@ -84,7 +111,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     if unknown := set(options.parts) - set(_PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     if options.quick:
-        options.rounds, options.seconds = 1, 1.0
+        options.rounds, options.seconds, options.kills, options.restarts = 1, 1.0, 3, 1
     return options
 
 
