@@ -1,0 +1,129 @@
+"""The members of a run as real processes, and how the harness talks to them."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from master.kvstore.failpoint import VARIABLE as FAILPOINT
+from master.kvstore.wal.sync import VARIABLE as NOTES
+from muster.rpc.h2.client import Channel
+from tests.robustness.network import Network, address_of
+from tests.robustness.powerloss import lose_unsynced
+from tests.robustness.programs import Program
+
+CLIENT_PORT = 2379
+PEER_PORT = 2380
+
+
+class Member:
+    """One member in its own network namespace. `incarnation` counts the starts of its process."""
+
+    def __init__(self, slot: int, directory: Path, network: Network, program: Program) -> None:
+        self.slot = slot
+        self.name = f"m{slot}"
+        self.program = program
+        self.network = network
+        self.directory = directory / self.name
+        self.directory.mkdir()
+        self.incarnation = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.paused = False
+        self.id = 0
+        self._notes = self.directory / "notes"
+        self._notes.mkdir()
+        self._channel: Channel | None = None
+        self._arguments: tuple[str, ...] = ()
+
+    @property
+    def data_dir(self) -> Path:
+        return self.directory / "disk" / "data"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "log"
+
+    @property
+    def client_url(self) -> str:
+        return f"http://{address_of(self.slot)}:{CLIENT_PORT}"
+
+    @property
+    def peer_url(self) -> str:
+        return f"http://{address_of(self.slot)}:{PEER_PORT}"
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def channel(self) -> Channel:
+        if self._channel is None:
+            self._channel = Channel(address_of(self.slot), CLIENT_PORT)
+        return self._channel
+
+    async def reconnect(self) -> None:
+        """Forget a connection that may hang: the next call dials."""
+        if self._channel is not None:
+            old, self._channel = self._channel, None
+            await old.close()
+
+    def belongs_to(self, initial_cluster: str, state: str = "new") -> None:
+        self._arguments = (
+            "--initial-cluster", initial_cluster, "--initial-cluster-state", state,
+        )  # fmt: skip
+
+    def start(self, failpoint: str = "") -> None:
+        self.data_dir.parent.mkdir(exist_ok=True)
+        # The member dies with the harness, whatever ends that.
+        command = self.network.inside(
+            self.slot, "setpriv", "--pdeathsig", "KILL", *self.program.command,
+            "--name", self.name, "--data-dir", str(self.data_dir),
+            "--listen-client-urls", self.client_url, "--advertise-client-urls", self.client_url,
+            "--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url,
+            *self._arguments,
+        )  # fmt: skip
+        env = {**os.environ, NOTES: str(self._notes)}
+        if failpoint:
+            env[FAILPOINT] = failpoint
+        with self.log_file.open("ab") as out:
+            self.process = subprocess.Popen(
+                command, cwd=self.program.directory, env=env, stdout=out, stderr=subprocess.STDOUT
+            )
+        self.incarnation += 1
+
+    def kill(self) -> None:
+        """As `kill -9`: nothing is flushed, nobody is told."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+        self.paused = False
+
+    def terminate(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+
+    def pause(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self) -> None:
+        if self.paused and self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+        self.paused = False
+
+    def lose_unsynced(self, rng: random.Random) -> str:
+        """What a power loss would have taken. The member must be dead; only ours notes it."""
+        assert not self.alive
+        return lose_unsynced(self.data_dir, self._notes, rng)
+
+    def wipe(self) -> None:
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+
+    def struck(self) -> int:
+        """How often a fail point was struck in this member's processes."""
+        return self.log_file.read_text(errors="replace").count("fail point ")
