@@ -47,7 +47,7 @@ from master.kvstore.transport.peers import Peers, ask_cluster
 from master.kvstore.transport.server import PeerHandlers, PeerServer
 from master.kvstore.wal.log import Contents, Identity, Wal, segment_files
 from master.kvstore.wal.record import WalCorrupt
-from master.kvstore.wal.snapshot import SnapshotDirectory
+from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
 from muster.component import metrics, run
 from muster.component.failure import CannotRun
@@ -131,8 +131,9 @@ def recover(
     machine.members = members_of(identity)
     newest = snapshots.newest()
     if newest is not None:
-        meta, body = newest
-        machine = state.restore(body)
+        meta, machine = state.load(newest)
+        if meta is None:
+            raise SnapshotCorrupt(f'"{newest}" was not written by a member of this store')
         contents.start_from(meta)
     elif contents.snapshot.index:
         raise WalCorrupt(
@@ -141,6 +142,7 @@ def recover(
         )
     contents.check_whole()
     snapshots.drop_old()
+    snapshots.drop_unfinished()
     core = Core(
         CoreConfig(identity.member_id, election_ticks=config.election_ms // config.heartbeat_ms),
         random.SystemRandom(),
@@ -199,6 +201,7 @@ async def _listen_to_peers(config: Config, node: Node, stack: AsyncExitStack) ->
             greeted=node.greeted,
             messages=node.receive,
             request=node.answer_peer,
+            incoming=node.incoming,
             snapshot=node.receive_snapshot,
             received=lambda member, size: PEER_RECEIVED.labels(f"{member:x}").inc(size),
         ),

@@ -52,7 +52,7 @@ from master.kvstore.transport.frames import Hello
 from master.kvstore.transport.peer import PeerClient
 from master.kvstore.transport.peers import Peers
 from master.kvstore.wal.log import Identity, MemberIdentity, Wal
-from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory, decode
+from master.kvstore.wal.snapshot import Incoming, SnapshotCorrupt, SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
 from master.kvstore.watch.hub import Hub
 from muster.component.log import get_logger
@@ -141,7 +141,7 @@ class Node:
         self._leader_lost_at: float | None = monotonic()
         self._applied_term = 0
         self._snapshotting = False
-        self._incoming: dict[tuple[int, int], tuple[Machine, bytes]] = {}
+        self._received: dict[int, Path] = {}  # installed snapshots that the log does not know yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_leaderless: set[Callable[[], None]] = set()
         self._last_expiry = 0.0
@@ -473,20 +473,26 @@ class Node:
                 self.core.step(message)
         self._pump()
 
-    async def receive_snapshot(self, message: Message, data: bytes) -> None:
+    async def receive_snapshot(self, message: Message, received: Path) -> None:
         """A leader sent its state. Checked and decoded before Raft hears of it."""
         try:
-            meta, body = await asyncio.to_thread(decode, data)
-            if meta != message.snapshot:
+            meta, machine = await asyncio.to_thread(state.load, received)
+            if meta is None or meta != message.snapshot:
                 raise SnapshotCorrupt("it is not the snapshot that was announced")
-            machine = await asyncio.to_thread(state.restore, body)
-        except (SnapshotCorrupt, ValueError, msgspec.MsgspecError) as error:
+        except SnapshotCorrupt as error:
+            received.unlink(missing_ok=True)
             log.error("snapshot refused", sender=f"{message.sender:x}", error=str(error))
             raise StoreError(f"snapshot refused: {error}") from error
-        self._incoming[(meta.index, meta.term)] = (machine, data)
+        before = self.core.log.applied
         self.core.step(message)
+        if self.core.log.applied > before:
+            # At once, although the disk may still be busy with an earlier write: what Raft hands
+            # out to be applied from now on follows the snapshot.
+            self._install(meta, machine)
+            self._received[meta.index] = received
+        else:
+            received.unlink(missing_ok=True)  # Raft had no use for it
         self._pump()
-        self._incoming.pop((meta.index, meta.term), None)
 
     def peer_gone(self, peer: int) -> None:
         if peer == self.core.leader:
@@ -572,12 +578,10 @@ class Node:
 
     def _write(self, write: Write) -> None:
         assert self._writer is not None
-        received = b""
-        if write.snapshot is not None:
-            received = self._install(write.snapshot)
+        received = self._received.pop(write.snapshot.index) if write.snapshot else None
 
         def job(wal: Wal) -> None:
-            if write.snapshot is not None:
+            if write.snapshot is not None and received is not None:
                 hit("snapshot-before-install")
                 self._snapshots.install(write.snapshot, received)
                 hit("snapshot-after-install")
@@ -595,15 +599,14 @@ class Node:
         self.core.advance(write)
         self._pump()
 
-    def _install(self, meta: SnapshotMeta) -> bytes:
+    def _install(self, meta: SnapshotMeta, machine: Machine) -> None:
         """The state that came with a snapshot takes the place of ours."""
-        self.machine, data = self._incoming[(meta.index, meta.term)]
+        self.machine = machine
         self.hub.replaced(self.machine.mvcc)
         self.applied = meta.index
         self.barrier.applied(self.applied)
         self._follow_members()
         log.info("snapshot installed", index=meta.index, revision=self.machine.mvcc.revision)
-        return data
 
     # --- applying
 
@@ -695,13 +698,19 @@ class Node:
 
     async def _snapshot(self) -> None:
         """Write the state down and forget the log that it replaces."""
-        meta, captured = self.capture()
+        captured = self.capture()
+        meta = captured.meta
         try:
             with SNAPSHOT_SAVE.time():
-                path = await asyncio.to_thread(self._snapshots.save, meta, state.pieces(captured))
+                path = await asyncio.to_thread(
+                    lambda: self._snapshots.save(meta, state.plan(captured).pages())
+                )
         except OSError as error:
             log.error("snapshot not written", error=str(error))
             self._snapshotting = False
+            return
+        if meta.index <= self.core.log.snapshot.index:
+            self._snapshotting = False  # meanwhile a newer one came from the leader
             return
         log.info("snapshot written", index=meta.index, bytes=_size(path))
         assert self._writer is not None
@@ -715,12 +724,15 @@ class Node:
             hit("log-after-compact")
             self._snapshots.drop_old()
 
-    def capture(self) -> tuple[SnapshotMeta, state.Capture]:
+    def capture(self) -> state.Capture:
         """A consistent view of the state as it is now, and the log position it stands for."""
         term = self.core.log.term_at(self.applied)
         assert term is not None
-        meta = SnapshotMeta(self.applied, term, self.core.membership)
-        return meta, state.capture(self.machine)
+        return state.capture(self.machine, SnapshotMeta(self.applied, term, self.core.membership))
+
+    def incoming(self, sender: int, meta: SnapshotMeta) -> Incoming:
+        """Where a snapshot that `sender` is about to send is kept."""
+        return self._snapshots.incoming(sender, meta)
 
 
 _NOTHING = Ready()

@@ -1,4 +1,4 @@
-"""A new cluster from a snapshot file: the way back when no majority is left.
+"""A new cluster from a snapshot file, ours or etcd's: the way back when no majority is left.
 
 Every member of the new cluster restores from the same file, each into an empty data directory,
 with the same --initial-cluster; then they are started as usual. Blocking calls, no process.
@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from master.kvstore import state
 from master.kvstore.cluster import ClusterFlagsError, bootstrap_identity, members_of
-from master.kvstore.machine import Machine
 from master.kvstore.raft.messages import HardState, SnapshotMeta
 from master.kvstore.wal.log import Identity, Wal
-from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory, decode
+from master.kvstore.wal.snapshot import SnapshotDirectory
 
 _FIRST = 1  # index and term at which the new cluster's log goes on
 
@@ -37,17 +34,10 @@ class Summary:
     hash: int
 
 
-def load(path: Path) -> tuple[SnapshotMeta, Machine]:
-    """Everything in the file, hash checked. SnapshotCorrupt when anything is wrong with it."""
-    meta, body = decode(path.read_bytes())
-    try:
-        return meta, state.restore(body)
-    except (ValueError, StopIteration, msgspec.MsgspecError) as error:
-        raise SnapshotCorrupt(f"the content is not what the hash promised: {error}") from error
-
-
 def verify(path: Path) -> Summary:
-    meta, machine = load(path)
+    """Read everything in the file. SnapshotCorrupt when anything is wrong with it."""
+    meta, machine = state.load(path)
+    meta = meta or SnapshotMeta()  # etcd's files do not say where in the log they belong
     store = machine.mvcc
     return Summary(
         meta.index,
@@ -69,12 +59,13 @@ def restore(
     if data_dir.exists() and any(data_dir.iterdir()):
         raise ClusterFlagsError(f'data-dir "{data_dir}" is not empty')
     identity = bootstrap_identity(name, members, token)
-    _, machine = load(path)
+    _, machine = state.load(path)
     machine.members = members_of(identity)
     machine.alarms.clear()
     meta = SnapshotMeta(_FIRST, _FIRST, identity.membership())
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    SnapshotDirectory(data_dir / "member" / "snap").save(meta, state.pieces(state.capture(machine)))
+    pages = state.plan(state.capture(machine, meta)).pages()
+    SnapshotDirectory(data_dir / "member" / "snap").save(meta, pages)
     wal = Wal.create(data_dir / "member" / "wal", identity)
     wal.append(HardState(_FIRST, commit=_FIRST), (), meta)
     wal.close()

@@ -1,126 +1,103 @@
-"""The state machine as bytes and back: the body of snapshots.
+"""The state machine as a database file and back.
 
-`capture` is quick and runs between two commands; `pieces` may then run in another thread, for
-what it captured never changes.
+`capture` is quick and runs between two commands; planning and writing the file may then go on in
+another thread, for what was captured never changes. `restore` may run in a thread, too: it works
+page by page, and nothing in it keeps the interpreter for long.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
+from google.protobuf.message import DecodeError
 
-from master.kvstore.auth.store import AuthStore, User
-from master.kvstore.lease.lessor import Lease
+from master.kvstore import buckets
+from master.kvstore.bolt.reader import BadDatabase, Database, Item
+from master.kvstore.bolt.writer import Plan
+from master.kvstore.buckets import REVISION
 from master.kvstore.machine import Machine
-from master.kvstore.members import Members
-from master.kvstore.mvcc.records import Record
+from master.kvstore.mvcc.records import Record, deleted
 from master.kvstore.mvcc.store import Mvcc
-from muster.etcd import auth_pb2, rpc_pb2
+from master.kvstore.raft.messages import SnapshotMeta
+from master.kvstore.wal.snapshot import SnapshotCorrupt, opened
+from muster.etcd import kv_pb2
 
-_RECORDS_PER_PIECE = 1000
-_LENGTH_BYTES = 4
-
-
-class _Auth(msgspec.Struct, frozen=True, array_like=True):
-    enabled: bool
-    revision: int
-    users: list[tuple[str, str, list[str]]]
-    roles: list[tuple[str, list[tuple[int, bytes, bytes]]]]
-
-
-class _Head(msgspec.Struct, frozen=True, array_like=True):
-    revision: int
-    compacted: int
-    leases: list[tuple[int, int]]
-    alarms: list[tuple[int, int]]
-    members: list[bytes]
-    removed: list[int] = []
-    auth: _Auth | None = None
+_KEYS = b"key"
+_TOMBSTONE = b"t"  # behind the revision
+_RECORDS_PER_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    head: bytes
+    """The first `count` of `records`, and all other buckets."""
+
+    meta: SnapshotMeta
     records: list[Record]
+    count: int
+    small: buckets.Buckets
 
 
-def capture(machine: Machine) -> Capture:
-    head = _Head(
-        machine.mvcc.revision,
-        machine.mvcc.compacted,
-        sorted((lease.id, lease.ttl_seconds) for lease in machine.lessor.leases.values()),
-        sorted(machine.alarms),
-        [member.SerializeToString() for member in machine.members.listed()],
-        sorted(machine.members.removed),
-        _captured_auth(machine.auth),
-    )
-    return Capture(msgspec.msgpack.encode(head), machine.mvcc.records())
+def capture(machine: Machine, meta: SnapshotMeta) -> Capture:
+    return Capture(meta, *machine.mvcc.records(), buckets.captured(machine, meta))
 
 
-def pieces(captured: Capture) -> Iterator[bytes]:
-    yield _framed(captured.head)
-    records = captured.records
-    for start in range(0, len(records), _RECORDS_PER_PIECE):
-        yield _framed(msgspec.msgpack.encode(records[start : start + _RECORDS_PER_PIECE]))
+def plan(captured: Capture) -> Plan:
+    """The file's layout; the file itself is its `pages()`."""
+    small = {name: lambda items=items: (items,) for name, items in captured.small.items()}
+    return Plan({**small, _KEYS: lambda: _key_items(captured)})
 
 
-def restore(body: memoryview) -> Machine:
-    frames = _frames(body)
-    head = msgspec.msgpack.decode(next(frames), type=_Head)
-    records: list[Record] = []
-    decoder = msgspec.msgpack.Decoder(list[Record])
-    for frame in frames:
-        records += decoder.decode(frame)
+def _key_items(captured: Capture) -> Iterator[list[Item]]:
+    for start in range(0, captured.count, _RECORDS_PER_BATCH):
+        end = min(start + _RECORDS_PER_BATCH, captured.count)
+        yield [(_revision(record), record.encoded) for record in captured.records[start:end]]
+
+
+def _revision(record: Record) -> bytes:
+    revision = REVISION.pack(record.mod, b"_", record.sub)
+    return revision + _TOMBSTONE if record.tombstone else revision
+
+
+def load(path: Path) -> tuple[SnapshotMeta | None, Machine]:
+    """A snapshot file, checked. SnapshotCorrupt when anything is wrong with it."""
+    try:
+        with opened(path) as database:
+            return restore(database)
+    except (BadDatabase, DecodeError, msgspec.MsgspecError, struct.error, ValueError) as error:
+        raise SnapshotCorrupt(f'"{path}": {error}') from error
+
+
+def restore(database: Database) -> tuple[SnapshotMeta | None, Machine]:
+    """The state, and which part of the log it replaces unless etcd wrote it."""
+    if _KEYS not in database:
+        raise BadDatabase("no database of etcd's or ours: there is no bucket of keys")
     machine = Machine()
-    machine.mvcc = Mvcc.restore(head.revision, head.compacted, records)
-    machine.alarms = set(head.alarms)
-    machine.members = Members(map(rpc_pb2.Member.FromString, head.members), head.removed)
-    if head.auth is not None:
-        machine.auth = _restored_auth(head.auth)
-    machine.lessor.leases = {lease: Lease(lease, ttl) for lease, ttl in head.leases}
-    for record in machine.mvcc.live():
-        if record.lease in machine.lessor.leases:
-            machine.lessor.leases[record.lease].keys.add(record.key)
-    return machine
+    buckets.fill(machine, database)
+    compacted = buckets.compacted(database)
+    machine.mvcc = Mvcc.restore(compacted, map(_records, database.leaves(_KEYS)))
+    leases = machine.lessor.leases
+    if leases:
+        for record in machine.mvcc.live():
+            if record.lease in leases:
+                leases[record.lease].keys.add(record.key)
+    return buckets.raft_meta(database), machine
 
 
-def _captured_auth(auth: AuthStore) -> _Auth:
-    return _Auth(
-        auth.enabled,
-        auth.revision,
-        [(name, user.password, list(user.roles)) for name, user in sorted(auth.users.items())],
-        [
-            (name, [(p.permType, p.key, p.range_end) for p in given])
-            for name, given in sorted(auth.roles.items())
-        ],
-    )
-
-
-def _restored_auth(kept: _Auth) -> AuthStore:
-    auth = AuthStore()
-    auth.enabled, auth.revision = kept.enabled, kept.revision
-    auth.users = {name: User(password, roles) for name, password, roles in kept.users}
-    auth.roles = {
-        name: [
-            auth_pb2.Permission(
-                permType=auth_pb2.Permission.Type.ValueType(kind), key=key, range_end=end
-            )
-            for kind, key, end in given
-        ]
-        for name, given in kept.roles
-    }
-    return auth
-
-
-def _framed(payload: bytes) -> bytes:
-    return len(payload).to_bytes(_LENGTH_BYTES, "big") + payload
-
-
-def _frames(body: memoryview) -> Iterator[memoryview]:
-    offset = 0
-    while offset < len(body):
-        start = offset + _LENGTH_BYTES
-        offset = start + int.from_bytes(body[offset:start], "big")
-        yield body[start:offset]
+def _records(leaf: list[Item]) -> list[Record]:
+    parse, revision = kv_pb2.KeyValue.FromString, REVISION.unpack_from
+    records = []
+    for name, encoded in leaf:
+        mod, _, sub = revision(name)
+        pair = parse(encoded)
+        if name.endswith(_TOMBSTONE, REVISION.size):
+            records.append(deleted(pair.key, mod, sub))
+            continue
+        if pair.mod_revision != mod:
+            raise BadDatabase(f"revision {mod} holds a key of revision {pair.mod_revision}")
+        create = mod if pair.version == 1 else pair.create_revision  # one number object, not two
+        records.append(Record(pair.key, mod, sub, create, pair.version, pair.lease, encoded))
+    return records

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
 from master.kvstore.transport.frames import PROTOCOL, Hello
 from master.kvstore.transport.peer import PeerClient, PeerEvents
 from master.kvstore.transport.server import PeerHandlers, PeerServer
+from master.kvstore.wal.snapshot import SnapshotDirectory
 
 DATA = bytes(range(256)) * 4096
 SNAPSHOT = Message(MessageType.SNAPSHOT, 2, 1, 1, snapshot=SnapshotMeta(7, 1))
@@ -24,13 +26,13 @@ def hello(sender: int, to: int) -> Hello:
 
 @asynccontextmanager
 async def two_members(
-    received: list[bytes], removed: set[int], told: list[str], sizes: list[int]
+    directory: Path, received: list[bytes], removed: set[int], told: list[str], sizes: list[int]
 ) -> Any:
     async def request(method: str, payload: bytes) -> bytes:
         return payload
 
-    async def snapshot(message: Message, data: bytes) -> None:
-        received.append(data)
+    async def snapshot(message: Message, file: Path) -> None:
+        received.append(file.read_bytes())
 
     server = PeerServer(
         hello(2, 0),
@@ -39,6 +41,7 @@ async def two_members(
             greeted=lambda hello: None,
             messages=lambda messages: None,
             request=request,
+            incoming=SnapshotDirectory(directory).incoming,
             snapshot=snapshot,
             received=lambda member, size: sizes.append(size),
         ),
@@ -56,7 +59,7 @@ async def two_members(
 
 
 @pytest.mark.parametrize("broken_after", [0, 1, 3])
-async def test_a_snapshot_goes_on_where_it_broke_off(broken_after: int) -> None:
+async def test_a_snapshot_goes_on_where_it_broke_off(broken_after: int, tmp_path: Path) -> None:
     received: list[bytes] = []
     starts: list[int] = []
     sizes: list[int] = []
@@ -68,20 +71,20 @@ async def test_a_snapshot_goes_on_where_it_broke_off(broken_after: int) -> None:
                 raise OSError("the line went dead")
             yield DATA[offset : offset + (1 << 16)]
 
-    async with two_members(received, set(), [], sizes) as client:
+    async with two_members(tmp_path, received, set(), [], sizes) as client:
         assert not await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=True))
         async with asyncio.timeout(5):
-            while sum(sizes) < broken_after << 16:
+            while sum(f.stat().st_size for f in tmp_path.iterdir()) < broken_after << 16:
                 await asyncio.sleep(0)
         assert await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=False))
     assert received == [DATA]
     assert starts == [0, broken_after << 16]
 
 
-async def test_who_was_removed_is_told() -> None:
+async def test_who_was_removed_is_told(tmp_path: Path) -> None:
     told: list[str] = []
     received: list[bytes] = []
-    async with two_members(received, {1}, told, []) as client:
+    async with two_members(tmp_path, received, {1}, told, []) as client:
         assert not await client.send_snapshot(SNAPSHOT, lambda start: iter([DATA[start:]]))
     assert told == ["removed"]
     assert received == []

@@ -11,6 +11,7 @@ from master.kvstore import state
 from master.kvstore.auth import password, permissions
 from master.kvstore.auth.store import AuthStore, Caller
 from master.kvstore.auth.tokens import LIFE_SECONDS, Tokens
+from master.kvstore.bolt.reader import Database
 from master.kvstore.errors import (
     AuthOldRevision,
     Corrupt,
@@ -25,6 +26,7 @@ from master.kvstore.errors import (
 )
 from master.kvstore.machine import Machine
 from master.kvstore.members import Members
+from master.kvstore.raft.messages import SnapshotMeta
 from muster.etcd import auth_pb2, command_pb2, rpc_pb2
 
 _KEY = st.binary(max_size=2)
@@ -173,8 +175,8 @@ def test_members_and_rules_are_in_the_snapshot() -> None:
     machine.members.remove(3)
     read = auth_pb2.Permission(permType=auth_pb2.Permission.READ, key=b"k", range_end=b"l")
     machine.auth = store_with("u", read)
-    body = b"".join(state.pieces(state.capture(machine)))
-    again = state.restore(memoryview(body))
+    file = b"".join(state.plan(state.capture(machine, SnapshotMeta())).pages())
+    _, again = state.restore(Database(file))
     assert again.members.removed == {3}
     assert again.members.voters == {1, 2}
     assert (again.auth.enabled, again.auth.revision) == (True, machine.auth.revision)

@@ -21,7 +21,6 @@ from master.kvstore.wal.log import (
     segment_files,
 )
 from master.kvstore.wal.record import RecordKind, WalCorrupt
-from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory, decode, encode
 
 IDENTITY = Identity(1, 2, (MemberIdentity(2, "m1", ("https://127.0.0.1:2380",)),))
 
@@ -194,28 +193,3 @@ def test_unknown_bytes_decode_to_nothing() -> None:
 def test_noise_is_never_a_record(noise: bytes) -> None:
     assert list(record.read(noise)) == []
     assert record.is_torn_tail(noise, 0, 0)
-
-
-def test_snapshot_files_and_their_hash(tmp_path: Path) -> None:
-    directory = SnapshotDirectory(tmp_path)
-    assert directory.newest() is None
-    directory.save(SnapshotMeta(5, 1), [b"old"])
-    path = directory.save(SnapshotMeta(70, 2), [b"new ", b"state"])
-    found = directory.newest()
-    assert found is not None
-    assert (found[0].index, bytes(found[1])) == (70, b"new state")
-    assert path.stat().st_size % 512 == 32, "the form in which etcdctl expects a checksum"
-    damaged = bytearray(path.read_bytes())
-    damaged[40] ^= 1
-    path.write_bytes(damaged)
-    with pytest.raises(SnapshotCorrupt, match=path.name):
-        directory.newest()
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_any_flipped_bit_in_a_snapshot_is_noticed(data: st.DataObject) -> None:
-    stream = bytearray(b"".join(encode(SnapshotMeta(9, 3), [b"x" * 700])))
-    stream[data.draw(st.integers(0, len(stream) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    with pytest.raises(SnapshotCorrupt):
-        decode(bytes(stream))

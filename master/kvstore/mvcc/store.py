@@ -14,6 +14,7 @@ from sortedcontainers import SortedList
 
 from master.kvstore.errors import Compacted, FutureRevision
 from master.kvstore.mvcc.records import Change, Record, deleted, written
+from master.kvstore.mvcc.sorting import sorted_gently
 
 TO_THE_END = b"\0"  # a range_end that means: every key from `key` on
 
@@ -30,7 +31,10 @@ class Mvcc:
         self.head = 1  # like revision, but ahead of it while a transaction is writing
         self.compacted = -1
         self.total_bytes = 0
-        self._histories: dict[bytes, list[Record]] = {}
+        # Most keys have one version: a history is its newest record, and a list of those before
+        # it only where there are any. That is a third of a small key's memory.
+        self._newest: dict[bytes, Record] = {}
+        self._older: dict[bytes, list[Record]] = {}
         self._keys: SortedList = SortedList()  # every key that has a history
         self._live: SortedList = SortedList()  # those that exist now
         self._log: list[Record] = []  # all records in the order in which they were written
@@ -44,17 +48,16 @@ class Mvcc:
             raise Compacted
 
     def get(self, key: bytes) -> Record | None:
-        history = self._histories.get(key)
-        return None if history is None or history[-1].tombstone else history[-1]
+        record = self._newest.get(key)
+        return None if record is None or record.tombstone else record
 
     def get_at(self, key: bytes, revision: int) -> Record | None:
-        history = self._histories.get(key)
-        if history is None:
-            return None
-        position = bisect_right(history, revision, key=_mod)
-        if position == 0 or history[position - 1].tombstone:
-            return None
-        return history[position - 1]
+        record = self._newest.get(key)
+        if record is not None and record.mod > revision:
+            older = self._older.get(key, ())
+            position = bisect_right(older, revision, key=_mod)
+            record = older[position - 1] if position else None
+        return None if record is None or record.tombstone else record
 
     def scan(self, key: bytes, end: bytes, revision: int, limit: int) -> tuple[list[Record], int]:
         """Up to `limit` (0: all) records of [key, end) at `revision`, and the count of all."""
@@ -78,9 +81,9 @@ class Mvcc:
     def _scan_now(self, key: bytes, end: bytes, limit: int) -> tuple[list[Record], int]:
         names: Iterable[bytes] = self._between(self._live, key, end)
         if limit:
-            found = [self._histories[name][-1] for name in islice(names, limit)]
+            found = [self._newest[name] for name in islice(names, limit)]
             return found, self._count_now(key, end)
-        found = [self._histories[name][-1] for name in names]
+        found = [self._newest[name] for name in names]
         return found, len(found)
 
     def _count_now(self, key: bytes, end: bytes) -> int:
@@ -105,11 +108,11 @@ class Mvcc:
 
     def _before(self, record: Record) -> Record | None:
         """What `record` replaced, unless that is compacted away."""
-        history = self._histories[record.key]
-        position = bisect_left(history, (record.mod, record.sub), key=lambda r: (r.mod, r.sub))
-        if position == 0 or history[position - 1].tombstone:
+        older = self._older.get(record.key, ())
+        position = bisect_left(older, (record.mod, record.sub), key=lambda r: (r.mod, r.sub))
+        if position == 0 or older[position - 1].tombstone:
             return None
-        return history[position - 1]
+        return older[position - 1]
 
     def hash(self, revision: int) -> int:
         """A checksum of all records up to `revision`: equal on all members."""
@@ -124,7 +127,7 @@ class Mvcc:
 
     def live(self) -> Iterator[Record]:
         """What exists now, in key order."""
-        return (self._histories[name][-1] for name in self._live)
+        return (self._newest[name] for name in self._live)
 
     # --- writing
 
@@ -132,12 +135,12 @@ class Mvcc:
         return WriteTxn(self)
 
     def _add(self, record: Record, prev: Record | None) -> None:
-        history = self._histories.get(record.key)
-        if history is None:
-            self._histories[record.key] = [record]
+        before = self._newest.get(record.key)
+        if before is None:
             self._keys.add(record.key)
         else:
-            history.append(record)
+            self._older.setdefault(record.key, []).append(before)
+        self._newest[record.key] = record
         if record.tombstone:
             self._live.remove(record.key)
         elif prev is None:
@@ -165,39 +168,58 @@ class Mvcc:
     def _compact_key(self, name: bytes, revision: int) -> Sequence[Record]:
         """Cut one history. A tombstone written at `revision` itself stays: a watcher may start
         exactly there and must see it."""
-        history = self._histories[name]
-        if len(history) == 1 and not history[0].tombstone:
-            return ()
-        newest = bisect_right(history, revision, key=_mod) - 1
-        gone = newest
-        if newest >= 0 and history[newest].tombstone and history[newest].mod < revision:
-            gone = newest + 1
-        dropped = history[:gone]
-        del history[:gone]
-        if not history:
-            del self._histories[name]
+        newest, older = self._newest[name], self._older.get(name, ())
+        if newest.mod > revision:
+            seen = bisect_right(older, revision, key=_mod) - 1
+            if seen >= 0 and older[seen].tombstone and older[seen].mod < revision:
+                seen += 1
+            return self._forget_older(name, max(seen, 0))
+        gone = self._forget_older(name, len(older))
+        if newest.tombstone and newest.mod < revision:
+            del self._newest[name]
             self._keys.remove(name)
-        return dropped
+            gone.append(newest)
+        return gone
+
+    def _forget_older(self, name: bytes, count: int) -> list[Record]:
+        """Take the `count` oldest versions of a key away."""
+        older = self._older.get(name, [])
+        gone = older[:count]
+        del older[:count]
+        if gone and not older:
+            del self._older[name]
+        return gone
 
     # --- snapshots
 
-    def records(self) -> list[Record]:
-        """All records, oldest first. Records never change, so a copy of the list is a snapshot."""
-        return list(self._log)
+    def records(self) -> tuple[list[Record], int]:
+        """All records, oldest first, as a list and how much of it counts: more is added at its
+        end only, and a compaction makes a new list. So this is a snapshot that costs nothing."""
+        return self._log, len(self._log)
 
     @classmethod
-    def restore(cls, revision: int, compacted: int, records: Sequence[Record]) -> Mvcc:
+    def restore(cls, compacted: int, batches: Iterable[Sequence[Record]]) -> Mvcc:
+        """From all records, oldest first. ValueError when they are not in that order.
+
+        May run beside the event loop: no single step of it keeps the interpreter for long.
+        """
         store = cls()
-        store.revision = store.head = revision
+        last = (0, 0)
+        for batch in batches:
+            for record in batch:
+                if last >= (last := (record.mod, record.sub)):
+                    raise ValueError(f"revision {record.mod} is out of order")
+                before = store._newest.get(record.key)
+                if before is not None:
+                    store._older.setdefault(record.key, []).append(before)
+                store._newest[record.key] = record
+                store.total_bytes += len(record.encoded) + len(record.key)
+            store._log += batch
+        # What was written last is never compacted, unless it was a deletion.
+        store.revision = store.head = max(1, compacted, last[0])
         store.compacted = compacted
-        store._log = list(records)
-        for record in records:
-            store._histories.setdefault(record.key, []).append(record)
-            store.total_bytes += record.size
-        store._keys = SortedList(store._histories)
-        store._live = SortedList(
-            name for name, history in store._histories.items() if not history[-1].tombstone
-        )
+        store._keys = SortedList(sorted_gently(store._newest))
+        store._live = SortedList(name for name in store._keys if not store._newest[name].tombstone)
         return store
 
 

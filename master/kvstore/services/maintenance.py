@@ -24,7 +24,6 @@ from muster.component.version import ETCD_VERSION
 from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
-_BLOB_BYTES = 64 << 10
 _VERSION = re.compile(r"v?\d+\.\d+(\.\d+)?")
 
 
@@ -53,7 +52,9 @@ class MaintenanceService:
     def _errors(self) -> list[str]:
         errors = [] if self._node.has_leader else ["etcdserver: no leader"]
         for member, alarm in sorted(self._node.machine.alarms):
-            name = rpc_pb2.AlarmType.Name(rpc_pb2.AlarmType.ValueType(alarm))
+            # Whoever may raise alarms may raise one that has no name: etcd keeps that, too.
+            known = rpc_pb2.AlarmType.DESCRIPTOR.values_by_number.get(alarm)
+            name = known.name if known else alarm
             errors.append(f"memberID:{member} alarm:{name} ")
         return errors
 
@@ -112,19 +113,17 @@ class MaintenanceService:
         """The state at one moment, then its sha256: the content of a snapshot file."""
         check_call(self._node, context, learner_may=True)
         require_admin(self._node, context)
-        meta, captured = self._node.capture()
+        captured = self._node.capture()
         header = rpc_pb2.ResponseHeader()
         self._node.fill(header)
-        data = await asyncio.to_thread(
-            lambda: b"".join(snapshot.encode(meta, state.pieces(captured)))
-        )
-        for start in range(0, len(data), _BLOB_BYTES):
-            blob = data[start : start + _BLOB_BYTES]
+        plan = await asyncio.to_thread(state.plan, captured)
+        left = plan.size + snapshot.HASH_BYTES
+        pieces = snapshot.stream(plan.pages())
+        while left:
+            blob = await asyncio.to_thread(next, pieces)
+            left -= len(blob)
             yield rpc_pb2.SnapshotResponse(
-                header=header,
-                remaining_bytes=len(data) - start - len(blob),
-                blob=blob,
-                version=ETCD_VERSION,
+                header=header, remaining_bytes=left, blob=blob, version=ETCD_VERSION
             )
 
     async def downgrade(

@@ -7,8 +7,9 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from master.kvstore.raft.messages import Message
+from master.kvstore.raft.messages import Message, SnapshotMeta
 from master.kvstore.transport import frames
 from master.kvstore.transport.frames import (
     PROTOCOL,
@@ -18,6 +19,7 @@ from master.kvstore.transport.frames import (
     Response,
     SnapshotPart,
 )
+from master.kvstore.wal.snapshot import Incoming
 from muster.component.log import get_logger
 from muster.rpc.errors import RpcError
 
@@ -34,15 +36,14 @@ class PeerHandlers:
     greeted: Callable[[Hello], None]  # a member of this cluster, maybe one not heard of yet
     messages: Callable[[tuple[Message, ...]], None]
     request: Callable[[str, bytes], Awaitable[bytes]]
-    snapshot: Callable[[Message, bytes], Awaitable[None]]
+    incoming: Callable[[int, SnapshotMeta], Incoming]  # where a snapshot of that sender goes
+    snapshot: Callable[[Message, Path], Awaitable[None]]  # it is there
     received: Callable[[int, int], None]  # member, bytes
 
 
 class PeerServer:
     def __init__(self, me: Hello, handlers: PeerHandlers) -> None:
         self._me = me
-        # What is left of the one snapshot whose transfer broke off: who sent which, and the bytes.
-        self._partial: tuple[tuple[int, int, int], bytearray] | None = None
         self._handlers = handlers
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -124,6 +125,10 @@ class PeerServer:
             answer = Response(request.id, True, payload)
         except RpcError as error:
             answer = Response(request.id, False, type(error).__name__.encode())
+        except ValueError as error:  # what it asks about is no number, or no such thing
+            log.warning("peer refused", method=request.method, error=str(error))
+            writer.close()
+            return
         if not writer.transport.is_closing():
             writer.write(frames.encode(answer))
 
@@ -134,26 +139,21 @@ class PeerServer:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        assert message.snapshot is not None
-        what = (sender, message.snapshot.index, message.snapshot.term)
-        # A copy: the connection that broke off may still have something to add to its own.
-        data = bytearray()
-        if self._partial and self._partial[0] == what:
-            data = bytearray(self._partial[1])
-        self._partial = (what, data)
-        writer.write(frames.encode(Response(0, True, str(len(data)).encode())))
+        if message.snapshot is None:
+            raise BadFrame("a snapshot without its place in the log")
+        incoming = await asyncio.to_thread(self._handlers.incoming, sender, message.snapshot)
+        writer.write(frames.encode(Response(0, True, str(incoming.size).encode())))
         while True:
             async with asyncio.timeout(_SILENCE_SECONDS):
                 part, size = await frames.read(reader)
             self._handlers.received(sender, size)
             if not isinstance(part, SnapshotPart):
                 raise BadFrame("a snapshot was interrupted")
-            data += part.data
+            await asyncio.to_thread(incoming.add, part.data)
             if part.last:
                 break
-        self._partial = None
         try:
-            await self._handlers.snapshot(message, bytes(data))
+            await self._handlers.snapshot(message, await asyncio.to_thread(incoming.finish))
         except RpcError as error:
             writer.write(frames.encode(Response(0, False, error.message.encode())))
             return

@@ -1,27 +1,30 @@
-"""Snapshot files: a header, the state machine's bytes, a sha256 over both.
+"""Snapshot files: a bbolt database with etcd's buckets, then its sha256. etcdctl reads them.
 
-The same stream, by the same functions, is what `Maintenance.Snapshot` sends to clients and what
-a leader sends to a follower that lags: wherever one is read, the hash is checked first.
+One format for all: the files beside the log, what a leader sends to a follower that lags, what
+`Maintenance.Snapshot` streams to clients. Wherever one is read, the hash is checked first.
 """
 
 from __future__ import annotations
 
 import hashlib
+import mmap
+import os
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
-
+from master.kvstore.bolt.reader import Database
 from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.sync import fsync, sync_directory
 from muster.component.failure import CannotRun
 
-_MAGIC = b"MUSTERKV"
-_LENGTH_BYTES = 4
-_PIECE = 1 << 20
-# etcdctl takes a snapshot's last 32 bytes for a checksum when its size is 32 modulo this.
+HASH_BYTES = hashlib.sha256().digest_size
+_PIECE = 256 << 10
+_STREAM_PIECE = 64 << 10
+# A database is whole pages, so a file of this many bytes more has the hash behind it.
 _SECTOR = 512
 _KEEP_FILES = 3
 
@@ -30,35 +33,74 @@ class SnapshotCorrupt(CannotRun):
     """A snapshot does not have the hash that it says it has, or is no snapshot."""
 
 
-def encode(meta: SnapshotMeta, body: Iterable[bytes]) -> Iterator[bytes]:
-    """The stream: magic, header length, header, body length, body, zeros, sha256."""
+def stream(pages: Iterable[bytes]) -> Iterator[bytes]:
+    """The file in pieces of a handy size: the database's pages, then their sha256."""
     digest = hashlib.sha256()
+    gathered: list[bytes] = []
     size = 0
-    head = msgspec.msgpack.encode(meta)
-    pieces = list(body)
-    length = sum(map(len, pieces))
-    lead = _MAGIC + len(head).to_bytes(_LENGTH_BYTES, "big") + head + length.to_bytes(8, "big")
-    for piece in (lead, *pieces):
-        digest.update(piece)
-        size += len(piece)
+    for page in pages:
+        gathered.append(page)
+        size += len(page)
+        if size >= _STREAM_PIECE:
+            piece = b"".join(gathered)
+            digest.update(piece)
+            yield piece
+            gathered, size = [], 0
+    piece = b"".join(gathered)
+    digest.update(piece)
+    yield piece + digest.digest()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Database]:
+    """The database in a snapshot file, once its hash is found to be right."""
+    with path.open("rb") as source:
+        size = os.fstat(source.fileno()).st_size - HASH_BYTES
+        if size <= 0 or size % _SECTOR:
+            raise SnapshotCorrupt(f'"{path}": not a snapshot: its size leaves no room for a hash')
+        digest = hashlib.sha256()
+        for piece in _up_to(source, size):
+            digest.update(piece)
+        if digest.digest() != source.read():
+            raise SnapshotCorrupt(f'"{path}": the sha256 does not match the content')
+        with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield Database(data, size)
+
+
+def _up_to(source: BinaryIO, size: int) -> Iterator[bytes]:
+    while size and (piece := source.read(min(_PIECE, size))):
+        size -= len(piece)
         yield piece
-    padding = bytes(-size % _SECTOR)
-    digest.update(padding)
-    yield padding + digest.digest()
 
 
-def decode(data: bytes) -> tuple[SnapshotMeta, memoryview]:
-    """Check the hash, then take the stream apart."""
-    view = memoryview(data)
-    if len(data) < _SECTOR + 32 or not data.startswith(_MAGIC):
-        raise SnapshotCorrupt("not a snapshot of this store")
-    if hashlib.sha256(view[:-32]).digest() != bytes(view[-32:]):
-        raise SnapshotCorrupt("the snapshot's sha256 does not match its content")
-    start = len(_MAGIC) + _LENGTH_BYTES
-    head = start + int.from_bytes(view[len(_MAGIC) : start], "big")
-    meta = msgspec.msgpack.decode(view[start:head], type=SnapshotMeta)
-    length = int.from_bytes(view[head : head + 8], "big")
-    return meta, view[head + 8 : head + 8 + length]
+class Incoming:
+    """A snapshot that another member is sending, as far as it is on disk. Blocking calls."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self.size = size
+        self._lock = threading.Lock()
+        self._file = path.open("r+b" if size else "wb", buffering=0)
+        self._file.truncate(size)
+        self._file.seek(size)
+
+    def add(self, data: bytes) -> None:
+        with self._lock:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+            self.size += len(data)
+
+    def finish(self) -> Path:
+        """All is there: make it durable."""
+        with self._lock:
+            fsync(self._file.fileno())
+            self._file.close()
+        return self.path
+
+    def close(self) -> None:
+        with self._lock:
+            self._file.close()
 
 
 class SnapshotDirectory:
@@ -66,15 +108,16 @@ class SnapshotDirectory:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._incoming: Incoming | None = None
 
     def path(self, meta: SnapshotMeta) -> Path:
         return self.directory / f"{meta.index:016x}-{meta.term:016x}.snap"
 
-    def save(self, meta: SnapshotMeta, body: Iterable[bytes]) -> Path:
+    def save(self, meta: SnapshotMeta, pages: Iterable[bytes]) -> Path:
         """Write, fsync, rename: the name exists only with the whole content."""
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.path(meta)
-        self._write(path, encode(meta, body))
+        self._write(path, stream(pages))
         return path
 
     def _write(self, path: Path, pieces: Iterable[bytes]) -> None:
@@ -86,33 +129,49 @@ class SnapshotDirectory:
                     out.write(piece)
                 out.flush()
                 fsync(out.fileno())
-            hit("snapshot-before-rename")
-            scratch.rename(path)
+            self._publish(scratch, path)
         except OSError:
             scratch.unlink(missing_ok=True)
             raise
+
+    def _publish(self, scratch: Path, path: Path) -> None:
+        hit("snapshot-before-rename")
+        scratch.rename(path)
         sync_directory(self.directory)
         hit("snapshot-after-rename")
 
-    def install(self, meta: SnapshotMeta, data: bytes) -> None:
-        """Keep a whole stream that a leader sent and that was checked already."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._write(self.path(meta), [data])
+    def install(self, meta: SnapshotMeta, received: Path) -> None:
+        """Keep what a leader sent and what was checked already. May be repeated."""
+        if received.exists():
+            self._publish(received, self.path(meta))
 
-    def newest(self) -> tuple[SnapshotMeta, memoryview] | None:
-        """The newest snapshot, or None when there is none. SnapshotCorrupt when it is damaged."""
-        for path in sorted(self.directory.glob("*.snap"), reverse=True):
-            try:
-                return decode(path.read_bytes())
-            except SnapshotCorrupt as error:
-                raise SnapshotCorrupt(f'"{path}": {error}') from error
-        return None
+    def newest(self) -> Path | None:
+        """The newest snapshot's file, or None when there is none."""
+        return max(self.directory.glob("*.snap"), default=None)
 
     def drop_old(self) -> None:
         for path in sorted(self.directory.glob("*.snap"))[:-_KEEP_FILES]:
             path.unlink(missing_ok=True)
-        for path in self.directory.glob("*.tmp"):
-            path.unlink(missing_ok=True)
+
+    def drop_unfinished(self) -> None:
+        """What a process that ended in the middle has left. Not while anything is under way."""
+        for pattern in ("*.tmp", "*.part"):
+            for path in self.directory.glob(pattern):
+                path.unlink(missing_ok=True)
+
+    def incoming(self, sender: int, meta: SnapshotMeta) -> Incoming:
+        """Where what `sender` sends of `meta` goes: on from where an attempt broke off."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / f"{self.path(meta).stem}-{sender:x}.part"
+        before, size = self._incoming, 0
+        if before is not None:
+            before.close()  # its connection may not know yet that it is dead
+            if before.path == path and path.exists():
+                size = before.size
+            else:
+                before.path.unlink(missing_ok=True)
+        self._incoming = Incoming(path, size)
+        return self._incoming
 
     def pieces(self, path: Path, start: int = 0) -> Iterator[bytes]:
         """The file's bytes from `start` on; FileNotFoundError at once, not later."""

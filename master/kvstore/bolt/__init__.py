@@ -1,0 +1,1 @@
+"""bbolt's database file, which etcd's snapshots are: written in one go, read with suspicion."""
