@@ -156,6 +156,10 @@ def test_passwords() -> None:
     assert not password.matches("Secret", kept)
     assert not password.matches("", "")
     assert kept != password.hashed("secret"), "salted"
+    of_etcd = "$2a$10$LEJSvd.PK0VVyDvqdPe8Lud2vXvFnI3PznlU09sU86SLIi7Bb43nC"
+    assert password.matches("secret", of_etcd), "a hash that etcd 3.4 made"
+    long = password.hashed("a" * 80)
+    assert password.matches("a" * 72, long), "etcd counts no more of it either"
 
 
 def test_tokens_end_without_use() -> None:

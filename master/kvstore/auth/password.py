@@ -1,31 +1,27 @@
-"""Passwords as they are kept: scrypt (RFC 7914) with a salt. Slow on purpose: use a thread."""
+"""Passwords as etcd keeps them: bcrypt, so that users move between etcd and Muster in snapshots.
+
+Slow on purpose: use a thread.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
+import bcrypt
 
-_N, _R, _P = 1 << 14, 8, 1
-_SALT_BYTES = 16
+_ROUNDS = 10  # etcd: bcrypt.DefaultCost
+_COUNTED_BYTES = 72  # bcrypt looks at no more
 
 
 def hashed(password: str) -> str:
-    salt = secrets.token_bytes(_SALT_BYTES)
-    return f"scrypt${salt.hex()}${_derive(password, salt).hex()}"
+    salt = bcrypt.gensalt(_ROUNDS, prefix=b"2a")
+    return bcrypt.hashpw(_counted(password), salt).decode()
 
 
 def matches(password: str, kept: str) -> bool:
-    kind, _, rest = kept.partition("$")
-    salt, _, digest = rest.partition("$")
-    if kind != "scrypt":
-        return False
     try:
-        derived = _derive(password, bytes.fromhex(salt))
-        return hmac.compare_digest(derived, bytes.fromhex(digest))
-    except ValueError:
+        return bcrypt.checkpw(_counted(password), kept.encode())
+    except ValueError:  # what is kept is no hash of bcrypt's
         return False
 
 
-def _derive(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=_N, r=_R, p=_P)
+def _counted(password: str) -> bytes:
+    return password.encode()[:_COUNTED_BYTES]
