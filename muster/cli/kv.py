@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -226,16 +227,31 @@ def verify(file: Path) -> None:
     _print_summary(file)
 
 
+@snapshot.command("status")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@output.option
+def snapshot_status(file: Path, output: str) -> None:
+    """What is in FILE, which may also be one of etcd's. Reads and checks all of it."""
+    from muster.cli.output import show
+
+    row = {"name": file.name, **_summary(file)}
+    columns = ("revision", "compacted", "keys", "leases", "members", "bytes", "index", "term")
+    show(output, [row], [row], [(c.upper(), itemgetter(c)) for c in columns])
+
+
 def _print_summary(file: Path) -> None:
+    for field, value in _summary(file).items():
+        click.echo(f"{field}: {value}")
+
+
+def _summary(file: Path) -> dict[str, int]:
     from master.kvstore.restore import verify as read_all
     from master.kvstore.wal.snapshot import SnapshotCorrupt
 
     try:
-        summary = read_all(file)
+        return dataclasses.asdict(read_all(file))
     except SnapshotCorrupt as error:
-        raise click.ClickException(f'"{file}": {error}') from error
-    for field, value in dataclasses.asdict(summary).items():
-        click.echo(f"{field}: {value}")
+        raise click.ClickException(str(error)) from error
 
 
 @snapshot.command()
@@ -247,7 +263,7 @@ def _print_summary(file: Path) -> None:
 def restore(
     file: Path, data_dir: Path, member: str, initial_cluster: str, initial_cluster_token: str
 ) -> None:
-    """Make a member's data directory from FILE: the beginning of a new cluster.
+    """Make a member's data directory from FILE, ours or etcd's: the beginning of a new cluster.
 
     Do it for every member with the same FILE and --initial-cluster, then start them.
     """
@@ -261,5 +277,5 @@ def restore(
     except ClusterFlagsError as error:
         raise click.UsageError(str(error)) from error
     except SnapshotCorrupt as error:
-        raise click.ClickException(f'"{file}": {error}') from error
+        raise click.ClickException(str(error)) from error
     click.echo(f"member {identity.member_id:x} of cluster {identity.cluster_id:x}: {data_dir}")
