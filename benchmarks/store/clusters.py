@@ -224,7 +224,7 @@ def _free_ports(count: int) -> list[int]:
 def _identity(directory: Path) -> TlsFiles:
     """One certificate for members and clients alike."""
     now = datetime.now(UTC)
-    authority = new_authority("bench", now)
+    authority = new_authority("bench-ca", now)
     request = LeafRequest("bench", addresses=("127.0.0.1",), server=True, client=True)
     pair = issue(authority, request, now)
     directory.mkdir(parents=True, exist_ok=True)
