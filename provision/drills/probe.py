@@ -2,16 +2,32 @@
 
 Each request is a connection of its own, so that kube-proxy's rules balance it anew, and each
 starts on schedule whether or not earlier ones have come back (no coordinated omission).
+
+No source port is used twice within a run, nor soon after it. A node's connection tracking keeps a
+request that a dead endpoint never answered for two minutes (nf_conntrack_tcp_timeout_syn_sent), and
+sends a new one from the same port there too: the drill would count its own past as a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from provision.drills.timeline import Request
+
+SOURCE_PORTS = range(32768, 61000)  # those that Linux too gives to clients
+
+
+def source_ports(now: float, per_second: float) -> Iterator[int]:
+    """All of SOURCE_PORTS, round and round, from a place that moves on with the time. Pure.
+
+    At `per_second` requests a run never comes back to the ports of one that ended just before.
+    """
+    start = int(now * per_second) % len(SOURCE_PORTS)
+    return itertools.cycle([*SOURCE_PORTS[start:], *SOURCE_PORTS[:start]])
 
 
 class Prober:
@@ -28,6 +44,7 @@ class Prober:
     ) -> None:
         self._nodes = itertools.cycle(nodes)
         self._port = port
+        self._source_ports = source_ports(time.time(), per_second)
         self._interval = 1 / per_second
         self._timeout = timeout
         self._record = record
@@ -48,7 +65,7 @@ class Prober:
         started = time.time()
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await _get(address, self._port)
+                answer = await self._get(address)
             ok = True
         except (OSError, TimeoutError, ValueError) as error:
             answer, ok = str(error) or type(error).__name__, False
@@ -56,17 +73,28 @@ class Prober:
         self._record(request)
         return request
 
+    async def _get(self, host: str) -> str:
+        reader, writer = await self._connect(host)
+        try:
+            return await _body(host, reader, writer)
+        finally:
+            writer.close()
 
-async def _get(host: str, port: int) -> str:
-    """The body of `GET /`. Raises ValueError for any answer but 200."""
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        raw = await reader.read(65536)
-        while chunk := await reader.read(65536):
-            raw += chunk
-    finally:
-        writer.close()
+    async def _connect(self, host: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        for port in self._source_ports:
+            try:
+                source = ("0.0.0.0", port)  # noqa: S104 - where to call from, as any client
+                return await asyncio.open_connection(host, self._port, local_addr=source)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise AssertionError("ports come round and round")
+
+
+async def _body(host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
+    """The answer to `GET /`. Raises ValueError for any but 200."""
+    writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    raw = await reader.read()
     head, _, body = raw.partition(b"\r\n\r\n")
     status = head.split(b"\r\n", 1)[0].decode(errors="replace")
     if " 200 " not in status + " ":
