@@ -66,6 +66,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     failure: list[BaseException] = []
 
     def on_fatal(error: BaseException) -> None:
+        if stop.is_set():
+            return  # it stops already; what goes wrong now may be a consequence
         log.error("member must stop", error=str(error) or repr(error))
         if not isinstance(error, MemberRemoved):
             failure.append(error)

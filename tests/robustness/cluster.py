@@ -268,7 +268,7 @@ class Cluster:
                 await self._cluster_call("MemberPromote", request, self.members)
             except RpcError as error:
                 self.note(f"promote: {error.message}")
-                return "can only promote a learner" in error.message
+                return error.message.endswith("can only promote a learner member")
             return True
 
         await wait_for(promoted, 20, f"{member.name} to be promoted")

@@ -81,8 +81,8 @@ def _next(ordered: list[Operation], done: int, value: str | None) -> list[tuple[
         if not done >> number & 1:
             horizon = min(horizon, operation.end)
             if operation.expects in (ANY, value):
-                if operation.becomes in (KEEP, value):
-                    # One that fits now and changes nothing: taking it first loses no order.
+                if operation.becomes == KEEP:
+                    # A read that fits now changes nothing: taking it first loses no order.
                     return [(done | 1 << number, value)]
                 found.append((done | 1 << number, operation.becomes))
         number += 1
@@ -103,7 +103,8 @@ def _projected(op: Op) -> list[Operation]:
         becomes = {write.key: write.value for write in op.writes}
         if op.end is None and not becomes:
             return []
-        found = {key: _found(op, key) for key in op.reads if key not in becomes and op.end}
+        singly = [key for key in op.reads if key not in becomes and not key.endswith("*")]
+        found = {key: _found(op, key) for key in singly if op.end is not None}
         return [
             Operation(
                 key, expects.get(key, found.get(key, ANY)), becomes.get(key, KEEP), op.call, end

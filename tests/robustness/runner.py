@@ -45,8 +45,8 @@ async def execute(
     try:
         async with asyncio.timeout(_RUN_SECONDS):
             await _Execution(run, cluster, rng).execute()
-    except (NotInTime, TimeoutError) as error:
-        run.problems.append(str(error) or "the run took too long")
+    except* (NotInTime, TimeoutError) as failures:
+        run.problems += [str(e) or "the run took too long" for e in failures.exceptions]
     finally:
         await cluster.close()
     return run, cluster
