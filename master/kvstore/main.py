@@ -26,8 +26,6 @@ from master.kvstore.corruption import watch_for_corruption
 from master.kvstore.errors import MemberRemoved, StoreError
 from master.kvstore.machine import Machine
 from master.kvstore.metrics import (
-    CLIENT_RECEIVED,
-    CLIENT_SENT,
     PEER_FAILURES,
     PEER_RECEIVED,
     PEER_RTT,
@@ -288,7 +286,7 @@ async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> N
             config.rpc_transport,
             list(all_methods(node)),
             addresses,
-            PrometheusObserver(CLIENT_RECEIVED, CLIENT_SENT),
+            PrometheusObserver("etcd_network_client_grpc"),
             max_receive_bytes=MAX_RECEIVE_BYTES,
         )
     )

@@ -51,10 +51,6 @@ PEER_RECEIVED = Counter(
 PEER_FAILURES = Counter(
     "etcd_network_peer_sent_failures_total", "Sends to a member that failed.", ["To"]
 )
-CLIENT_RECEIVED = Counter(
-    "etcd_network_client_grpc_received_bytes_total", "Bytes received from gRPC clients."
-)
-CLIENT_SENT = Counter("etcd_network_client_grpc_sent_bytes_total", "Bytes sent to gRPC clients.")
 
 
 class NodeCollector(Collector):

@@ -117,8 +117,8 @@ class _Call:
         self._observer.received(self._method, len(data))
         return self._method.request.FromString(data)
 
-    def _encode(self, response: Message) -> bytes:
-        data = response.SerializeToString()
+    def _encode(self, response: Message | bytes) -> bytes:
+        data = response if isinstance(response, bytes) else response.SerializeToString()
         self._observer.sent(self._method, len(data))
         return data
 

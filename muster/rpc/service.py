@@ -6,15 +6,19 @@ snake_case (`LeaseGrant` -> `lease_grant`), and take the request and a `CallCont
     unary:      async def put(self, request, context) -> Response
     streaming:  def watch(self, requests, context) -> AsyncIterator[Response]
 
+A unary method that is called very often may be a plain function instead and return a `Reply`: then
+no task waits for its answer. The answer may be bytes, a message that is encoded already.
 They raise `RpcError`. An rpc without a method is answered UNIMPLEMENTED. An adapter
 (`muster.rpc.grpcio`) serves the methods that `methods_of` returns.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
+import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -41,6 +45,55 @@ class CallContext:
     send_headers: Callable[[], Awaitable[None]] = _nothing
 
 
+class Reply:
+    """An answer that is still to come. Settled once; whoever asked hears of it in the same turn.
+
+    `finish` makes the answer out of what it is settled with, and may raise.
+    """
+
+    __slots__ = ("_finish", "_then", "error", "value")
+
+    def __init__(self, finish: Callable[[Any], Any]) -> None:
+        self._finish = finish
+        self._then: Callable[[Reply], None] | None = None
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    def done(self) -> bool:
+        return self.value is not None or self.error is not None
+
+    def set_result(self, value: Any) -> None:
+        try:
+            self.value = self._finish(value)
+        except Exception as error:
+            self.error = error
+        self._settled()
+
+    def set_exception(self, error: BaseException) -> None:
+        self.error = error
+        self._settled()
+
+    def _settled(self) -> None:
+        if self._then is not None:
+            self._then(self)
+
+    def then(self, callback: Callable[[Reply], None]) -> None:
+        """Call back once, now if it is settled already."""
+        self._then = callback
+        if self.done():
+            callback(self)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """For transports and tests that wait in a coroutine."""
+        if not self.done():
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.then(lambda _: None if waiter.done() else waiter.set_result(None))
+            yield from waiter
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
 class Shape(enum.Enum):
     """Which sides stream. Values as grpc's metrics label `grpc_type` them."""
 
@@ -57,10 +110,14 @@ class Method:
     shape: Shape
     request: type[Message]
     handler: Callable[..., Any]
+    # Kept, for they are asked for at every call.
+    path: str = field(init=False)
+    replies: bool = field(init=False)  # the handler is a plain function and returns a `Reply`
 
-    @property
-    def path(self) -> str:
-        return f"/{self.service}/{self.name}"
+    def __post_init__(self) -> None:
+        plain = not inspect.iscoroutinefunction(self.handler)
+        object.__setattr__(self, "path", f"/{self.service}/{self.name}")
+        object.__setattr__(self, "replies", self.shape is Shape.UNARY and plain)
 
 
 class Observer(Protocol):

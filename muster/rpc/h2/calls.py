@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from time import monotonic
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from muster.rpc.h2.connection import Connection
 from muster.rpc.h2.session import CANCEL, ENHANCE_YOUR_CALM, FULL, Refusal
 from muster.rpc.h2.wire import BadHeader, encode_block, status_fields
 from muster.rpc.listen import Translate
-from muster.rpc.service import CallContext, Method, Observer, Shape
+from muster.rpc.service import CallContext, Method, Observer, Reply, Shape
 
 log = get_logger(__name__)
 
@@ -131,7 +131,33 @@ class ServerCall:
     # -- the method
 
     def _start(self) -> None:
-        self._task = self._connection.loop.create_task(self._run(), name=self._method.name)
+        if self._method.replies:
+            self._ask_for_reply()
+        else:
+            self._task = self._spawn(self._run())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._connection.loop.create_task(work, name=self._method.name)
+
+    def _ask_for_reply(self) -> None:
+        try:
+            reply = self._method.handler(self._request(), self._context)
+        except Exception as error:
+            self._answer_error(self._status(error))
+        else:
+            reply.then(self._replied)
+
+    def _replied(self, reply: Reply) -> None:
+        if self.over:
+            return
+        if isinstance(reply.error, Exception):
+            self._answer_error(self._status(reply.error))
+            return
+        data = _encoded(reply.value)
+        if (done := self._try_answer(data)) == FULL:
+            self._task = self._spawn(self._answer(data))
+        else:
+            self._answered(done, len(data))
 
     async def _run(self) -> None:
         try:
@@ -139,17 +165,20 @@ class ServerCall:
                 await self._answer(await self._method.handler(self._request(), self._context))
             else:
                 await self._stream(self._method.handler(self._request(), self._context))
-        except RpcError as error:
-            self._answer_error(error)
-        except DecodeError:
-            self._answer_error(RpcError("the request is no valid message", Code.INTERNAL))
         except Exception as error:
-            self._answer_error(self._foreign(error))
+            self._answer_error(self._status(error))
         except asyncio.CancelledError:
             # Ours: the answer is out. Somebody else's: the client is told.
             if not self.over:
                 self._answer_error(RpcError("the server is stopping", Code.UNAVAILABLE))
             raise
+
+    def _status(self, error: Exception) -> RpcError:
+        if isinstance(error, RpcError):
+            return error
+        if isinstance(error, DecodeError):
+            return RpcError("the request is no valid message", Code.INTERNAL)
+        return self._foreign(error)
 
     def _foreign(self, error: Exception) -> RpcError:
         known = self._owner.translate(error) if self._owner.translate else None
@@ -207,8 +236,8 @@ class ServerCall:
             self._writable = self._connection.loop.create_future()
             await self._writable
 
-    async def _answer(self, response: Message) -> None:
-        data = response.SerializeToString()
+    async def _answer(self, response: Message | bytes) -> None:
+        data = _encoded(response)
         connection = self._connection
         while not self.over and (done := self._try_answer(data)) == FULL:
             if not await connection.room_for_answer():
@@ -218,10 +247,13 @@ class ServerCall:
         if done == FULL:
             connection.session.reset(self._id, ENHANCE_YOUR_CALM)
             self.code = Code.RESOURCE_EXHAUSTED
-        elif done >= 0:
-            self._owner.observer.sent(self._method, len(data))
+        self._answered(done, len(data))
+
+    def _answered(self, done: int, size: int) -> None:
+        if done >= 0:
+            self._owner.observer.sent(self._method, size)
             self.code = Code.OK
-        connection.flush_soon()
+        self._connection.flush_soon()
         self._close()
 
     def _try_answer(self, data: bytes) -> int:
@@ -280,6 +312,10 @@ class ServerCall:
     @property
     def task(self) -> asyncio.Task[None] | None:
         return self._task
+
+
+def _encoded(response: Message | bytes) -> bytes:
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 def _too_late() -> RpcError:
