@@ -131,9 +131,8 @@ def _files(
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
     """Serve until `stop`. Waits for the store for ever; /livez answers meanwhile."""
-    connection = Connection(
-        config.etcd_servers, config.etcd_tls.material() if config.etcd_tls else None
-    )
+    etcd_tls = config.etcd_tls.material() if config.etcd_tls else None
+    connection = Connection(config.etcd_servers, etcd_tls, config.rpc_transport)
     store = Store(connection)
     cacher = Cacher(store)
     writer = Writer(store, cacher, LeasePool(store), strategies(config.tolerations), config.ranges)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import grpc
 import msgspec
 
 from muster.api.meta import ListMeta, Status, StatusCause, StatusDetails
+from muster.rpc.errors import Code
 
 TRAILER = "muster-status-bin"
 
@@ -21,7 +21,7 @@ class StatusError(Exception):
 
     http_code: int = 500
     reason: str = "InternalError"
-    code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+    code: Code = Code.INTERNAL
 
     def __init__(self, message: str, details: StatusDetails | None = None) -> None:
         super().__init__(message)
@@ -42,62 +42,62 @@ class StatusError(Exception):
 
 
 class BadRequest(StatusError):
-    http_code, reason, code = 400, "BadRequest", grpc.StatusCode.INVALID_ARGUMENT
+    http_code, reason, code = 400, "BadRequest", Code.INVALID_ARGUMENT
 
 
 class Unauthorized(StatusError):
-    http_code, reason, code = 401, "Unauthorized", grpc.StatusCode.UNAUTHENTICATED
+    http_code, reason, code = 401, "Unauthorized", Code.UNAUTHENTICATED
 
 
 class Forbidden(StatusError):
-    http_code, reason, code = 403, "Forbidden", grpc.StatusCode.PERMISSION_DENIED
+    http_code, reason, code = 403, "Forbidden", Code.PERMISSION_DENIED
 
 
 class NotFound(StatusError):
-    http_code, reason, code = 404, "NotFound", grpc.StatusCode.NOT_FOUND
+    http_code, reason, code = 404, "NotFound", Code.NOT_FOUND
 
 
 class MethodNotAllowed(StatusError):
-    http_code, reason, code = 405, "MethodNotAllowed", grpc.StatusCode.UNIMPLEMENTED
+    http_code, reason, code = 405, "MethodNotAllowed", Code.UNIMPLEMENTED
 
 
 class NotAcceptable(StatusError):
-    http_code, reason, code = 406, "NotAcceptable", grpc.StatusCode.INVALID_ARGUMENT
+    http_code, reason, code = 406, "NotAcceptable", Code.INVALID_ARGUMENT
 
 
 class AlreadyExists(StatusError):
-    http_code, reason, code = 409, "AlreadyExists", grpc.StatusCode.ALREADY_EXISTS
+    http_code, reason, code = 409, "AlreadyExists", Code.ALREADY_EXISTS
 
 
 class Conflict(StatusError):
     """The caller's resource_version or uid is stale: read again, then retry."""
 
-    http_code, reason, code = 409, "Conflict", grpc.StatusCode.ABORTED
+    http_code, reason, code = 409, "Conflict", Code.ABORTED
 
 
 class Expired(StatusError):
     """The resource_version or continue token was compacted: list again from the start."""
 
-    http_code, reason, code = 410, "Expired", grpc.StatusCode.OUT_OF_RANGE
+    http_code, reason, code = 410, "Expired", Code.OUT_OF_RANGE
 
 
 class TooLarge(StatusError):
-    http_code, reason, code = 413, "RequestEntityTooLarge", grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_code, reason, code = 413, "RequestEntityTooLarge", Code.RESOURCE_EXHAUSTED
 
 
 class UnsupportedMediaType(StatusError):
     http_code, reason = 415, "UnsupportedMediaType"
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Code.INVALID_ARGUMENT
 
 
 class Invalid(StatusError):
     """The object was understood and breaks a rule; `details.causes` name the fields."""
 
-    http_code, reason, code = 422, "Invalid", grpc.StatusCode.FAILED_PRECONDITION
+    http_code, reason, code = 422, "Invalid", Code.FAILED_PRECONDITION
 
 
 class TooManyRequests(StatusError):
-    http_code, reason, code = 429, "TooManyRequests", grpc.StatusCode.RESOURCE_EXHAUSTED
+    http_code, reason, code = 429, "TooManyRequests", Code.RESOURCE_EXHAUSTED
 
 
 class InternalError(StatusError):
@@ -105,11 +105,11 @@ class InternalError(StatusError):
 
 
 class ServiceUnavailable(StatusError):
-    http_code, reason, code = 503, "ServiceUnavailable", grpc.StatusCode.UNAVAILABLE
+    http_code, reason, code = 503, "ServiceUnavailable", Code.UNAVAILABLE
 
 
 class Timeout(StatusError):
-    http_code, reason, code = 504, "Timeout", grpc.StatusCode.DEADLINE_EXCEEDED
+    http_code, reason, code = 504, "Timeout", Code.DEADLINE_EXCEEDED
 
 
 _BY_REASON: dict[str, type[StatusError]] = {

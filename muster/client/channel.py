@@ -9,51 +9,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-import grpc
-from grpc import aio
-
-from muster.component.tls import TlsMaterial, grpc_channel_credentials
+from muster.component.tls import TlsMaterial
+from muster.rpc.channel import Channel, ChannelOptions, open_channel
+from muster.rpc.errors import RpcError
 from muster.rpc.listen import Keepalive
-
-Options = tuple[tuple[str, int], ...]
+from muster.rpc.names import DEFAULT
 
 # A machine that lost power sends no reset: only an unanswered ping tells. One second without
 # traffic, then two for the answer: noticed within about three seconds.
-KEEPALIVE_SECONDS = 1.0
-KEEPALIVE_TIMEOUT_SECONDS = 2.0
-_MESSAGE_BYTES = 256 * 2**20  # a LIST of the largest lab in one message
-
-CLIENT_OPTIONS: Options = (
-    ("grpc.keepalive_time_ms", int(KEEPALIVE_SECONDS * 1000)),
-    ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT_SECONDS * 1000)),
-    # gRPC core times an unanswered ping with this one (a minute by default), not with
-    # keepalive_timeout, which only bounds unacknowledged TCP data.
-    ("grpc.http2.ping_timeout_ms", int(KEEPALIVE_TIMEOUT_SECONDS * 1000)),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-    ("grpc.max_send_message_length", _MESSAGE_BYTES),
-    # Channels of one process must not share a connection's fate or back-off.
-    ("grpc.use_local_subchannel_pool", 1),
+OPTIONS = ChannelOptions(
+    max_receive_bytes=256 * 2**20,  # a LIST of the largest lab in one message
+    keepalive=Keepalive(1.0, 2.0),
+    connect_seconds=5.0,
+    backoff_seconds=(0.05, 1.0),
 )
-
 # What a server of the Resources service must take, and how it notices that a client is gone.
 MAX_RECEIVE_BYTES = 16 * 2**20
 SERVER_KEEPALIVE = Keepalive(2.0, 3.0)
-# The same as grpcio's options, with the leave to ping: for servers that tests make by hand.
-SERVER_OPTIONS: Options = (
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_ping_interval_without_data_ms", 500),
-    ("grpc.http2.max_ping_strikes", 0),
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_timeout_ms", 3000),
-    ("grpc.http2.ping_timeout_ms", 3000),
-    ("grpc.max_receive_message_length", MAX_RECEIVE_BYTES),
-    ("grpc.max_send_message_length", _MESSAGE_BYTES),
-)
 
 
 class NoServer(Exception):
@@ -68,24 +40,26 @@ class ServerList:
         servers: Sequence[str],
         material: TlsMaterial | None,
         connect_timeout: float = 1.0,
+        transport: str = DEFAULT,
     ) -> None:
         if not servers:
             raise ValueError("no api-server given (--api-servers host:6444[,host:6444...])")
         self.servers = tuple(servers)
-        self._credentials = grpc_channel_credentials(material) if material else None
+        self._material = material
         self._connect_timeout = connect_timeout
-        self._channels: dict[int, aio.Channel] = {}
+        self._transport = transport
+        self._channels: dict[int, Channel] = {}
         self._current = 0
 
     @property
     def current(self) -> str:
         return self.servers[self._current]
 
-    async def ready(self) -> tuple[str, aio.Channel]:
+    async def ready(self) -> tuple[str, Channel]:
         """A connected channel, trying each server once. Raises NoServer."""
         for _ in self.servers:
             server, channel = self.current, self._channel(self._current)
-            if await self._connected(channel):
+            if channel.connected or await self._connect(channel):
                 return server, channel
             self.failed(server)
         raise NoServer(f"no api-server answers: {', '.join(self.servers)}")
@@ -99,36 +73,25 @@ class ServerList:
         channels, self._channels = list(self._channels.values()), {}
         await asyncio.gather(*(channel.close() for channel in channels))
 
-    def _channel(self, index: int) -> aio.Channel:
+    def _channel(self, index: int) -> Channel:
         if index not in self._channels:
-            self._channels[index] = self._open(self.servers[index])
+            server = self.servers[index]
+            self._channels[index] = open_channel(server, self._material, OPTIONS, self._transport)
         return self._channels[index]
 
-    def _open(self, server: str) -> aio.Channel:
-        if self._credentials is None:
-            return aio.insecure_channel(server, options=CLIENT_OPTIONS)
-        return aio.secure_channel(server, self._credentials, options=CLIENT_OPTIONS)
-
-    async def _connected(self, channel: aio.Channel) -> bool:
-        """Whether the channel is, or gets, connected before the timeout or a refusal."""
-        state = channel.get_state(try_to_connect=True)
-        if state is grpc.ChannelConnectivity.READY:
-            return True
+    async def _connect(self, channel: Channel) -> bool:
+        """Whether it gets connected before the timeout or a refusal."""
+        # With other servers to try there is no reason to wait for this one's next attempt.
+        alone = len(self.servers) == 1
         try:
             async with asyncio.timeout(self._connect_timeout):
-                return await self._await_connection(channel, state)
+                while True:
+                    try:
+                        await channel.ready()
+                    except RpcError:
+                        if not alone:
+                            return False
+                    else:
+                        return True
         except TimeoutError:
             return False
-
-    async def _await_connection(
-        self, channel: aio.Channel, state: grpc.ChannelConnectivity
-    ) -> bool:
-        # A refused connection stays in TRANSIENT_FAILURE until its back-off ends. With other
-        # servers to try there is no reason to wait for that.
-        alone = len(self.servers) == 1
-        while state is not grpc.ChannelConnectivity.READY:
-            await channel.wait_for_state_change(state)
-            state = channel.get_state(try_to_connect=True)
-            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE and not alone:
-                return False
-        return True

@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import msgspec
-from grpc import aio
 
 from muster.api import errors
 from muster.api.core import Pod
@@ -25,11 +24,13 @@ from muster.client.channel import NoServer, ServerList
 from muster.client.metrics import observe
 from muster.component.tls import TlsMaterial, load_kubeconfig
 from muster.resources import resources_pb2 as pb
-from muster.resources.resources_pb2_grpc import ResourcesStub
+from muster.rpc.channel import Channel, Stub
+from muster.rpc.errors import RpcError
 
 T = TypeVar("T", bound=ApiObject)
 ResponseT = TypeVar("ResponseT")
 Invoke = Callable[[Any], Awaitable[ResponseT]]
+_SERVICE = pb.DESCRIPTOR.services_by_name["Resources"]
 
 # How long one server may take over a call that can be repeated on another. A node that renews
 # its lease every second must get it through well within the grace (4.5 s in the fast profile),
@@ -160,11 +161,10 @@ class Client:
             timeout_seconds=timeout_seconds,
         )
         server, channel = await self._ready()
-        stub = _async_stub(channel)
         began = _now()
         code: int | str = "<error>"
         try:
-            call = stub.Watch(request)
+            call = channel.stub(_SERVICE).Watch(request)
             await call.initial_metadata()
             # A refused call has (empty) metadata too, but is over.
             if on_open is not None and not call.done():
@@ -175,7 +175,7 @@ class Client:
                     raise errors.from_status(msgspec.json.decode(event.object, type=Status))
                 yield WatchEvent(event.type, decode(type_, event.object))
             code = 200
-        except aio.AioRpcError as error:
+        except RpcError as error:
             raise self._failed(server, error) from error
         except errors.StatusError as error:
             code = error.http_code
@@ -293,7 +293,7 @@ class Client:
 
     # -- transport
 
-    async def _ready(self) -> tuple[str, aio.Channel]:
+    async def _ready(self) -> tuple[str, Channel]:
         try:
             return await self._servers.ready()
         except NoServer as error:
@@ -302,7 +302,7 @@ class Client:
     async def _call(
         self,
         name: str,
-        method: Callable[[Any], Callable[..., Awaitable[Any]]],
+        method: Callable[[Stub], Callable[..., Awaitable[Any]]],
         request: Any,
         *,
         repeatable: bool = False,
@@ -326,26 +326,26 @@ class Client:
     async def _call_once(
         self,
         name: str,
-        method: Callable[[Any], Callable[..., Awaitable[Any]]],
+        method: Callable[[Stub], Callable[..., Awaitable[Any]]],
         request: Any,
         server: str,
-        channel: aio.Channel,
+        channel: Channel,
         timeout: float,
     ) -> Any:
         began = _now()
         code: int | str = "<error>"
         try:
-            response = await method(_async_stub(channel))(request, timeout=timeout)
+            response = await method(channel.stub(_SERVICE))(request, timeout=timeout)
             code = 201 if name == "Create" else 200
             return response
-        except aio.AioRpcError as error:
+        except RpcError as error:
             failed = self._failed(server, error)
             code = failed.http_code
             raise failed from error
         finally:
             observe(name, server, code, _now() - began)
 
-    def _failed(self, server: str, error: aio.AioRpcError) -> errors.StatusError:
+    def _failed(self, server: str, error: RpcError) -> errors.StatusError:
         """The typed error of a failed call; leaves a server that cannot answer."""
         found = status_error(error)
         if isinstance(found, errors.ServiceUnavailable | errors.Timeout):
@@ -353,13 +353,13 @@ class Client:
         return found
 
 
-def status_error(error: aio.AioRpcError) -> errors.StatusError:
+def status_error(error: RpcError) -> errors.StatusError:
     """From the Status in the trailing metadata, else from the gRPC code alone."""
-    for key, value in error.trailing_metadata() or ():
+    for key, value in error.trailers:
         if key == errors.TRAILER:
             raw = value if isinstance(value, bytes) else str(value).encode()
             return errors.from_status(msgspec.json.decode(raw, type=Status))
-    text = error.details() or error.code().name
+    text = error.message or error.code.name
     for cls in (
         errors.ServiceUnavailable,
         errors.Timeout,
@@ -369,9 +369,9 @@ def status_error(error: aio.AioRpcError) -> errors.StatusError:
         errors.MethodNotAllowed,
         errors.TooLarge,
     ):
-        if cls.code is error.code():
+        if cls.code is error.code:
             return cls(text)
-    return errors.InternalError(f"{error.code().name}: {text}")
+    return errors.InternalError(f"{error.code.name}: {text}")
 
 
 def _ref(type_: type[Any], namespace: str = "", name: str = "", subresource: str = "") -> pb.Ref:
@@ -389,10 +389,6 @@ def _ref(type_: type[Any], namespace: str = "", name: str = "", subresource: str
 def _with_kind(obj: msgspec.Struct, api_version: str, kind: str) -> bytes:
     body: dict[str, Any] = msgspec.to_builtins(obj)
     return msgspec.json.encode({"apiVersion": api_version, "kind": kind} | body)
-
-
-def _async_stub(channel: aio.Channel) -> Any:
-    return ResourcesStub(channel)
 
 
 def _now() -> float:

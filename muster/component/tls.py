@@ -11,10 +11,12 @@ import ssl
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grpc
 import yaml
+
+if TYPE_CHECKING:
+    import grpc
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +115,9 @@ def client_context_from(material: TlsMaterial) -> ssl.SSLContext:
     return context
 
 
-def grpc_server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    """gRPC server credentials that require a client certificate of `files.ca`."""
-    material = files.material()
-    return grpc.ssl_server_credentials(
-        [(material.key, material.cert)],
-        root_certificates=material.ca,
-        require_client_auth=True,
-    )
-
-
 def grpc_channel_credentials(material: TlsMaterial) -> grpc.ChannelCredentials:
+    import grpc  # only where it carries something: it is large
+
     return grpc.ssl_channel_credentials(
         root_certificates=material.ca,
         private_key=material.key,

@@ -46,3 +46,11 @@ class RpcError(Exception):
         if code is not None:
             self.code = code
         super().__init__(self.message)
+
+
+class CallFailed(RpcError):
+    """A call's failure as the server told it, with the trailing metadata."""
+
+
+def unavailable(reason: str) -> RpcError:
+    return RpcError(reason, Code.UNAVAILABLE)

@@ -67,6 +67,8 @@ def _keepalive_options(keepalive: Keepalive) -> list[tuple[str, int]]:
 
 
 def _bind(server: grpc.aio.Server, address: Listen) -> int:
+    if address.host.startswith("unix:"):
+        return server.add_insecure_port(address.host)
     target = f"[{address.host}]" if ":" in address.host else address.host
     target = f"{target}:{address.port}"
     if address.tls is None:

@@ -14,7 +14,10 @@ Translate = Callable[[Exception], RpcError | None]
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """One address. `tls` None is plain text; `client_auth` asks clients for a certificate."""
+    """One address. `tls` None is plain text; `client_auth` asks clients for a certificate.
+
+    A `host` of "unix:/PATH" is a socket in the file system.
+    """
 
     host: str
     port: int

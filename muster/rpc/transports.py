@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from muster.component.log import get_logger
-from muster.rpc.grpcio import grpc_server
 from muster.rpc.h2.binding import why_not
-from muster.rpc.h2.server import h2_server
 from muster.rpc.listen import Keepalive, Listen, Translate
+from muster.rpc.names import DEFAULT, GRPCIO, NGHTTP2, TRANSPORTS
 from muster.rpc.service import Method, Observer
 
-log = get_logger(__name__)
+__all__ = ["DEFAULT", "add_flag", "rpc_server"]
 
-GRPCIO = "grpcio"
-NGHTTP2 = "nghttp2"
-TRANSPORTS = (GRPCIO, NGHTTP2)
-DEFAULT = NGHTTP2
+log = get_logger(__name__)
 
 
 def add_flag(parser: argparse.ArgumentParser) -> None:
@@ -44,8 +40,7 @@ def rpc_server(
     reason = why_not() if transport == NGHTTP2 else ""
     if reason:
         log.warning("nghttp2 is not usable, grpcio serves instead", reason=reason)
-    serve = h2_server if transport == NGHTTP2 and not reason else grpc_server
-    return serve(
+    return _server(NGHTTP2 if transport == NGHTTP2 and not reason else GRPCIO)(
         methods,
         addresses,
         observer,
@@ -53,3 +48,14 @@ def rpc_server(
         translate=translate,
         keepalive=keepalive,
     )
+
+
+def _server(transport: str) -> Callable[..., AbstractAsyncContextManager[list[int]]]:
+    """Imports the one that is used: grpcio costs a process 20 MB."""
+    if transport == NGHTTP2:
+        from muster.rpc.h2.server import h2_server
+
+        return h2_server
+    from muster.rpc.grpcio import grpc_server
+
+    return grpc_server

@@ -27,14 +27,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from grpc import aio
 
-from muster.client.channel import SERVER_OPTIONS
+from muster.client.channel import SERVER_KEEPALIVE
 from muster.resources import resources_pb2 as pb
-from muster.resources.resources_pb2_grpc import (
-    ResourcesServicer,
-    add_ResourcesServicer_to_server,
-)
+from muster.rpc.listen import Listen
+from muster.rpc.metrics import PrometheusObserver
+from muster.rpc.names import DEFAULT
+from muster.rpc.service import methods_of
+from muster.rpc.transports import rpc_server
 from tests.component.pki_fixture import Pki
 
 REPO = Path(__file__).resolve().parents[2]
@@ -230,7 +230,7 @@ def _wire_pod(made: World, name: str, address: str) -> None:
 # -- the api-server
 
 
-class Api(ResourcesServicer):
+class Api:
     """List and Watch of whatever the test puts into it."""
 
     def __init__(self) -> None:
@@ -260,11 +260,11 @@ class Api(ResourcesServicer):
                     state[_key(document)] = document
         return state
 
-    async def List(self, request: Any, context: Any) -> pb.ListResponse:
+    async def list(self, request: Any, context: Any) -> pb.ListResponse:
         items = [msgspec.json.encode(d) for d in self._state(request.ref.resource).values()]
         return pb.ListResponse(items=items, resource_version=str(len(self._events) + 1))
 
-    async def Watch(self, request: Any, context: Any) -> AsyncIterator[pb.WatchEvent]:
+    async def watch(self, request: Any, context: Any) -> AsyncIterator[pb.WatchEvent]:
         sent = int(request.resource_version) - 1
         while True:
             async with self._changed:
@@ -284,14 +284,10 @@ def _key(document: dict[str, Any]) -> str:
 async def api_server(directory: Path) -> AsyncIterator[tuple[Api, str]]:
     """Served on a unix socket: those are seen from every network namespace."""
     api, address = Api(), f"unix:{directory / 'api.sock'}"
-    server = aio.server(options=SERVER_OPTIONS)
-    add_ResourcesServicer_to_server(api, server)
-    server.add_insecure_port(address)
-    await server.start()
-    try:
+    methods = methods_of(pb.DESCRIPTOR.services_by_name["Resources"], api)
+    listen, observer = [Listen(address, 0)], PrometheusObserver()
+    async with rpc_server(DEFAULT, methods, listen, observer, keepalive=SERVER_KEEPALIVE):
         yield api, address
-    finally:
-        await server.stop(0)
 
 
 # -- objects

@@ -12,23 +12,23 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
 import msgspec
 import pytest
-from grpc import aio
 
 from muster.api import errors
 from muster.api.core import ConfigMap
 from muster.api.meta import ObjectMeta
 from muster.api.scheme import decode, encode
-from muster.client.channel import SERVER_OPTIONS
-from muster.client.client import Client
+from muster.client.channel import MAX_RECEIVE_BYTES, SERVER_KEEPALIVE, ServerList
+from muster.client.client import Client, status_error
 from muster.client.informer import Informer
 from muster.resources import resources_pb2 as pb
-from muster.resources.resources_pb2_grpc import (
-    ResourcesServicer,
-    add_ResourcesServicer_to_server,
-)
+from muster.rpc.errors import Code, RpcError
+from muster.rpc.listen import Listen
+from muster.rpc.metrics import PrometheusObserver
+from muster.rpc.names import TRANSPORTS
+from muster.rpc.service import CallContext, methods_of
+from muster.rpc.transports import rpc_server
 
 
 @dataclass
@@ -62,52 +62,45 @@ class History:
         return obj
 
 
-class Service(ResourcesServicer):
+class Service:
     def __init__(self, history: History) -> None:
         self.history = history
         self.calls: list[str] = []
         self.fail_next: list[errors.StatusError] = []
 
-    async def _maybe_fail(self, name: str, context: Any) -> None:
+    def _maybe_fail(self, name: str) -> None:
         self.calls.append(name)
         if self.fail_next:
-            await self._abort(self.fail_next.pop(0), context)
+            raise _failure(self.fail_next.pop(0))
 
-    async def _abort(self, error: errors.StatusError, context: Any) -> None:
-        context.set_trailing_metadata(((errors.TRAILER, errors.encode_status(error)),))
-        await context.abort(error.code, error.message)
-
-    async def Get(self, request: Any, context: Any) -> pb.Object:
-        await self._maybe_fail("Get", context)
+    async def get(self, request: Any, context: CallContext) -> pb.Object:
+        self._maybe_fail("Get")
         obj = self.history.state().get(request.ref.name)
         if obj is None:
-            await self._abort(errors.not_found("configmaps", "", request.ref.name), context)
-        assert obj is not None
+            raise _failure(errors.not_found("configmaps", "", request.ref.name))
         return pb.Object(json=encode(obj))
 
-    async def List(self, request: Any, context: Any) -> pb.ListResponse:
-        await self._maybe_fail("List", context)
+    async def list(self, request: Any, context: CallContext) -> pb.ListResponse:
+        self._maybe_fail("List")
         items = [encode(obj) for obj in self.history.state().values()]
         return pb.ListResponse(items=items, resource_version=str(self.history.version))
 
-    async def Create(self, request: Any, context: Any) -> pb.Object:
-        await self._maybe_fail("Create", context)
+    async def create(self, request: Any, context: CallContext) -> pb.Object:
+        self._maybe_fail("Create")
         obj = decode(ConfigMap, request.json)
         return pb.Object(json=encode(await self.history.write("ADDED", obj.metadata.name)))
 
-    async def Update(self, request: Any, context: Any) -> pb.Object:
-        await self._maybe_fail("Update", context)
+    async def update(self, request: Any, context: CallContext) -> pb.Object:
+        self._maybe_fail("Update")
         return pb.Object(json=request.json)
 
-    async def Patch(self, request: Any, context: Any) -> pb.Object:
-        raise AssertionError("unused")
-
-    async def Delete(self, request: Any, context: Any) -> pb.Object:
-        await self._maybe_fail("Delete", context)
+    async def delete(self, request: Any, context: CallContext) -> pb.Object:
+        self._maybe_fail("Delete")
         return pb.Object()
 
-    async def Watch(self, request: Any, context: Any) -> AsyncIterator[pb.WatchEvent]:
-        await self._maybe_fail("Watch", context)
+    async def watch(self, request: Any, context: CallContext) -> AsyncIterator[pb.WatchEvent]:
+        self._maybe_fail("Watch")
+        await context.send_headers()
         since = int(request.resource_version)
         if since < self.history.compacted:
             status = errors.Expired("too old resource version").status()
@@ -124,24 +117,51 @@ class Service(ResourcesServicer):
             sent = len(self.history.events)
 
 
+def _failure(error: errors.StatusError) -> RpcError:
+    failed = RpcError(error.message, error.code)
+    failed.trailers = ((errors.TRAILER, errors.encode_status(error)),)
+    return failed
+
+
 @dataclass
 class Served:
     service: Service
     address: str
-    server: aio.Server
+    stack: contextlib.AsyncExitStack
+
+    async def stop(self) -> None:
+        await self.stack.aclose()
 
 
-@contextlib.asynccontextmanager
-async def serving(history: History) -> AsyncIterator[Served]:
-    service = Service(history)
-    server = aio.server(options=SERVER_OPTIONS)
-    add_ResourcesServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield Served(service, f"127.0.0.1:{port}", server)
-    finally:
-        await server.stop(0)
+class Net:
+    """Servers and clients that all use one transport."""
+
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
+
+    @contextlib.asynccontextmanager
+    async def serving(self, history: History) -> AsyncIterator[Served]:
+        service = Service(history)
+        async with contextlib.AsyncExitStack() as stack:
+            (port,) = await stack.enter_async_context(
+                rpc_server(
+                    self.transport,
+                    methods_of(pb.DESCRIPTOR.services_by_name["Resources"], service),
+                    [Listen("127.0.0.1", 0)],
+                    PrometheusObserver(),
+                    max_receive_bytes=MAX_RECEIVE_BYTES,
+                    keepalive=SERVER_KEEPALIVE,
+                )
+            )
+            yield Served(service, f"127.0.0.1:{port}", stack)
+
+    def client(self, servers: list[str]) -> Client:
+        return Client(ServerList(servers, None, transport=self.transport))
+
+
+@pytest.fixture(params=TRANSPORTS)
+def net(request: pytest.FixtureRequest) -> Net:
+    return Net(request.param)
 
 
 async def until(condition: Any, seconds: float = 10.0) -> None:
@@ -150,39 +170,39 @@ async def until(condition: Any, seconds: float = 10.0) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_reads_move_to_the_next_server_and_stay_there() -> None:
+async def test_reads_move_to_the_next_server_and_stay_there(net: Net) -> None:
     history = History()
     await history.write("ADDED", "a", k="1")
     async with (
-        serving(history) as one,
-        serving(history) as two,
-        Client.connect([one.address, two.address]) as client,
+        net.serving(history) as one,
+        net.serving(history) as two,
+        net.client([one.address, two.address]) as client,
     ):
         assert (await client.get(ConfigMap, "a", "default")).data == {"k": "1"}
-        await one.server.stop(0)
+        await one.stop()
         assert (await client.get(ConfigMap, "a", "default")).data == {"k": "1"}
         assert (await client.get(ConfigMap, "a", "default")).data == {"k": "1"}
     assert (one.service.calls, two.service.calls) == (["Get"], ["Get", "Get"])
 
 
-async def test_a_dead_first_server_is_skipped_quickly() -> None:
+async def test_a_dead_first_server_is_skipped_quickly(net: Net) -> None:
     history = History()
     await history.write("ADDED", "a")
-    async with serving(history) as dead:
-        await dead.server.stop(0)
-        async with serving(history) as two, Client.connect([dead.address, two.address]) as client:
+    async with net.serving(history) as dead:
+        await dead.stop()
+        async with net.serving(history) as two, net.client([dead.address, two.address]) as client:
             began = asyncio.get_running_loop().time()
             await client.get(ConfigMap, "a", "default")
             assert asyncio.get_running_loop().time() - began < 2.0
 
 
-async def test_an_unavailable_answer_is_retried_elsewhere_for_reads_only() -> None:
+async def test_an_unavailable_answer_is_retried_elsewhere_for_reads_only(net: Net) -> None:
     history = History()
     await history.write("ADDED", "a")
     async with (
-        serving(history) as one,
-        serving(history) as two,
-        Client.connect([one.address, two.address]) as client,
+        net.serving(history) as one,
+        net.serving(history) as two,
+        net.client([one.address, two.address]) as client,
     ):
         one.service.fail_next = [errors.ServiceUnavailable("store is away")]
         await client.get(ConfigMap, "a", "default")
@@ -198,9 +218,11 @@ async def test_an_unavailable_answer_is_retried_elsewhere_for_reads_only() -> No
 
 
 @pytest.mark.parametrize(("version", "tries"), [("7", 2), ("", 1)])
-async def test_an_update_is_retried_only_with_a_resource_version(version: str, tries: int) -> None:
+async def test_an_update_is_retried_only_with_a_resource_version(
+    net: Net, version: str, tries: int
+) -> None:
     history = History()
-    async with serving(history) as one, Client.connect([one.address]) as client:
+    async with net.serving(history) as one, net.client([one.address]) as client:
         one.service.fail_next = [errors.ServiceUnavailable("store is away")]
         meta = ObjectMeta(name="a", namespace="default", resource_version=version)
         outcome = contextlib.nullcontext() if tries == 2 else pytest.raises(errors.StatusError)
@@ -209,8 +231,8 @@ async def test_an_update_is_retried_only_with_a_resource_version(version: str, t
         assert one.service.calls == ["Update"] * tries
 
 
-async def test_errors_arrive_typed_with_their_details() -> None:
-    async with serving(History()) as one, Client.connect([one.address]) as client:
+async def test_errors_arrive_typed_with_their_details(net: Net) -> None:
+    async with net.serving(History()) as one, net.client([one.address]) as client:
         with pytest.raises(errors.NotFound) as caught:
             await client.get(ConfigMap, "gone", "default")
     assert caught.value.message == 'configmaps "gone" not found'
@@ -218,22 +240,22 @@ async def test_errors_arrive_typed_with_their_details() -> None:
     assert caught.value.details.name == "gone"
 
 
-async def test_no_server_at_all_is_one_clear_error() -> None:
-    async with serving(History()) as dead:
-        await dead.server.stop(0)
-    async with Client.connect([dead.address]) as client:
+async def test_no_server_at_all_is_one_clear_error(net: Net) -> None:
+    async with net.serving(History()) as dead:
+        await dead.stop()
+    async with net.client([dead.address]) as client:
         with pytest.raises(errors.ServiceUnavailable, match=dead.address):
             await client.list(ConfigMap)
 
 
-async def test_the_informer_follows_and_resumes_on_another_server_without_a_list() -> None:
+async def test_the_informer_follows_and_resumes_on_another_server_without_a_list(net: Net) -> None:
     history = History()
     await history.write("ADDED", "a")
     seen: list[tuple[str, str]] = []
     async with (
-        serving(history) as one,
-        serving(history) as two,
-        Client.connect([one.address, two.address]) as client,
+        net.serving(history) as one,
+        net.serving(history) as two,
+        net.client([one.address, two.address]) as client,
     ):
         informer = Informer(client, ConfigMap)
         informer.add_handler(
@@ -242,7 +264,7 @@ async def test_the_informer_follows_and_resumes_on_another_server_without_a_list
         task = asyncio.create_task(informer.run())
         await informer.wait_synced()
         await until(lambda: "Watch" in one.service.calls)
-        await one.server.stop(0)
+        await one.stop()
         await history.write("ADDED", "b")
         await history.write("DELETED", "a")
         await until(lambda: set(informer.store) == {"default/b"})
@@ -252,17 +274,17 @@ async def test_the_informer_follows_and_resumes_on_another_server_without_a_list
     assert two.service.calls == ["Watch"]
 
 
-async def test_the_informer_lists_again_when_its_version_expired_and_reports_the_difference() -> (
-    None
-):
+async def test_the_informer_lists_again_when_its_version_expired_and_reports_the_difference(
+    net: Net,
+) -> None:
     history = History()
     await history.write("ADDED", "a")
     await history.write("ADDED", "b")
     seen: list[tuple[str, str]] = []
     async with (
-        serving(history) as one,
-        serving(history) as two,
-        Client.connect([one.address, two.address]) as client,
+        net.serving(history) as one,
+        net.serving(history) as two,
+        net.client([one.address, two.address]) as client,
     ):
         informer = Informer(client, ConfigMap)
         task = asyncio.create_task(informer.run())
@@ -272,7 +294,7 @@ async def test_the_informer_lists_again_when_its_version_expired_and_reports_the
             lambda kind, old, new: seen.append((kind, (new or old).metadata.name))  # type: ignore[union-attr]
         )
         await history.changed.acquire()  # nothing is delivered while the server goes
-        await one.server.stop(0)
+        await one.stop()
         history.changed.release()
         await history.write("DELETED", "a")
         await history.write("MODIFIED", "b", k="2")
@@ -287,11 +309,11 @@ async def test_the_informer_lists_again_when_its_version_expired_and_reports_the
     ]  # fmt: skip
 
 
-async def test_an_object_made_anew_in_an_unwatched_moment_is_two_events() -> None:
+async def test_an_object_made_anew_in_an_unwatched_moment_is_two_events(net: Net) -> None:
     history = History()
     await history.write("ADDED", "a")
     seen: list[tuple[str, str]] = []
-    async with serving(history) as one, Client.connect([one.address]) as client:
+    async with net.serving(history) as one, net.client([one.address]) as client:
         informer = Informer(client, ConfigMap)
 
         def note(kind: str, old: ConfigMap | None, new: ConfigMap | None) -> None:
@@ -314,9 +336,9 @@ async def test_an_object_made_anew_in_an_unwatched_moment_is_two_events() -> Non
     assert seen == [("ADDED", ""), ("DELETED", ""), ("ADDED", "second")]
 
 
-async def test_a_watch_that_is_refused_again_and_again_backs_off() -> None:
+async def test_a_watch_that_is_refused_again_and_again_backs_off(net: Net) -> None:
     history = History()
-    async with serving(history) as one, Client.connect([one.address]) as client:
+    async with net.serving(history) as one, net.client([one.address]) as client:
         informer = Informer(client, ConfigMap)
         task = asyncio.create_task(informer.run())
         await informer.wait_synced()
@@ -332,14 +354,14 @@ async def test_a_watch_that_is_refused_again_and_again_backs_off() -> None:
         assert 2 <= one.service.calls.count("Watch") <= 12
 
 
-async def test_a_call_that_is_not_answered_in_time_is_repeated_elsewhere() -> None:
+async def test_a_call_that_is_not_answered_in_time_is_repeated_elsewhere(net: Net) -> None:
     history = History()
     await history.write("ADDED", "a")
     async with (
-        serving(history) as one,
-        serving(history) as two,
+        net.serving(history) as one,
+        net.serving(history) as two,
         blackhole(one.address) as hole,
-        Client.connect([hole.address, two.address]) as client,
+        net.client([hole.address, two.address]) as client,
     ):
         await client.get(ConfigMap, "a", "default")
         hole.silent = True
@@ -349,13 +371,13 @@ async def test_a_call_that_is_not_answered_in_time_is_repeated_elsewhere() -> No
         assert two.service.calls == ["Get"]
 
 
-async def test_a_renewal_gets_through_although_its_server_fell_silent() -> None:
+async def test_a_renewal_gets_through_although_its_server_fell_silent(net: Net) -> None:
     history = History()
     async with (
-        serving(history) as one,
-        serving(history) as two,
+        net.serving(history) as one,
+        net.serving(history) as two,
         blackhole(one.address) as hole,
-        Client.connect([hole.address, two.address]) as client,
+        net.client([hole.address, two.address]) as client,
     ):
         meta = ObjectMeta(name="a", namespace="default", resource_version="1")
         await client.update(ConfigMap(metadata=meta))
@@ -366,15 +388,15 @@ async def test_a_renewal_gets_through_although_its_server_fell_silent() -> None:
         assert two.service.calls == ["Update"]
 
 
-async def test_a_silent_server_is_noticed_by_its_unanswered_pings() -> None:
+async def test_a_silent_server_is_noticed_by_its_unanswered_pings(net: Net) -> None:
     """A machine without power sends no reset: here a proxy that swallows everything."""
     history = History()
     await history.write("ADDED", "a")
     async with (
-        serving(history) as one,
-        serving(history) as two,
+        net.serving(history) as one,
+        net.serving(history) as two,
         blackhole(one.address) as hole,
-        Client.connect([hole.address, two.address]) as client,
+        net.client([hole.address, two.address]) as client,
     ):
         informer = Informer(client, ConfigMap)
         task = asyncio.create_task(informer.run())
@@ -434,9 +456,5 @@ async def blackhole(target: str) -> AsyncIterator[Hole]:
 
 
 def test_status_codes_without_a_status_still_become_typed() -> None:
-    from muster.client.client import status_error
-
-    error = aio.AioRpcError(
-        grpc.StatusCode.PERMISSION_DENIED, aio.Metadata(), aio.Metadata(), details="no"
-    )
+    error = RpcError("no", Code.PERMISSION_DENIED)
     assert isinstance(status_error(error), errors.Forbidden)

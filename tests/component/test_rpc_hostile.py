@@ -397,7 +397,8 @@ ANSWERS: dict[str, tuple[bytes, set[Code]]] = {
     ),
     "no-status": (frame(HEADERS, 4, 1, OK) + frame(DATA, END_STREAM, 1, MESSAGE), {Code.UNKNOWN}),
     "http-503": (frame(HEADERS, 5, 1, b"\x08\x03503"), {Code.UNAVAILABLE}),
-    "refused": (frame(RST, 0, 1, struct.pack(">I", 7)), {Code.UNAVAILABLE}),
+    # Asked again, on the same connection, where nothing more is said.
+    "refused": (frame(RST, 0, 1, struct.pack(">I", 7)), {Code.DEADLINE_EXCEEDED}),
     "garbage": (b"\xff" * 100, {Code.UNAVAILABLE}),
     "push": (frame(5, 4, 1, b"\0\0\0\2" + REQUEST), {Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED}),
     "goaway": (frame(GOAWAY, 0, 0, b"\0" * 8), {Code.UNAVAILABLE}),

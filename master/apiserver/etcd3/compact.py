@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
-from grpc import aio
-
 from master.apiserver.etcd3.connection import Connection
 from master.apiserver.etcd3.errors import StoreError
-from master.apiserver.etcd3.store import Store
+from master.apiserver.etcd3.store import KV, Store
 from muster.component.log import get_logger
 from muster.etcd import rpc_pb2 as pb
-from muster.etcd import rpc_pb2_grpc
+from muster.rpc.channel import Channel
 
 log = get_logger(__name__)
 KEY = b"compact_rev_key"
@@ -55,7 +53,8 @@ async def _compare_version(connection: Connection, version: int, revision: int) 
         failure=[pb.RequestOp(request_range=pb.RangeRequest(key=KEY))],
     )
 
-    async def attempt(channel: aio.Channel, timeout: float) -> pb.TxnResponse:
-        return await rpc_pb2_grpc.KVStub(channel).Txn(request, timeout=timeout)
+    async def attempt(channel: Channel, timeout: float) -> pb.TxnResponse:
+        answer: pb.TxnResponse = await channel.stub(KV).Txn(request, timeout=timeout)
+        return answer
 
     return await connection.call("txn", attempt)

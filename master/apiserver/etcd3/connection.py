@@ -11,9 +11,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-import grpc
-from grpc import aio
-
 from master.apiserver import metrics
 from master.apiserver.etcd3.errors import (
     Compacted,
@@ -23,7 +20,11 @@ from master.apiserver.etcd3.errors import (
     ValueTooLarge,
 )
 from muster.component.log import get_logger
-from muster.component.tls import TlsMaterial, grpc_channel_credentials
+from muster.component.tls import TlsMaterial
+from muster.rpc.channel import ANY_SIZE, Channel, ChannelOptions, open_channel
+from muster.rpc.errors import Code, RpcError
+from muster.rpc.listen import Keepalive
+from muster.rpc.names import DEFAULT
 
 log = get_logger(__name__)
 T = TypeVar("T")
@@ -36,67 +37,63 @@ TOTAL_SECONDS = 10.0
 PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 0.5
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # etcd refuses pings more often than every five seconds.
-    ("grpc.keepalive_time_ms", 6_000),
-    ("grpc.keepalive_timeout_ms", 2_000),
-    # gRPC core times an unanswered ping with this one (a minute by default).
-    ("grpc.http2.ping_timeout_ms", 2_000),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-]
+_OPTIONS = ChannelOptions(
+    max_receive_bytes=ANY_SIZE,
+    # etcd refuses pings more often than every five seconds, and those of idle connections.
+    keepalive=Keepalive(6.0, 2.0),
+    ping_when_idle=False,
+    idle_seconds=60.0,
+    connect_seconds=ATTEMPT_SECONDS,
+    backoff_seconds=(0.1, 1.0),
+)
 _RETRIED = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNKNOWN,
+    Code.UNAVAILABLE,
+    Code.DEADLINE_EXCEEDED,
+    Code.CANCELLED,
+    Code.INTERNAL,
+    Code.UNKNOWN,
 }
 
 
-def open_channel(url: str, tls: TlsMaterial | None) -> aio.Channel:
+def channel_to(url: str, tls: TlsMaterial | None, transport: str) -> Channel:
     """A channel to `https://host:port` (or http, for tests and trusted loopback stores)."""
     parts = urlsplit(url if "//" in url else f"//{url}")
     if parts.scheme == "http":
-        return aio.insecure_channel(parts.netloc, options=_OPTIONS)
-    if tls is None:
+        tls = None
+    elif tls is None:
         raise StoreError(f"etcd server {url} needs --etcd-cafile, --etcd-certfile, --etcd-keyfile")
-    return aio.secure_channel(parts.netloc, grpc_channel_credentials(tls), options=_OPTIONS)
+    return open_channel(parts.netloc, tls, _OPTIONS, transport)
 
 
-def translate(error: aio.AioRpcError) -> StoreError:
+def translate(error: RpcError) -> StoreError:
     """etcd's code and text to our class (etcd api/v3rpc/rpctypes/error.go names the texts)."""
-    text = error.details() or ""
+    text = error.message
     if "compacted" in text:
         return Compacted()
     if "future revision" in text:
         return FutureRevision(text)
     if "too large" in text or "larger than max" in text:
         return ValueTooLarge(text)
-    if error.code() in _RETRIED:
-        return StoreUnavailable(f"{error.code().name}: {text}")
-    return StoreError(f"{error.code().name}: {text}")
+    if error.code in _RETRIED:
+        return StoreUnavailable(f"{error.code.name}: {text}")
+    return StoreError(f"{error.code.name}: {text}")
 
 
 class Connection:
     """The members, and which of them is asked first."""
 
-    def __init__(self, endpoints: Sequence[str], tls: TlsMaterial | None) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], tls: TlsMaterial | None, transport: str = DEFAULT
+    ) -> None:
         self._endpoints = tuple(endpoints)
-        self._channels = [open_channel(url, tls) for url in endpoints]
+        self._channels = [channel_to(url, tls, transport) for url in endpoints]
         self._current = 0
 
     @property
-    def channel(self) -> aio.Channel:
+    def channel(self) -> Channel:
         return self._channels[self._current]
 
-    def rotate(self, failed: aio.Channel) -> None:
+    def rotate(self, failed: Channel) -> None:
         """Ask the next member from now on, unless somebody has already turned away."""
         if failed is self.channel and len(self._channels) > 1:
             self._current = (self._current + 1) % len(self._channels)
@@ -105,7 +102,7 @@ class Connection:
     async def call(
         self,
         operation: str,
-        attempt: Callable[[aio.Channel, float], Awaitable[T]],
+        attempt: Callable[[Channel, float], Awaitable[T]],
         attempt_seconds: float = ATTEMPT_SECONDS,
         total_seconds: float = TOTAL_SECONDS,
     ) -> T:
@@ -118,7 +115,7 @@ class Connection:
 
     async def _until_answered(
         self,
-        attempt: Callable[[aio.Channel, float], Awaitable[T]],
+        attempt: Callable[[Channel, float], Awaitable[T]],
         attempt_seconds: float,
         total_seconds: float,
     ) -> T:
@@ -130,7 +127,7 @@ class Connection:
             left = deadline - loop.time()
             try:
                 return await attempt(channel, max(0.1, min(attempt_seconds, left)))
-            except aio.AioRpcError as error:
+            except RpcError as error:
                 failure = translate(error)
                 if not isinstance(failure, StoreUnavailable):
                     raise failure from error

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from grpc import aio
-
 from master.apiserver.etcd3.connection import Connection
 from muster.etcd import rpc_pb2 as pb
-from muster.etcd import rpc_pb2_grpc
 from muster.etcd.kv_pb2 import KeyValue
+from muster.rpc.channel import Channel
 
 # A page of 10,000 pods takes the store a while; small reads keep the short attempt.
 LIST_ATTEMPT_SECONDS = 15.0
+KV = pb.DESCRIPTOR.services_by_name["KV"]
+_LEASE = pb.DESCRIPTOR.services_by_name["Lease"]
 
 
 def prefix_end(prefix: bytes) -> bytes:
@@ -86,8 +86,9 @@ class Store:
         )
         seconds = LIST_ATTEMPT_SECONDS if range_end and limit != 1 else 3.0
 
-        async def attempt(channel: aio.Channel, timeout: float) -> pb.RangeResponse:
-            return await rpc_pb2_grpc.KVStub(channel).Range(request, timeout=timeout)
+        async def attempt(channel: Channel, timeout: float) -> pb.RangeResponse:
+            found: pb.RangeResponse = await channel.stub(KV).Range(request, timeout=timeout)
+            return found
 
         operation = "list" if range_end else "get"
         found = await self.connection.call(operation, attempt, seconds, max(total_seconds, seconds))
@@ -130,10 +131,11 @@ class Store:
         )
         attempts = 0
 
-        async def attempt(channel: aio.Channel, timeout: float) -> pb.TxnResponse:
+        async def attempt(channel: Channel, timeout: float) -> pb.TxnResponse:
             nonlocal attempts
             attempts += 1
-            return await rpc_pb2_grpc.KVStub(channel).Txn(request, timeout=timeout)
+            answer: pb.TxnResponse = await channel.stub(KV).Txn(request, timeout=timeout)
+            return answer
 
         answer = await self.connection.call("txn", attempt)
         if answer.succeeded:
@@ -146,16 +148,20 @@ class Store:
     async def compact(self, revision: int) -> None:
         request = pb.CompactionRequest(revision=revision)
 
-        async def attempt(channel: aio.Channel, timeout: float) -> pb.CompactionResponse:
-            return await rpc_pb2_grpc.KVStub(channel).Compact(request, timeout=timeout)
+        async def attempt(channel: Channel, timeout: float) -> pb.CompactionResponse:
+            stub = channel.stub(KV)
+            answer: pb.CompactionResponse = await stub.Compact(request, timeout=timeout)
+            return answer
 
         await self.connection.call("compact", attempt)
 
     async def grant_lease(self, ttl_seconds: int) -> int:
         request = pb.LeaseGrantRequest(TTL=ttl_seconds)
 
-        async def attempt(channel: aio.Channel, timeout: float) -> pb.LeaseGrantResponse:
-            return await rpc_pb2_grpc.LeaseStub(channel).LeaseGrant(request, timeout=timeout)
+        async def attempt(channel: Channel, timeout: float) -> pb.LeaseGrantResponse:
+            stub = channel.stub(_LEASE)
+            answer: pb.LeaseGrantResponse = await stub.LeaseGrant(request, timeout=timeout)
+            return answer
 
         return (await self.connection.call("leaseGrant", attempt)).ID
 

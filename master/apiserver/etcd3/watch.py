@@ -10,14 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from grpc import aio
-
 from master.apiserver.etcd3.connection import Connection, translate
 from master.apiserver.etcd3.errors import Compacted, StoreUnavailable
 from muster.etcd import rpc_pb2 as pb
-from muster.etcd import rpc_pb2_grpc
 from muster.etcd.kv_pb2 import Event
+from muster.rpc.errors import RpcError
 
+_WATCH = pb.DESCRIPTOR.services_by_name["Watch"]
 # The member cancels the watch when it has lost its leader, so a cut-off member is left.
 _METADATA = (("hasleader", "true"),)
 
@@ -42,7 +41,7 @@ async def watch_everything(
         # Ending the request stream would end the watch.
         await never.wait()
 
-    call = rpc_pb2_grpc.WatchStub(channel).Watch(requests(), metadata=_METADATA)
+    call = channel.stub(_WATCH).Watch(requests(), metadata=_METADATA)
     try:
         async for answer in call:
             if answer.canceled:
@@ -51,7 +50,7 @@ async def watch_everything(
                 raise StoreUnavailable(answer.cancel_reason or "the store cancelled the watch")
             yield list(answer.events)
         raise StoreUnavailable("the store ended the watch")
-    except aio.AioRpcError as error:
+    except RpcError as error:
         connection.rotate(channel)
         raise translate(error) from error
     except StoreUnavailable:

@@ -40,7 +40,7 @@ from muster.api.meta import DeleteOptions
 from muster.api.scheme import resource_for_plural
 from muster.component.log import get_logger
 from muster.resources import resources_pb2 as pb
-from muster.rpc.errors import Code, RpcError
+from muster.rpc.errors import RpcError
 from muster.rpc.service import CallContext, Method, methods_of
 
 log = get_logger(__name__)
@@ -207,7 +207,7 @@ def _status_error(error: Exception) -> StatusError:
 
 
 def _failure(error: StatusError) -> RpcError:
-    failed = RpcError(error.message, Code(error.code.value[0]))
+    failed = RpcError(error.message, error.code)
     failed.trailers = ((TRAILER, encode_status(error)),)
     return failed
 

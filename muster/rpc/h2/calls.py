@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from muster.component.log import get_logger
 from muster.rpc.errors import Code, RpcError
 from muster.rpc.h2.connection import Connection
-from muster.rpc.h2.session import CANCEL, ENHANCE_YOUR_CALM, FULL, Refusal
+from muster.rpc.h2.session import CANCEL, ENHANCE_YOUR_CALM, FULL
 from muster.rpc.h2.wire import BadHeader, encode_block, status_fields
 from muster.rpc.listen import Translate
 from muster.rpc.service import CallContext, Method, Observer, Reply, Shape
@@ -26,18 +26,6 @@ log = get_logger(__name__)
 _HEAD = encode_block([(":status", "200"), ("content-type", "application/grpc")])
 _OK = encode_block([("grpc-status", "0")])
 _ENCODINGS = [("grpc-accept-encoding", "identity")]
-
-_REFUSALS = {
-    Refusal.TOO_LARGE: (Code.RESOURCE_EXHAUSTED, "received message larger than max"),
-    Refusal.COMPRESSED: (Code.INTERNAL, "a message is compressed, and no grpc-encoding was named"),
-    Refusal.TRUNCATED: (Code.INTERNAL, "the stream ended inside a message"),
-    Refusal.TOO_MUCH: (Code.RESOURCE_EXHAUSTED, "too many bytes wait on this connection"),
-}
-
-
-def refusal(code: int) -> RpcError:
-    status, message = _REFUSALS[Refusal(code)]
-    return RpcError(message, status)
 
 
 class Owner(Protocol):

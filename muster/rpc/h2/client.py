@@ -10,25 +10,32 @@ A channel dials when it is first used and again after its connection has ended.
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.h2.clientcall import Call, unavailable
+from muster.component.tls import TlsMaterial, client_context_from
+from muster.rpc import channel
+from muster.rpc.errors import Code, RpcError, unavailable
+from muster.rpc.h2.clientcall import Call
 from muster.rpc.h2.connection import Connection, Settings
-from muster.rpc.h2.session import Event, Kind
+from muster.rpc.h2.session import Event, Kind, Limits
 from muster.rpc.h2.wire import Metadata, encode_block
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[bytes], Any]
-_CONNECT_SECONDS = 20.0
 _LINGER_SECONDS = 0.2
+_MAX_UINT32 = 2**32 - 1
 
 
-class Channel:
-    """`tls` None is plain text; `server_name` is what the certificate must be for."""
+class Channel(channel.Channel):
+    """`tls` None is plain text; `server_name` is what the certificate must be for.
+
+    With `port` 0 `host` is the path of a unix socket.
+    """
 
     def __init__(
         self,
@@ -38,7 +45,10 @@ class Channel:
         *,
         server_name: str | None = None,
         settings: Settings | None = None,
+        options: channel.ChannelOptions | None = None,
     ) -> None:
+        super().__init__()
+        self._options = options or channel.ChannelOptions()
         self._host, self._port = host, port
         self._server_name = (server_name or host) if tls is not None else None
         self._tls = tls
@@ -48,11 +58,16 @@ class Channel:
         self._connection: ClientConnection | None = None
         self._leaving: set[ClientConnection] = set()
         self._dialling: asyncio.Task[ClientConnection] | None = None
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._failures = 0  # to connect, one after the other
+        self._failure: RpcError | None = None
+        self._retry_at = 0.0
+        authority = self._options.authority
+        if not authority and port:
+            authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._head = [
             (":method", "POST"),
             (":scheme", "http" if tls is None else "https"),
-            (":authority", authority),
+            (":authority", authority or "localhost"),
         ]
         self._tail = [
             ("te", "trailers"),
@@ -61,6 +76,19 @@ class Channel:
         ]
         self._blocks: dict[str, bytes] = {}
         self._closed = False
+
+    @classmethod
+    def open(
+        cls, target: str, material: TlsMaterial | None, options: channel.ChannelOptions
+    ) -> Channel:
+        """As `muster.rpc.channel.open_channel` names servers and what it asks."""
+        tls = client_context_from(material) if material is not None else None
+        settings = _settings(options)
+        if target.startswith("unix:"):
+            path = "/" + target.removeprefix("unix:").lstrip("/")
+            return cls(path, 0, tls, settings=settings, options=options)
+        host, _, port = target.rpartition(":")
+        return cls(host.strip("[]"), int(port), tls, settings=settings, options=options)
 
     async def __aenter__(self) -> Self:
         return self
@@ -139,33 +167,70 @@ class Channel:
         """The one for new calls, if it stands."""
         return self._connection
 
+    @property
+    def connected(self) -> bool:
+        return self._connection is not None
+
+    async def ready(self) -> None:
+        wait = self._retry_at - asyncio.get_running_loop().time()
+        if wait > 0 and self._connection is None and self._dialling is None:
+            await asyncio.sleep(wait)
+        await self.connect()
+
     async def connect(self) -> ClientConnection:
-        """Dial once for all who wait."""
+        """Dial once for all who wait. In the back-off after a failure, fail with that at once."""
         if self._closed:
             raise RpcError("the channel was closed", Code.CANCELLED)
         if self._connection is not None:
             return self._connection
         if self._dialling is None:
+            if self._failure is not None and asyncio.get_running_loop().time() < self._retry_at:
+                raise unavailable(self._failure.message)
             self._dialling = asyncio.create_task(self._dial(), name="dial")
             self._dialling.add_done_callback(self._dialled)
         return await asyncio.shield(self._dialling)
 
     async def _dial(self) -> ClientConnection:
-        loop = asyncio.get_running_loop()
+        connection: ClientConnection | None = None
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
-                _, connection = await loop.create_connection(
-                    lambda: ClientConnection(self, self._settings),
-                    self._host,
-                    self._port,
-                    ssl=self._tls,
-                    server_hostname=self._server_name,
-                )
-        except (OSError, TimeoutError) as error:
-            where = f"{self._host}:{self._port}"
-            raise unavailable(f"failed to connect to {where}: {error!r}") from error
+            async with asyncio.timeout(self._options.connect_seconds):
+                connection = await self._reach()
+                await connection.greeted
+                if not connection.usable:
+                    raise unavailable("the server left at once")
+        except asyncio.CancelledError:
+            if connection is not None:
+                connection.abort()
+            raise
+        except (OSError, TimeoutError, RpcError) as error:
+            if connection is not None:
+                connection.abort()
+            where = f"{self._host}:{self._port}" if self._port else self._host
+            self._failure = unavailable(f"failed to connect to {where}: {error!r}")
+            self._retry_at = asyncio.get_running_loop().time() + self._back_off()
+            raise self._failure from error
+        self._failures, self._failure = 0, None
         self._connection = connection
         return connection
+
+    async def _reach(self) -> ClientConnection:
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> ClientConnection:
+            return ClientConnection(self, self._settings)
+
+        if not self._port:
+            return (await loop.create_unix_connection(protocol, self._host))[1]
+        found = await loop.create_connection(
+            protocol, self._host, self._port, ssl=self._tls, server_hostname=self._server_name
+        )
+        return found[1]
+
+    def _back_off(self) -> float:
+        first, longest = self._options.backoff_seconds
+        seconds: float = min(first * 2**self._failures, longest)
+        self._failures = min(self._failures + 1, 30)
+        return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads clients, guards nothing
 
     def _dialled(self, task: asyncio.Task[ClientConnection]) -> None:
         self._dialling = None
@@ -184,15 +249,32 @@ class Channel:
             self._connection = None
 
 
+def _settings(options: channel.ChannelOptions) -> Settings:
+    size = options.max_receive_bytes
+    # Of a large answer one half may still be coming in while the other is being taken.
+    limits = Limits(max_message_bytes=size)
+    received = min(max(limits.max_received_bytes, 2 * size), _MAX_UINT32)
+    return Settings(
+        limits=replace(limits, max_received_bytes=received),
+        keepalive_seconds=options.keepalive.seconds,
+        keepalive_timeout_seconds=options.keepalive.timeout_seconds,
+        ping_when_idle=options.ping_when_idle,
+        idle_seconds=options.idle_seconds,
+    )
+
+
 class ClientConnection(Connection):
     def __init__(self, channel: Channel, settings: Settings) -> None:
         super().__init__(settings, server=False)
         self._channel = channel
+        # Set by the server's preface: before it nobody knows whether anybody listens.
+        self.greeted: asyncio.Future[None] = self.loop.create_future()
         self._calls: dict[int, Call] = {}
         self._leaving = False
 
     def add(self, stream: int, call: Call) -> None:
         self._calls[stream] = call
+        self.busy()
 
     def forget(self, stream: int) -> None:
         self._calls.pop(stream, None)
@@ -201,6 +283,11 @@ class ClientConnection(Connection):
 
     def calls(self) -> int:
         return len(self._calls)
+
+    @property
+    def usable(self) -> bool:
+        closing = self.transport is None or self.transport.is_closing()
+        return not (self._leaving or closing or self.session.closed)
 
     @property
     def full(self) -> bool:
@@ -223,6 +310,8 @@ class ClientConnection(Connection):
             if not self._calls:
                 self.loop.call_soon(self.retire)
             return
+        if kind == Kind.SETTINGS and not self.greeted.done():
+            self.greeted.set_result(None)
         call = self._calls.get(stream)
         if call is None:
             return
@@ -241,7 +330,14 @@ class ClientConnection(Connection):
         elif kind == Kind.REFUSED:
             call.on_refused(code)
 
+    def retire(self) -> None:
+        self._channel.going_away(self)
+        super().retire()
+
     def on_lost(self, reason: str) -> None:
         self._channel.lost(self)
+        if not self.greeted.done():
+            self.greeted.set_exception(unavailable(reason))
+            self.greeted.exception()  # nobody may be waiting any more
         for call in list(self._calls.values()):
             call.fail(unavailable(reason))

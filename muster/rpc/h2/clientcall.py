@@ -11,9 +11,8 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.h2.calls import refusal
-from muster.rpc.h2.session import CANCEL, FULL
+from muster.rpc.errors import CallFailed, Code, RpcError, unavailable
+from muster.rpc.h2.session import CANCEL, FULL, REFUSED_STREAM, refusal
 from muster.rpc.h2.wire import (
     BadHeader,
     Metadata,
@@ -33,12 +32,8 @@ if TYPE_CHECKING:
 EOF: Any = None
 
 
-class CallFailed(RpcError):
-    """A failed call with both halves of its metadata."""
-
-
-def unavailable(reason: str) -> RpcError:
-    return RpcError(reason, Code.UNAVAILABLE)
+# So often is a call begun anew that no server has looked at (gRFC A6, "transparent retries").
+_MOVES = 3
 
 
 class Call:
@@ -73,6 +68,8 @@ class Call:
         self._error: RpcError | None = None
         self._trailers: dict[str, str | bytes] = {}
         self._pump: asyncio.Task[None] | None = None
+        self._moves = 0
+        self._moving: asyncio.Task[None] | None = None
         self.over = False
 
     # -- what callers use
@@ -126,6 +123,8 @@ class Call:
         while self._head is None:
             if self._error is not None:
                 raise self._error
+            if self.over:
+                return {}
             await self._change()
         return decode_metadata(self._head)
 
@@ -171,15 +170,24 @@ class Call:
             return
         self._begun = self._loop.create_future()
         try:
-            connection = self._channel.connection or await self._dial()
-            self._open(connection)
-        except RpcError as error:
-            self.fail(error)
+            await self._find_connection()
         except BaseException:
             self.cancel()
             raise
         finally:
             self._begun.set_result(None)
+
+    async def _find_connection(self) -> None:
+        try:
+            while not self._open(self._channel.connection or await self._dial()):
+                self._count_move()
+        except RpcError as error:
+            self.fail(error)
+
+    def _count_move(self) -> None:
+        self._moves += 1
+        if self._moves > _MOVES:
+            raise unavailable("one connection after the other takes no more calls")
 
     async def _dial(self) -> ClientConnection:
         try:
@@ -188,9 +196,10 @@ class Call:
         except TimeoutError as error:
             raise _too_late() from error
 
-    def _open(self, connection: ClientConnection) -> None:
+    def _open(self, connection: ClientConnection) -> bool:
+        """False if the connection takes no more calls."""
         if self.over:
-            return
+            return True
         if connection.full:
             raise RpcError("too many calls wait for this connection", Code.RESOURCE_EXHAUSTED)
         block = self._channel.block(self._path)
@@ -199,7 +208,8 @@ class Call:
             if left <= 0:
                 raise _too_late()
             block += encode_block([("grpc-timeout", format_timeout(left))])
-            self._timer = self._loop.call_later(left, self.fail, _too_late())
+            if self._timer is None:
+                self._timer = self._loop.call_later(left, self.fail, _too_late())
         if self._metadata:
             try:
                 block += encode_block(encode_metadata(self._metadata))
@@ -211,12 +221,13 @@ class Call:
             raise RpcError("too many bytes wait on this connection", Code.RESOURCE_EXHAUSTED)
         if stream < 0:
             self._channel.going_away(connection)  # out of stream numbers, or told to leave
-            raise unavailable("the connection takes no more calls")
+            return False
         self._connection, self._stream = connection, stream
         connection.add(stream, self)
         connection.flush_soon()
         if self._streams and self._request is not None:
             self._pump = self._loop.create_task(self._write_all(), name=self._path)
+        return True
 
     async def _write_all(self) -> None:
         """A request iterator's messages, until it ends or the call does."""
@@ -265,7 +276,23 @@ class Call:
         self._end(decode_block(block))
 
     def on_closed(self, code: int) -> None:
+        if code == REFUSED_STREAM and self._head is None and not self._streams and not self.over:
+            # Never looked at, also by a server that has just said GOAWAY (RFC 9113 8.7).
+            self._move()
+            return
         self._finish(RpcError(f"the stream was reset (HTTP/2 error {code})", code_of_reset(code)))
+
+    def _move(self) -> None:
+        """Begin anew, on another connection if this one is being left."""
+        assert self._connection is not None
+        self._connection.forget(self._stream)
+        self._connection = None
+        try:
+            self._count_move()
+        except RpcError as error:
+            self.fail(error)
+            return
+        self._moving = self._loop.create_task(self._find_connection(), name=self._path)
 
     def on_drained(self) -> None:
         if self._writable is not None and not self._writable.done():
@@ -309,8 +336,9 @@ class Call:
                 self._connection.session.reset(self._stream, CANCEL)
                 self._connection.flush_soon()
             self._connection.forget(self._stream)
-        if self._pump is not None and self._pump is not asyncio.current_task(self._loop):
-            self._pump.cancel()
+        for task in (self._pump, self._moving):
+            if task is not None and task is not asyncio.current_task(self._loop):
+                task.cancel()
         self._wake()
         self.on_drained()
 

@@ -28,6 +28,8 @@ class Settings:
     handshake_seconds: float = 10.0
     # Without a call for so long the connection is closed; 0: never.
     idle_seconds: float = 0.0
+    # Whether a connection without calls is pinged, too.
+    ping_when_idle: bool = True
     # So long, and so many at once, may answers wait for a connection whose unsent bytes are at
     # their cap; then they are dropped.
     stall_seconds: float = 10.0
@@ -48,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._flushing = False
         self._greeted = False
-        self._pinged = False
+        self._pinged_at: float | None = None  # until something is heard
         self._certificate: bytes | None = None  # b"": there is none
         self._room: asyncio.Future[None] | None = None
         self._waiting = 0
@@ -80,7 +82,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard = self.loop.time()
-        self._pinged = False
+        self._pinged_at = None
         if len(data) <= _PIECE_BYTES:
             self._feed(data)
         else:
@@ -93,8 +95,11 @@ class Connection(asyncio.Protocol):
             self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
-        if event[0] == Kind.SETTINGS:
+        if event[0] == Kind.SETTINGS and not self._greeted:
             self._greeted = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._watch()  # from now on for signs of life
         self.on_event(event)
 
     def eof_received(self) -> None:
@@ -182,36 +187,53 @@ class Connection(asyncio.Protocol):
 
     def _watch(self) -> None:
         """One timer per connection looks at everything that may take too long."""
-        self._look()
-        settings = self.settings
-        times = [
-            settings.keepalive_seconds,
-            settings.keepalive_timeout_seconds,
-            settings.handshake_seconds,
-            settings.idle_seconds or settings.handshake_seconds,
-        ]
+        due = self._look()
         if self.transport is not None and not self.transport.is_closing():
-            self._timer = self.loop.call_later(max(min(times) / 4, 0.01), self._watch)
+            self._timer = self.loop.call_at(max(due, self.loop.time() + 0.01), self._watch)
 
-    def _look(self) -> None:
+    def _look(self) -> float:
+        """Do what is due. Returns when something will be, as far as is known now."""
         now = self.loop.time()
-        quiet = now - self._heard
         settings = self.settings
+        if not self._greeted:
+            due = self._born + settings.handshake_seconds
+            if now >= due:
+                self.abort()
+            return due
         if self.calls():
             self._busy = now
-        if not self._greeted:
-            if now - self._born >= settings.handshake_seconds:
+        dues = [self._look_for_life(now)]
+        if settings.idle_seconds:
+            dues.append(self._busy + settings.idle_seconds)
+            if now >= dues[-1]:
+                self.leave_idle()
+        return min(dues)
+
+    def _look_for_life(self, now: float) -> float:
+        settings = self.settings
+        if self._pinged_at is not None:
+            due = self._pinged_at + settings.keepalive_timeout_seconds
+            if now >= due:
                 self.abort()
-        elif quiet >= settings.keepalive_seconds + settings.keepalive_timeout_seconds:
-            self.abort()
-        elif quiet >= settings.keepalive_seconds and not self._pinged:
-            self._pinged = True
-            self.session.ping()
-            self.flush()
-        elif settings.idle_seconds and now - self._busy >= settings.idle_seconds:
-            self.session.goaway()
-            self.flush()
-            self.retire()
+            return min(due, now + settings.keepalive_seconds)
+        if not settings.ping_when_idle and not self.calls():
+            return now + settings.keepalive_seconds
+        due = self._heard + settings.keepalive_seconds
+        if now < due:
+            return due
+        self._pinged_at = now
+        self.session.ping()
+        self.flush()
+        return now + min(settings.keepalive_timeout_seconds, settings.keepalive_seconds)
+
+    def busy(self) -> None:
+        """A call begins: from now on the connection counts as used."""
+        self._busy = self.loop.time()
+
+    def leave_idle(self) -> None:
+        self.session.goaway()
+        self.flush()
+        self.retire()
 
     def retire(self) -> None:
         """The last call has ended and a GOAWAY is out: nothing keeps the connection."""

@@ -15,9 +15,9 @@ from dataclasses import replace
 
 from muster.component.tls import server_context
 from muster.rpc.errors import Code, RpcError
-from muster.rpc.h2.calls import ServerCall, refusal
+from muster.rpc.h2.calls import ServerCall
 from muster.rpc.h2.connection import Connection, Settings
-from muster.rpc.h2.session import Event, Kind
+from muster.rpc.h2.session import Event, Kind, refusal
 from muster.rpc.h2.wire import (
     BadHeader,
     decode_block,
@@ -83,6 +83,12 @@ class Server:
 
     async def listen(self, address: Listen) -> int:
         loop = asyncio.get_running_loop()
+        if address.host.startswith("unix:"):
+            path = address.host.removeprefix("unix:")
+            self._listeners.append(
+                await loop.create_unix_server(lambda: ServerConnection(self), path, backlog=1024)
+            )
+            return 0
         tls = _tls(address)
         listener = await loop.create_server(
             lambda: ServerConnection(self),
@@ -215,6 +221,7 @@ class ServerConnection(Connection):
             self._refuse(stream, RpcError(f"bad header: {error}", Code.INTERNAL))
             return
         self._calls[stream] = call
+        self.busy()
         if ends:
             call.end()
 

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
+from muster.rpc.errors import Code, RpcError
 from muster.rpc.h2.binding import load
 
 _HEAD = struct.Struct("<BBiII")
@@ -45,6 +46,19 @@ class Refusal(enum.IntEnum):
     COMPRESSED = 2
     TRUNCATED = 3
     TOO_MUCH = 4
+
+
+_REFUSALS = {
+    Refusal.TOO_LARGE: (Code.RESOURCE_EXHAUSTED, "received message larger than max"),
+    Refusal.COMPRESSED: (Code.INTERNAL, "a message is compressed, and no grpc-encoding was named"),
+    Refusal.TRUNCATED: (Code.INTERNAL, "the stream ended inside a message"),
+    Refusal.TOO_MUCH: (Code.RESOURCE_EXHAUSTED, "too many bytes wait on this connection"),
+}
+
+
+def refusal(code: int) -> RpcError:
+    status, message = _REFUSALS[Refusal(code)]
+    return RpcError(message, status)
 
 
 # kind, ends the peer's side, stream, code, payload. A tuple: there are three per call.
