@@ -67,6 +67,12 @@ class RequestTooLarge(StoreError):
     code, message = Code.INVALID_ARGUMENT, "etcdserver: request is too large"
 
 
+class NestedTooDeeply(StoreError):
+    """Ours alone: etcd's decoder knows no such limit."""
+
+    code, message = Code.INVALID_ARGUMENT, "etcdserver: request is nested too deeply"
+
+
 class TooManyRequests(StoreError):
     code, message = Code.RESOURCE_EXHAUSTED, "etcdserver: too many requests"
 

@@ -7,7 +7,10 @@ import secrets
 from collections import deque
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from master.kvstore.errors import (
+    NestedTooDeeply,
     RequestTimeout,
     StoreError,
     TimeoutDueToLeaderFail,
@@ -50,10 +53,11 @@ class Proposals:
             raise TooManyRequests
         self._next = (self._next + 1) & ((1 << 63) - 1)
         command.id, command.origin = self._next, self._origin
+        payload = _checked(command)
         outcome: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
         self._pending[command.id] = _Pending(outcome)
         self._deadlines.append((deadline, command.id))
-        self._queue.append((command.id, command.SerializeToString()))
+        self._queue.append((command.id, payload))
         if membership:
             self._changes.add(command.id)
         return outcome
@@ -116,3 +120,14 @@ class Proposals:
     def fail_all(self, error: StoreError) -> None:
         for number in list(self._pending):
             self._fail(number, error)
+
+
+def _checked(command: command_pb2.Command) -> bytes:
+    """The bytes for the log. The decoder takes a hundred levels, and a command is one more than
+    the request in it: an entry that no member can decode would stop them all, for ever."""
+    payload = command.SerializeToString()
+    try:
+        command_pb2.Command.FromString(payload)
+    except DecodeError:
+        raise NestedTooDeeply from None
+    return payload

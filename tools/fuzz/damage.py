@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 _T = TypeVar("_T")
+_MEMORY = Path("/dev/shm")  # a million fsyncs on a disk would take days
 _NASTY = (b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0\0\0", b"\xff" * 4, b"\x7f" + b"\xff" * 7)
 
 
@@ -64,3 +68,10 @@ def shuffled(rng: random.Random, items: Sequence[_T], foreign: Sequence[_T] = ()
             case _:
                 out[at] = rng.choice(foreign or out)
     return out
+
+
+@contextmanager
+def in_memory() -> Iterator[Path]:
+    """A directory for files that need not outlive the block."""
+    with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as scratch:
+        yield Path(scratch)

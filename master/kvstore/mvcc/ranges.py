@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from master.kvstore.mvcc.records import Record
@@ -33,7 +34,8 @@ def execute(store: Mvcc, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeRespons
     filters = _filters(request)
     # Sorting and filtering need all keys; else one key beyond the limit tells whether there
     # is more.
-    limit = request.limit + 1 if request.limit > 0 and in_key_order and not filters else 0
+    limited = 0 < request.limit < sys.maxsize and in_key_order and not filters
+    limit = request.limit + 1 if limited else 0
     records, count = store.scan(request.key, request.range_end, revision, limit)
     for keep in filters:
         records = list(filter(keep, records))
