@@ -62,7 +62,9 @@ def judge(tree: Path, check: str) -> Verdict:
         timeout=_PATIENCE_SECONDS,
         check=False,
     )
-    found = re.search(r"^\s*FAILED (.*)(?:\n.*(--seed \d+)\b.*)?", done.stdout, re.MULTILINE)
+    found = re.search(
+        r"^\s*(?:FAILED|VIOLATION) +(.*)(?:\n.*(--seed \d+)\b.*)?", done.stdout, re.MULTILINE
+    )
     noticed = ""
     if done.returncode == _TESTS_FAILED and found:
         noticed = " ".join(filter(None, found.groups()))

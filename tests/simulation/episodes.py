@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.simulation.raft_cluster import TICK, Cluster, Conditions
-from tests.simulation.storm import change_membership, partition
+from tests.simulation.storm import change_membership, isolate_leader, partition
 
 PROBE_MS = 20_000  # after healing, a write must succeed
 _SETTLED_MS = 10_000  # and so long after that it must be everywhere
@@ -130,12 +130,7 @@ class Episodes:
         partition(self.cluster, one_way=one_way)
 
     def _lonely_leader(self, length: int) -> None:
-        cluster, leader = self.cluster, self.cluster.leader()
-        if leader is None:
-            return
-        cluster.faults["isolated leader"] += 1
-        for other in cluster.everybody:
-            cluster.cut |= {(leader, other), (other, leader)}
+        isolate_leader(self.cluster)
 
     def _crash(self, member: int, length: int) -> None:
         cluster, rng = self.cluster, self.cluster.rng

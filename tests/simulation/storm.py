@@ -18,6 +18,7 @@ class Rates:
     stopped_clock: float = 0.004
     skewed_clock: float = 0.002
     suspicion: float = 0.002
+    lonely_leader: float = 0.005
     write: float = 0.5
     read: float = 0.3
     transfer: float = 0.005
@@ -85,6 +86,9 @@ class Storm:
         cluster, rng = self.cluster, self.cluster.rng
         if rng.random() < self.rates.partition:
             partition(cluster, one_way=rng.random() < 0.3)
+        if rng.random() < self.rates.lonely_leader:
+            lonely = isolate_leader(cluster)
+            cluster.at(rng.randrange(20, 60) * TICK, cluster.stopped.discard, lonely)
         if rng.random() < self.rates.heal:
             cluster.cut.clear()
 
@@ -112,6 +116,23 @@ def partition(cluster: Cluster, *, one_way: bool) -> None:
             cluster.cut.add((a, b))
             if not one_way:
                 cluster.cut.add((b, a))
+
+
+def isolate_leader(cluster: Cluster) -> int | None:
+    """Nobody hears it and it hears nobody. Often its clock stands still as well, so that it goes
+    on as the leader, and the others know that it is gone: they soon have another."""
+    leader, rng = cluster.leader(), cluster.rng
+    if leader is None:
+        return None
+    cluster.faults["isolated leader"] += 1
+    for other in cluster.everybody:
+        cluster.cut |= {(leader, other), (other, leader)}
+    if rng.random() < 0.5:
+        cluster.stopped.add(leader)
+        for other in cluster.everybody:
+            if other != leader:
+                cluster.at(rng.randrange(1, TICK), cluster.suspect, other)
+    return leader
 
 
 def change_membership(cluster: Cluster) -> None:
