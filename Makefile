@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim robustness shim fuzz-rpc bench \
+	test-vagrant check format lint types contracts proto api stubs sim differential robustness shim fuzz-rpc bench \
 	bench-store clean
 
 help: ## Show this menu
@@ -38,9 +38,9 @@ test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
 sim: setup ## Raft clusters under faults in virtual time (SIM="--days 30 --seed 1 --members 3,5")
 	$(BIN)/python -m tests.simulation $(or $(SIM),--days 10)
 
-robustness: setup ## Crash the store where it hurts, and judge what clients saw (RUNS= MEMBERS=1,3,5 PROGRAM=etcd)
-	ROBUSTNESS_RUNS="$(or $(RUNS),1)" ROBUSTNESS_MEMBERS="$(or $(MEMBERS),3)" \
-		ROBUSTNESS_PROGRAM="$(PROGRAM)" $(PYTEST) tests/robustness --timeout 0
+robustness: setup ## Hurt the store and judge what clients saw (RUNS= MEMBERS=1,3,5 FAULTS=all JOBS= PROGRAM=etcd)
+	$(BIN)/python -m tests.robustness --runs "$(or $(RUNS),1)" --members "$(or $(MEMBERS),1,3,5)" \
+		--faults "$(or $(FAULTS),all)" --jobs "$(or $(JOBS),1)" --program "$(or $(PROGRAM),muster)"
 
 test-component: setup-test ## Each part as a real process against its stock counterpart
 	$(PYTEST) tests/component

@@ -86,17 +86,17 @@ def _one_by_one(
         for one in planned:
             if monotonic() > deadline:
                 return
-            yield _run(one, program, network, flags.keep)
+            yield _run(one, program, network, flags.keep, always=bool(flags.replay))
 
 
-def _run(one: Planned, program: Program, network: Network, keep: Path) -> Result:
+def _run(one: Planned, program: Program, network: Network, keep: Path, *, always: bool) -> Result:
     began = monotonic()
     with tempfile.TemporaryDirectory(prefix="robustness-") as scratch:
         run, cluster = asyncio.run(
             execute(one.scenario, one.members, one.seed, program, network, Path(scratch))
         )
         verdict = judge(run)
-        kept = _keep(run, cluster, keep) if verdict.problems else None
+        kept = _keep(run, cluster, keep) if verdict.problems or always else None
     return Result(
         program.name, one.scenario, one.members, one.seed, monotonic() - began,
         len(run.ops), run.acknowledged, revisions_of(run), verdict.lost, verdict.problems,

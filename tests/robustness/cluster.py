@@ -68,7 +68,7 @@ class Cluster:
         for member in self.members:
             member.belongs_to(founders)
             member.start(failpoints.get(member, ""))
-        await self.wait_serving(30)
+        await self.wait_serving(90)
 
     async def wait_serving(self, seconds: float, members: Iterable[Member] = ()) -> None:
         """Every one of them answers a linearizable read. Who died meanwhile does not count."""
@@ -110,7 +110,7 @@ class Cluster:
                     claims.append((status.raftTerm, member))
             return max(claims, key=lambda claim: claim[0])[1] if claims else None
 
-        found = await wait_for(find, 15, "a leader")
+        found = await wait_for(find, 60, "a leader")
         assert found is not None
         return found
 
@@ -188,20 +188,6 @@ class Cluster:
 
     # --- membership
 
-    async def ask(self, call: Callable[[Any], Any], members: Iterable[Member] = ()) -> Any:
-        """The answer of the first member that gives one, tried for a while."""
-
-        async def attempt() -> Any:
-            for member in members or list(self.members):
-                if member.alive and not member.paused:
-                    try:
-                        return await call(member.channel)
-                    except RpcError as error:
-                        self.note(f"{member.name} answered {error.code.label}: {error.message}")
-            return None
-
-        return await wait_for(attempt, 20, "an answer")
-
     async def remove(self, member: Member) -> None:
         self.note(f"remove {member.name}")
         self.members.remove(member)
@@ -214,7 +200,7 @@ class Cluster:
                 return error.code is Code.NOT_FOUND  # an earlier attempt did it
             return True
 
-        await wait_for(gone, 20, f"{member.name} to be removed")
+        await wait_for(gone, 60, f"{member.name} to be removed")
 
     async def _cluster_call(self, name: str, request: Any, members: Iterable[Member]) -> Any:
         """By the first of them that can; the last one's error."""
@@ -252,7 +238,7 @@ class Cluster:
             new.id = answer.member.ID
             return True
 
-        await wait_for(added, 20, f"{new.name} to be added")
+        await wait_for(added, 60, f"{new.name} to be added")
         names = ",".join(f"{m.name}={m.peer_url}" for m in [*self.members, new])
         new.belongs_to(names, "existing")
         self.everybody.append(new)
@@ -271,7 +257,7 @@ class Cluster:
                 return error.message.endswith("can only promote a learner member")
             return True
 
-        await wait_for(promoted, 20, f"{member.name} to be promoted")
+        await wait_for(promoted, 60, f"{member.name} to be promoted")
         self.members.append(member)
 
     async def move_leader(self, to: Member) -> None:
@@ -306,7 +292,7 @@ class Cluster:
             if not member.alive:
                 self.start_again(member)
             await member.reconnect()
-        await self.wait_serving(40)
+        await self.wait_serving(90)
         await self._disarm()
 
     async def _disarm(self) -> None:

@@ -26,9 +26,7 @@ class Effects:
         self._maker = {
             write.value: op for op in run.ops for write in op.writes if write.value is not None
         }
-        self._answered_at = {
-            op.revision: op for op in run.ops if op.answered and _changes(op)
-        }
+        self._answered_at = {op.revision: op for op in run.ops if op.answered and _changes(op)}
         for revision in sorted(history.events):
             self._explain(revision, history.events[revision])
         for op in run.ops:

@@ -28,7 +28,7 @@ _HOT = (
     "apply-before",
     "apply-after",
 )
-_STRIKE_SECONDS = 25.0
+_STRIKE_SECONDS = 60.0
 _BEHIND = 3 * SNAPSHOT_COUNT  # a member that missed so many entries is sent a snapshot
 
 
@@ -115,14 +115,14 @@ async def _strike(world: World, strike: Strike, victim: Member) -> None:
         await world.sleep(0.8, 1.2)
         cluster.kill(victim)
     else:
-        await cluster.died(victim, 20, strike.action)
+        await cluster.died(victim, 60, strike.action)
     await world.sleep(0, 0.5)
     if strike.loses:
         cluster.lose_unsynced(victim)
     if strike.twice:
         await _strike_again(world, victim)
     cluster.start_again(victim)
-    await cluster.wait_serving(20, [victim] if victim in cluster.members else [])
+    await cluster.wait_serving(60, [victim] if victim in cluster.members else [])
 
 
 async def _strike_again(world: World, victim: Member) -> None:

@@ -31,7 +31,7 @@ _KEY_VALUE_CLIENTS = 5
 _LEASE_CLIENTS = 2
 _WARM_UP_WRITES = 40
 _AFTER_WRITES = 30
-_RUN_SECONDS = 120.0
+_RUN_SECONDS = 300.0
 
 
 async def execute(
@@ -67,7 +67,7 @@ class _Execution:
 
     def _make_watchers(self) -> Any:
         make = self._watcher
-        yield make(self._run.recorder, start=1, patience=0.7)
+        yield make(self._run.recorder, start=1, patience=1.5)
         yield make(Watch("roaming", "r/", prev_kv=True), start=1, patience=2.0, restless=True)
         yield make(Watch("patient", "", prev_kv=True), start=0, patience=30.0)
         yield make(Watch("leases", "l/"), start=1, patience=2.0, restless=True)
@@ -138,17 +138,17 @@ class _Execution:
         await self._cluster.heal()
         self._cluster.note("healed")
         goal = self._clients.acknowledged + _AFTER_WRITES
-        await wait_for(lambda: self._clients.acknowledged >= goal, 30, "writes after recovery")
+        await wait_for(lambda: self._clients.acknowledged >= goal, 60, "writes after recovery")
 
     # --- the end: everything that was promised must have come
 
     async def _settle(self) -> None:
         self._cluster.note("clients stopped")
-        await wait_for(lambda: not self._leased(), 15, "abandoned leases to end")
+        await wait_for(lambda: not self._leased(), 40, "abandoned leases to end")
         await self._mark()
         last = self._run.final_revision
         try:
-            await wait_for(lambda: all(w.next > last for w in self._watchers), 20, "the watchers")
+            await wait_for(lambda: all(w.next > last for w in self._watchers), 60, "the watchers")
         finally:
             positions = [(watcher.watch.name, watcher.next) for watcher in self._watchers]
             self._cluster.note(f"watchers are at {positions} of {last}")
@@ -176,8 +176,8 @@ class _Execution:
         async def delete() -> int:
             return await self._done([Write(key, None) for key in keys])
 
-        self._run.final_revision = await wait_for(put, 15, "the last put")
-        await wait_for(delete, 15, "the last delete")
+        self._run.final_revision = await wait_for(put, 40, "the last put")
+        await wait_for(delete, 40, "the last delete")
 
     async def _done(self, writes: list[Write]) -> int:
         member = self._rng.choice(self._cluster.members)
@@ -201,7 +201,7 @@ class _Execution:
             return len(set(seen.values())) == 1 and isinstance(next(iter(seen.values())), tuple)
 
         try:
-            await wait_for(same, 10, "the members to agree")
+            await wait_for(same, 40, "the members to agree")
         except NotInTime:
             self._run.problems.append(f"members differ at revision {revision}: {seen}")
 
@@ -219,7 +219,7 @@ class _Execution:
             readers.append((reader, asyncio.create_task(reader.work(), name=watch.name)))
         last = self._run.final_revision
         try:
-            await wait_for(lambda: all(r.next > last for r, _ in readers), 15, "the histories")
+            await wait_for(lambda: all(r.next > last for r, _ in readers), 60, "the histories")
         finally:
             for _, task in readers:
                 task.cancel()

@@ -28,7 +28,7 @@ class World:
     async def sleep(self, low: float, high: float) -> None:
         await asyncio.sleep(self.rng.uniform(low, high))
 
-    async def writes(self, count: int, seconds: float = 20.0) -> None:
+    async def writes(self, count: int, seconds: float = 60.0) -> None:
         """Wait until so many more were acknowledged."""
         goal = self.clients.acknowledged + count
         await wait_for(lambda: self.clients.acknowledged >= goal, seconds, f"{count} more writes")
@@ -240,9 +240,9 @@ async def rolling_restart(world: World) -> None:
     for member in world.cluster.pick(len(world.cluster.members)):
         world.cluster.note(f"terminate {member.name}")
         member.terminate()
-        await world.cluster.died(member, 20, "SIGTERM")
+        await world.cluster.died(member, 60, "SIGTERM")
         world.cluster.start_again(member)
-        await world.cluster.wait_serving(20, [member])
+        await world.cluster.wait_serving(60, [member])
 
 
 _STORM = (
