@@ -198,6 +198,11 @@ class AuthFailed(StoreError):
     message = "etcdserver: authentication failed, invalid user ID or password"
 
 
+class PasswordNotUsed(StoreError):
+    code = Code.UNKNOWN  # etcd has no better one
+    message = "auth: authentication failed, password was given for no password user"
+
+
 class PermissionNotGiven(StoreError):
     code, message = Code.INVALID_ARGUMENT, "etcdserver: permission not given"
 

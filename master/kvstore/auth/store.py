@@ -6,6 +6,7 @@ was allowed by older rules is asked about again when it is applied.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,8 +69,7 @@ class AuthStore:
             return
         if not caller.user:
             raise UserEmpty
-        user = self.users.get(caller.user)
-        if user is None or ROOT not in user.roles:
+        if ROOT not in self.user(caller.user).roles:
             raise PermissionDenied
 
     def _check(self, caller: Caller, wanted: int, key: bytes, range_end: bytes) -> None:
@@ -185,8 +185,12 @@ class AuthStore:
         wanted = request.perm
         if wanted.range_end not in (b"", b"\0") and wanted.range_end <= wanted.key:
             raise InvalidAuthManagement
-        others = [p for p in self.role(request.name) if _range(p) != _range(wanted)]
-        self.roles[request.name] = sorted([*others, wanted], key=_range)
+        given = self.role(request.name)
+        same_key = bisect_left(given, wanted.key, key=_key)
+        if same_key < len(given) and _range(given[same_key]) == _range(wanted):
+            given[same_key].permType = wanted.permType
+        else:  # as in etcd, also when the same range is there behind others of the same key
+            insort_right(given, wanted, key=_key)
 
     def _role_revoke_permission(self, request: rpc_pb2.AuthRoleRevokePermissionRequest) -> None:
         given = self.role(request.role)
@@ -194,6 +198,10 @@ class AuthStore:
         if len(left) == len(given):
             raise PermissionNotGranted
         self.roles[request.role] = left
+
+
+def _key(permission: _Permission) -> bytes:
+    return permission.key
 
 
 def _range(permission: _Permission) -> tuple[bytes, bytes]:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from master.kvstore.auth import password
 from master.kvstore.auth.tokens import new_token
-from master.kvstore.errors import AuthFailed, AuthNotEnabled, AuthOldRevision
+from master.kvstore.errors import AuthFailed, AuthNotEnabled, AuthOldRevision, PasswordNotUsed
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, require_admin, signed
 from muster.etcd import command_pb2, rpc_pb2
@@ -59,8 +59,10 @@ class AuthService:
         if not self._node.auth.enabled:
             raise AuthNotEnabled
         user = self._node.auth.users.get(request.name)
-        if user is None or not user.password:
+        if user is None:
             raise AuthFailed
+        if not user.password:
+            raise PasswordNotUsed
         if not await asyncio.to_thread(password.matches, request.password, user.password):
             raise AuthFailed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 from master.kvstore.auth import rules
@@ -37,12 +38,11 @@ class LeaseService:
         """Each request is answered; a TTL of 0 says that the lease is gone."""
         check_call(self._node, context)
         async for request in requests:
-            try:
-                ttl = await self._node.lease_renew(request.ID)
-            except LeaseNotFound:
-                ttl = 0
-            response = rpc_pb2.LeaseKeepAliveResponse(ID=request.ID, TTL=ttl)
+            response = rpc_pb2.LeaseKeepAliveResponse(ID=request.ID)
+            # Before it is renewed: at the revision that is told the lease was certainly alive.
             self._node.fill(response.header)
+            with suppress(LeaseNotFound):
+                response.TTL = await self._node.lease_renew(request.ID)
             yield response
 
     async def lease_time_to_live(

@@ -30,6 +30,8 @@ class WatchService:
             with session.ends_without_leader(wanted=wants_leader(context)):
                 async for response in session.responses(reading):
                     self._node.fill(response.header)
+                    if response.compact_revision:
+                        response.header.revision = 0  # as in etcd: there is nothing to resume from
                     yield response
         finally:
             reading.cancel()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from master.kvstore.errors import Compacted
 from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import TO_THE_END, Mvcc
 from master.kvstore.watch.watcher import Stream, Watcher, progress
@@ -131,7 +130,6 @@ class Hub:
             self._remove(watcher)
             response = self._about(watcher, canceled=True)
             response.compact_revision = self.store.compacted
-            response.cancel_reason = Compacted.message
             watcher.stream.say(response)
             return
         budget = _CATCH_UP_CHANGES

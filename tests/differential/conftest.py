@@ -1,0 +1,52 @@
+"""One pair of clusters for this folder, and a table of what was compared at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.component.kvstore_harness import StoreCluster, store_cluster
+from tests.component.pki_fixture import Pki
+from tests.differential.pair import Pair, Tally, member_id
+
+_TALLY = pytest.StashKey[Tally]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_TALLY] = Tally()
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    tally = config.stash[_TALLY]
+    if tally.commands:
+        terminalreporter.section("our store and stock etcd, 3 members each, mTLS")
+        for line in tally.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def tally(pytestconfig: pytest.Config) -> Tally:
+    return pytestconfig.stash[_TALLY]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory, pki: Pki, tally: Tally) -> Iterator[Pair]:
+    """Fresh clusters for each module, both led by m1."""
+    ours, theirs = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("theirs")
+    with (
+        store_cluster(ours, pki, 3) as a,
+        # The least work for a password: the hash is not what is compared.
+        store_cluster(theirs, pki, 3, "--bcrypt-cost", "4", program=("etcd",)) as b,
+    ):
+        pair = Pair(a, b, tally)
+        pair.each(lead_by_first)
+        yield pair
+
+
+def lead_by_first(cluster: StoreCluster) -> None:
+    leader, first = cluster.leader(), cluster.members[0]
+    if leader is not first:
+        cluster.etcdctl("move-leader", member_id(cluster, first.name), member=leader)
