@@ -29,6 +29,15 @@ from muster.etcd import kv_pb2
 _KEYS = b"key"
 _TOMBSTONE = b"t"  # behind the revision
 _RECORDS_PER_BATCH = 256
+# What a file with a right hash and a wrong content may lead to.
+_UNREADABLE = (
+    BadDatabase,
+    DecodeError,
+    msgspec.MsgspecError,
+    struct.error,
+    ValueError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ def load(path: Path) -> tuple[SnapshotMeta | None, Machine]:
     try:
         with opened(path) as database:
             return restore(database)
-    except (BadDatabase, DecodeError, msgspec.MsgspecError, struct.error, ValueError) as error:
+    except _UNREADABLE as error:
         raise SnapshotCorrupt(f'"{path}": {error}') from error
 
 
@@ -91,13 +100,14 @@ def _records(leaf: list[Item]) -> list[Record]:
     parse, revision = kv_pb2.KeyValue.FromString, REVISION.unpack_from
     records = []
     for name, encoded in leaf:
-        mod, _, sub = revision(name)
+        mod, _, sub = revision(name)  # in order, for the names are
         pair = parse(encoded)
-        if name.endswith(_TOMBSTONE, REVISION.size):
+        if len(name) > REVISION.size:
             records.append(deleted(pair.key, mod, sub))
             continue
         if pair.mod_revision != mod:
             raise BadDatabase(f"revision {mod} holds a key of revision {pair.mod_revision}")
-        create = mod if pair.version == 1 else pair.create_revision  # one number object, not two
-        records.append(Record(pair.key, mod, sub, create, pair.version, pair.lease, encoded))
+        version = pair.version
+        create = mod if version == 1 else pair.create_revision  # one number object, not two
+        records.append(Record(pair.key, mod, sub, create, version, pair.lease, encoded))
     return records

@@ -134,6 +134,15 @@ def branch(number: int, *children: int) -> bytes:
         ({2: HEADER.pack(2, LEAF, 1, 0) + LEAF_ELEMENT.pack(1, 15, 1, 1)}, "not what it must be"),
         ({2: HEADER.pack(2, LEAF, 1, 0) + LEAF_ELEMENT.pack(1, 16, 1, 4096)}, "ends outside"),
         (
+            {
+                2: HEADER.pack(2, LEAF, 2, 0)
+                + LEAF_ELEMENT.pack(1, 32, 1, 1)
+                + LEAF_ELEMENT.pack(1, 18, 1, 1)
+                + b"b1a2"
+            },
+            "out of order",
+        ),
+        (
             # Two elements that both are nearly the whole page: overlapping, so refused.
             {2: HEADER.pack(2, LEAF, 2, 0) + LEAF_ELEMENT.pack(1, 32, 1, 4000) * 2},
             "not what it must be",

@@ -99,11 +99,14 @@ class Database:
     def _leaves(self, root: int, flags: int) -> Iterator[list[Item]]:
         """The leaf pages below `root`, from left to right."""
         waiting = [root]
+        last = b""
         while waiting:
             number = waiting.pop()
             start, end, kind, count = self._visit(number)
             if kind == LEAF:
-                yield _leaf(self._data[start:end], count, flags)
+                leaf = _leaf(self._data[start:end], count, flags)
+                last = _check_order(last, leaf)
+                yield leaf
             elif kind == BRANCH:
                 waiting += reversed(_children(self._data[start:end], count))
             else:
@@ -153,6 +156,15 @@ def _leaf(body: bytes, count: int, wanted: int) -> list[Item]:
     if end > len(body):
         raise BadDatabase("a leaf's element ends outside of its page")
     return items
+
+
+def _check_order(last: bytes, leaf: list[Item]) -> bytes:
+    """Keys ascend in a leaf and from one to the next. Returns the last one."""
+    for key, _ in leaf:
+        if key <= last:
+            raise BadDatabase("keys are out of order")
+        last = key
+    return last
 
 
 def _children(body: bytes, count: int) -> list[int]:

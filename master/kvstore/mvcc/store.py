@@ -199,27 +199,28 @@ class Mvcc:
 
     @classmethod
     def restore(cls, compacted: int, batches: Iterable[Sequence[Record]]) -> Mvcc:
-        """From all records, oldest first. ValueError when they are not in that order.
+        """From all records, oldest first.
 
         May run beside the event loop: no single step of it keeps the interpreter for long.
         """
         store = cls()
-        last = (0, 0)
+        newest, older = store._newest, store._older
         for batch in batches:
             for record in batch:
-                if last >= (last := (record.mod, record.sub)):
-                    raise ValueError(f"revision {record.mod} is out of order")
-                before = store._newest.get(record.key)
-                if before is not None:
-                    store._older.setdefault(record.key, []).append(before)
-                store._newest[record.key] = record
-                store.total_bytes += len(record.encoded) + len(record.key)
+                key = record.key
+                if key in newest:
+                    older.setdefault(key, []).append(newest[key])
+                newest[key] = record
             store._log += batch
         # What was written last is never compacted, unless it was a deletion.
-        store.revision = store.head = max(1, compacted, last[0])
+        last = store._log[-1].mod if store._log else 1
+        store.revision = store.head = max(last, compacted)
         store.compacted = compacted
-        store._keys = SortedList(sorted_gently(store._newest))
-        store._live = SortedList(name for name in store._keys if not store._newest[name].tombstone)
+        store.total_bytes = sum(len(r.encoded) + len(r.key) for r in store._log)
+        names = sorted_gently(newest)
+        gone = {record.key for record in newest.values() if record.tombstone}
+        store._keys = SortedList(names)
+        store._live = SortedList(name for name in names if name not in gone)
         return store
 
 
