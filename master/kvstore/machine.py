@@ -7,8 +7,9 @@ key-values, the leases, the alarms and the members' names and client URLs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from master.kvstore.auth import rules
 from master.kvstore.auth.store import AUTH_KINDS, AuthStore, Caller
@@ -22,14 +23,15 @@ from master.kvstore.mvcc.store import Mvcc
 from muster.etcd import command_pb2, rpc_pb2, wire_pb2
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The outcome of one command; `response` has a header with the revision only."""
+class Applied(msgspec.Struct, frozen=True):
+    """The outcome of one command. `response` has a header with the revision only; a put has none,
+    for its one change says it all and only the proposer wants to know."""
 
     command: command_pb2.Command
+    kind: str = ""
     response: Any = None
     error: StoreError | None = None
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change] = []  # msgspec makes a new one each time
 
 
 class Machine:
@@ -44,11 +46,11 @@ class Machine:
 
     @property
     def corrupt(self) -> bool:
-        return any(alarm == rpc_pb2.CORRUPT for _, alarm in self.alarms)
+        return bool(self.alarms) and any(alarm == rpc_pb2.CORRUPT for _, alarm in self.alarms)
 
     @property
     def out_of_space(self) -> bool:
-        return any(alarm == rpc_pb2.NOSPACE for _, alarm in self.alarms)
+        return bool(self.alarms) and any(alarm == rpc_pb2.NOSPACE for _, alarm in self.alarms)
 
     def apply(self, payload: bytes) -> Applied:
         """Apply one entry's data. A refused command is an outcome, not a failure."""
@@ -59,24 +61,22 @@ class Machine:
         request = getattr(command, kind)
         changes: list[Change] = []
         try:
-            caller = Caller(command.user, command.auth_revision)
-            rules.check_command(self.auth, self.lessor, caller, kind, request)
+            if self.auth.enabled:
+                caller = Caller(command.user, command.auth_revision)
+                rules.check_command(self.auth, self.lessor, caller, kind, request)
             if kind in AUTH_KINDS:
-                return Applied(command, self.auth.apply(kind, request))
-            if kind in _NOT_WHEN_CORRUPT and self.corrupt:
+                return Applied(command, kind, self.auth.apply(kind, request))
+            if self.corrupt and kind in _NOT_WHEN_CORRUPT:
                 raise Corrupt
             response = _HANDLERS[kind](self, request, changes)
         except StoreError as error:
-            return Applied(command, error=error)
+            return Applied(command, kind, error=error)
         self.lessor.follow(changes)
-        return Applied(command, response, changes=changes)
+        return Applied(command, kind, response, changes=changes)
 
-    def _put(self, request: rpc_pb2.PutRequest, changes: list[Change]) -> wire_pb2.PutResponse:
+    def _put(self, request: rpc_pb2.PutRequest, changes: list[Change]) -> None:
         self._check_space()
-        txn = self.mvcc.begin()
-        response = txns.put(self.mvcc, txn, request, self.lessor)
-        changes += txn.end()
-        return response
+        changes.append(txns.put(self.mvcc, request, self.lessor))
 
     def _delete_range(
         self, request: rpc_pb2.DeleteRangeRequest, changes: list[Change]

@@ -37,7 +37,8 @@ from master.kvstore.lease.expiry import Expiry
 from master.kvstore.machine import Applied, Machine
 from master.kvstore.members import check_promote, membership_of
 from master.kvstore.metrics import BACKEND_COMMIT, SNAPSHOT_SAVE
-from master.kvstore.proposals import Proposals
+from master.kvstore.mvcc.records import field, varint
+from master.kvstore.proposals import Outcome, Proposals
 from master.kvstore.raft.core import Core, ProposalDropped, Ready, Role, Write
 from master.kvstore.raft.membership import leave
 from master.kvstore.raft.messages import (
@@ -115,6 +116,8 @@ class Node:
     ) -> None:
         self.identity = identity
         self.id = identity.member_id
+        # The constant part of every answer's header: cluster_id and member_id.
+        self._who = b"\x08%b\x10%b" % (varint(identity.cluster_id), varint(self.id))
         self.core = core
         self.machine = machine
         self.hub = Hub(machine.mvcc)
@@ -185,7 +188,8 @@ class Node:
 
     @property
     def is_learner(self) -> bool:
-        return self.id in self.machine.members.learners
+        member = self.machine.members.all.get(self.id)
+        return member is not None and member.isLearner
 
     @property
     def peers(self) -> dict[int, PeerClient]:
@@ -194,6 +198,11 @@ class Node:
     def connected(self) -> set[int]:
         """The members that can be reached now, this one included."""
         return {self.id, *(peer for peer, client in self.peers.items() if client.connected)}
+
+    def header(self, revision: int) -> bytes:
+        """The header of an answer, encoded: field 1 of every response."""
+        rest = b"\x18%b\x20%b" % (varint(revision), varint(self.core.term))
+        return field(b"\x0a", self._who + rest)
 
     def fill(self, header: rpc_pb2.ResponseHeader) -> None:
         """Say who answers, and at which revision unless the answer already says that."""
@@ -213,15 +222,22 @@ class Node:
             raise applied.error
         return applied
 
+    def propose_encoded(self, command: bytes, outcome: Outcome) -> None:
+        """The same for an encoded command, without waiting: `outcome` hears of it."""
+        self._proposals.add_encoded(command, self._deadline(), outcome)
+        self._schedule_pump()
+
     def _submit(
         self, command: command_pb2.Command, *, membership: bool = False
     ) -> asyncio.Future[Applied]:
-        if self._stopping:
-            raise Stopped
-        deadline = monotonic() + self.timing.request_seconds
-        outcome = self._proposals.add(command, deadline, membership=membership)
+        outcome = self._proposals.add(command, self._deadline(), membership=membership)
         self._schedule_pump()
         return outcome
+
+    def _deadline(self) -> float:
+        if self._stopping:
+            raise Stopped
+        return monotonic() + self.timing.request_seconds
 
     def check_space(self, growth: int) -> None:
         """Refuse what would not fit, before it takes a place in the log."""
@@ -627,17 +643,22 @@ class Node:
         hit("apply-before")
         applied = self.machine.apply(entry.data)
         hit("apply-after")
-        kind = applied.command.WhichOneof("request") or ""
+        kind = applied.kind
         if kind in self.applied_kinds:
             self.applied_kinds[kind] += 1
-        if applied.changes:
+        if applied.changes and self.hub.streams:
             self.hub.changed(applied.changes)
-        if applied.error is None:
-            self._follow_leases(kind, applied.command)
-            self._follow_tokens(kind, applied.command)
-        if entry.kind is EntryKind.CONFIG or kind in _MEMBERS_CHANGED:
-            self._members_changed(entry, applied)
+        if kind not in _KEYS_ONLY:
+            self._follow(entry, applied)
         self._proposals.settle(applied)
+
+    def _follow(self, entry: Entry, applied: Applied) -> None:
+        """What a command changes outside of the state machine."""
+        if applied.error is None:
+            self._follow_leases(applied.kind, applied.command)
+            self._follow_tokens(applied.kind, applied.command)
+        if entry.kind is EntryKind.CONFIG or applied.kind in _MEMBERS_CHANGED:
+            self._members_changed(entry, applied)
 
     def _members_changed(self, entry: Entry, applied: Applied) -> None:
         if entry.kind is EntryKind.CONFIG:
@@ -740,6 +761,8 @@ _NOTHING = Ready()
 _IN_SYNC = 0.9
 # These take their place in the log as changes of Raft's membership.
 _MEMBERSHIP = ("member_add", "member_remove", "member_promote")
+# These change keys and nothing that the node itself keeps.
+_KEYS_ONLY = frozenset(("put", "delete_range", "txn", "compaction"))
 _MEMBERS_CHANGED = (*_MEMBERSHIP, "member_update")
 # What a leader's refusal is called between members.
 _ERRORS: dict[bytes, type[StoreError]] = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import struct
 from collections import deque
-from dataclasses import dataclass
+from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -21,12 +22,27 @@ from muster.etcd import command_pb2
 
 _MAX_PENDING = 20_000
 _MAX_BATCH_BYTES = 4 << 20
+# The first two fields of a command: tag, number, tag, member.
+_HEAD = struct.Struct("<BQBQ")
+_ID, _ORIGIN = 0x09, 0x11
 
 
-@dataclass(slots=True)
+class Outcome(Protocol):
+    """Where the outcome of a command goes: a future, or a `Reply` of the transport."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, applied: Applied, /) -> None: ...
+
+    def set_exception(self, error: StoreError, /) -> None: ...
+
+
 class _Pending:
-    outcome: asyncio.Future[Applied]
-    term: int = 0  # in which it was handed to Raft; 0: not yet
+    __slots__ = ("outcome", "term")
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.term = 0  # in which it was handed to Raft; 0: not yet
 
 
 class Proposals:
@@ -49,18 +65,21 @@ class Proposals:
     def add(
         self, command: command_pb2.Command, deadline: float, *, membership: bool = False
     ) -> asyncio.Future[Applied]:
+        outcome: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
+        number = self.add_encoded(_checked(command), deadline, outcome)
+        if membership:
+            self._changes.add(number)
+        return outcome
+
+    def add_encoded(self, command: bytes, deadline: float, outcome: Outcome) -> int:
+        """`command` without its number and origin, which go in front of it. The number."""
         if len(self._pending) >= _MAX_PENDING:
             raise TooManyRequests
-        self._next = (self._next + 1) & ((1 << 63) - 1)
-        command.id, command.origin = self._next, self._origin
-        payload = _checked(command)
-        outcome: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
-        self._pending[command.id] = _Pending(outcome)
-        self._deadlines.append((deadline, command.id))
-        self._queue.append((command.id, payload))
-        if membership:
-            self._changes.add(command.id)
-        return outcome
+        self._next = number = (self._next + 1) & ((1 << 63) - 1)
+        self._pending[number] = _Pending(outcome)
+        self._deadlines.append((deadline, number))
+        self._queue.append((number, _HEAD.pack(_ID, number, _ORIGIN, self._origin) + command))
+        return number
 
     def next_batch(self) -> list[tuple[int, bytes]]:
         """What to propose next. Those whose clients have given up are dropped."""
@@ -92,8 +111,10 @@ class Proposals:
     def settle(self, applied: Applied) -> None:
         if applied.command.origin != self._origin:
             return
-        pending = self._pending.pop(applied.command.id, None)
-        self._changes.discard(applied.command.id)
+        number = applied.command.id
+        pending = self._pending.pop(number, None)
+        if self._changes:
+            self._changes.discard(number)
         if pending is not None and not pending.outcome.done():
             pending.outcome.set_result(applied)
 

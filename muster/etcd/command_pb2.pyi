@@ -52,7 +52,9 @@ class Command(_message.Message):
     ROLE_GRANT_PERMISSION_FIELD_NUMBER: _builtins.int
     ROLE_REVOKE_PERMISSION_FIELD_NUMBER: _builtins.int
     id: _builtins.int
-    """Chosen by the member that proposed; it waits for this number to be applied."""
+    """Chosen by the member that proposed; it waits for this number to be applied. Of fixed length,
+    as `origin` is: the proposer writes both in front of what is encoded already.
+    """
     origin: _builtins.int
     """The member that proposed."""
     user: _builtins.str

@@ -26,7 +26,10 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from muster.component.log import get_logger
 from muster.rpc.errors import Code
+
+log = get_logger(__name__)
 
 
 async def _nothing() -> None:
@@ -74,8 +77,12 @@ class Reply:
         self._settled()
 
     def _settled(self) -> None:
-        if self._then is not None:
+        if self._then is None:
+            return
+        try:
             self._then(self)
+        except Exception:  # the transport's business, not that of whoever settles many of these
+            log.exception("an answer was not sent")
 
     def then(self, callback: Callable[[Reply], None]) -> None:
         """Call back once, now if it is settled already."""

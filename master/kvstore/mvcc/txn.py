@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from master.kvstore.errors import Compacted, FutureRevision, KeyNotFound, LeaseNotFound
 from master.kvstore.mvcc import ranges
-from master.kvstore.mvcc.records import Record
+from master.kvstore.mvcc.records import Change, Record
 from master.kvstore.mvcc.store import Mvcc, WriteTxn
 from muster.etcd import rpc_pb2, wire_pb2
 
@@ -59,11 +59,10 @@ def execute(
     return response
 
 
-def put(
-    store: Mvcc, txn: WriteTxn, request: rpc_pb2.PutRequest, leases: Container[int]
-) -> wire_pb2.PutResponse:
+def put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int]) -> Change:
+    """A put that is no part of a transaction."""
     _check_put(store, request, leases)
-    return _run_put(store, txn, request)
+    return store.put(request.key, *_value_and_lease(store, request))
 
 
 def delete_range(
@@ -132,18 +131,22 @@ def _run_range(store: Mvcc, txn: WriteTxn, request: rpc_pb2.RangeRequest) -> wir
 
 
 def _run_put(store: Mvcc, txn: WriteTxn, request: rpc_pb2.PutRequest) -> wire_pb2.PutResponse:
+    prev = txn.put(request.key, *_value_and_lease(store, request))
+    response = wire_pb2.PutResponse()
+    response.header.revision = txn.revision
+    if request.prev_kv and prev is not None:
+        response.prev_kv = prev.encoded
+    return response
+
+
+def _value_and_lease(store: Mvcc, request: rpc_pb2.PutRequest) -> tuple[bytes, int]:
     value, lease = request.value, request.lease
     if request.ignore_value or request.ignore_lease:
         current = store.get(request.key)
         assert current is not None, "checked before the transaction began"
         value = current.value() if request.ignore_value else value
         lease = current.lease if request.ignore_lease else lease
-    prev = txn.put(request.key, value, lease)
-    response = wire_pb2.PutResponse()
-    response.header.revision = txn.revision
-    if request.prev_kv and prev is not None:
-        response.prev_kv = prev.encoded
-    return response
+    return value, lease
 
 
 def _holds(store: Mvcc, compare: rpc_pb2.Compare) -> bool:

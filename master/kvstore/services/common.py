@@ -20,6 +20,9 @@ MAX_REQUEST_BYTES = 3 << 19  # 1.5 MiB, etcd's --max-request-bytes
 MAX_RECEIVE_BYTES = MAX_REQUEST_BYTES + (512 << 10)
 
 
+_NOBODY = Caller()
+
+
 def wants_leader(context: CallContext) -> bool:
     """Some clients would rather fail than wait for a leader (etcd: WithRequireLeader)."""
     return context.metadata.get("hasleader") == "true"
@@ -27,7 +30,7 @@ def wants_leader(context: CallContext) -> bool:
 
 def check_call(node: Node, context: CallContext, *, learner_may: bool = False) -> None:
     """Learners answer only what is asked of this very member (etcd: isRPCSupportedForLearner)."""
-    if node.is_learner and not learner_may:
+    if not learner_may and node.is_learner:
         raise NotForLearner
     if wants_leader(context):
         node.require_leader()
@@ -42,7 +45,7 @@ def caller_of(node: Node, context: CallContext) -> Caller:
     """By token, else by the common name of a verified client certificate, else nobody."""
     auth = node.auth
     if not auth.enabled:
-        return Caller()
+        return _NOBODY
     token = context.metadata.get("token") or context.metadata.get("authorization")
     if token:
         user = node.tokens.user_of(str(token), monotonic())
@@ -58,6 +61,14 @@ def signed(node: Node, context: CallContext, command: command_pb2.Command) -> co
     caller = caller_of(node, context)
     command.user, command.auth_revision = caller.user, caller.revision
     return command
+
+
+def signature(caller: Caller) -> bytes:
+    """The same for a command that is encoded by hand: its fields `user` and `auth_revision`."""
+    if not caller.user and not caller.revision:
+        return b""
+    command = command_pb2.Command(user=caller.user, auth_revision=caller.revision)
+    return command.SerializeToString()
 
 
 def require_admin(node: Node, context: CallContext) -> None:

@@ -6,11 +6,17 @@ from typing import Any
 
 from master.kvstore.auth import rules
 from master.kvstore.errors import Corrupt
+from master.kvstore.machine import Applied
 from master.kvstore.mvcc import ranges, txn, validate
+from master.kvstore.mvcc.records import field
 from master.kvstore.node import Node
-from master.kvstore.services.common import caller_of, check_call, check_size, signed
+from master.kvstore.services.common import caller_of, check_call, check_size, signature, signed
 from muster.etcd import command_pb2, rpc_pb2, wire_pb2
-from muster.rpc.service import CallContext
+from muster.rpc.service import CallContext, Reply
+
+# Tags of encoded fields: a Command's `put`, a PutResponse's `prev_kv`.
+_PUT = b"\x1a"
+_PREV_KV = b"\x12"
 
 
 class KvService:
@@ -31,12 +37,27 @@ class KvService:
         self._node.fill(response.header)
         return response
 
-    async def put(self, request: rpc_pb2.PutRequest, context: CallContext) -> Any:
-        check_call(self._node, context)
+    def put(self, request: rpc_pb2.PutRequest, context: CallContext) -> Reply:
+        """The most frequent write: no task, and the request goes into the log as it came."""
+        node = self._node
+        check_call(node, context)
         validate.check_put(request)
         check_size(request)
-        self._node.check_space(len(request.key) + len(request.value))
-        return await self._agree(command_pb2.Command(put=request), context)
+        node.check_space(len(request.key) + len(request.value))
+        request.DiscardUnknownFields()  # what is known nests nothing, so every member can decode it
+        command = signature(caller_of(node, context)) + field(_PUT, request.SerializeToString())
+        reply = Reply(self._put_answer)
+        node.propose_encoded(command, reply)
+        return reply
+
+    def _put_answer(self, applied: Applied) -> bytes:
+        if applied.error is not None:
+            raise applied.error
+        (change,) = applied.changes
+        header = self._node.header(change.record.mod)
+        if change.prev is not None and applied.command.put.prev_kv:
+            return header + field(_PREV_KV, change.prev.encoded)
+        return header
 
     async def delete_range(self, request: rpc_pb2.DeleteRangeRequest, context: CallContext) -> Any:
         check_call(self._node, context)
