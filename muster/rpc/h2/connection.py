@@ -36,6 +36,8 @@ class Settings:
     max_waiting_answers: int = 32
     # The most calls that may wait to be taken by a busy server (client side).
     max_waiting_calls: int = 10_000
+    # Of one listener, handshakes included (server side). More are closed at once.
+    max_connections: int = 5000
 
 
 class Connection(asyncio.Protocol):

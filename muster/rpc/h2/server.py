@@ -17,6 +17,7 @@ from muster.component.tls import server_context
 from muster.rpc.errors import Code, RpcError
 from muster.rpc.h2.calls import ServerCall
 from muster.rpc.h2.connection import Connection, Settings
+from muster.rpc.h2.listener import Listener, listening_socket
 from muster.rpc.h2.session import Event, Kind, refusal
 from muster.rpc.h2.wire import (
     BadHeader,
@@ -59,7 +60,7 @@ async def h2_server(
         )
     server = Server(methods, observer, translate, replace(settings, limits=limits))
     try:
-        yield [await server.listen(address) for address in addresses]
+        yield [server.listen(address) for address in addresses]
     finally:
         await server.stop(_GRACE_SECONDS)
 
@@ -79,27 +80,13 @@ class Server:
         self.translate = translate
         self.settings = settings
         self.connections: set[ServerConnection] = set()
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
 
-    async def listen(self, address: Listen) -> int:
-        loop = asyncio.get_running_loop()
-        if address.host.startswith("unix:"):
-            path = address.host.removeprefix("unix:")
-            self._listeners.append(
-                await loop.create_unix_server(lambda: ServerConnection(self), path, backlog=1024)
-            )
-            return 0
-        tls = _tls(address)
-        listener = await loop.create_server(
-            lambda: ServerConnection(self),
-            address.host,
-            address.port,
-            ssl=tls,
-            ssl_handshake_timeout=self.settings.handshake_seconds if tls else None,
-            backlog=1024,
-        )
+    def listen(self, address: Listen) -> int:
+        listening = listening_socket(address.host, address.port)
+        listener = Listener(listening, lambda: ServerConnection(self), _tls(address), self.settings)
         self._listeners.append(listener)
-        return int(listener.sockets[0].getsockname()[1])
+        return listener.port
 
     async def stop(self, grace_seconds: float) -> None:
         """No new connections, no new calls; running calls have `grace_seconds` to end."""
@@ -123,6 +110,8 @@ class Server:
         for connection in list(self.connections):
             connection.abort()
         await asyncio.gather(*closed)
+        for listener in self._listeners:
+            await listener.wait_closed()
 
 
 def _tls(address: Listen) -> ssl.SSLContext | None:

@@ -1,0 +1,195 @@
+"""How connections come and go: a cap on them, servers that leave, calls that move on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from muster.component.tls import TlsFiles
+from muster.etcd.rpc_pb2 import PutRequest as Msg
+from muster.rpc.channel import Channel, ChannelOptions, open_channel
+from muster.rpc.errors import Code
+from muster.rpc.h2.binding import why_not
+from muster.rpc.h2.connection import Settings
+from muster.rpc.h2.server import h2_server
+from muster.rpc.listen import Listen
+from muster.rpc.names import TRANSPORTS
+from muster.rpc.transports import rpc_server
+from tests.component.pki_fixture import Pki
+from tests.component.rpc_echo import Recorder, caller, echo_server, failure, methods, until
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"the shim: {why_not()}")
+
+FAST = ChannelOptions(connect_seconds=3.0, backoff_seconds=(0.02, 0.1))
+
+
+@pytest.fixture
+def seen() -> Recorder:
+    return Recorder()
+
+
+@asynccontextmanager
+async def opened(
+    target: str, tls: TlsFiles | None = None, transport: str = "nghttp2"
+) -> AsyncIterator[Channel]:
+    channel = open_channel(target, tls.material() if tls else None, FAST, transport)
+    try:
+        yield channel
+    finally:
+        await channel.close()
+
+
+async def test_connections_above_the_cap_are_closed_and_a_freed_place_is_taken(
+    seen: Recorder,
+) -> None:
+    async with echo_server("nghttp2", seen, settings=Settings(max_connections=2)) as port:
+        target = f"127.0.0.1:{port}"
+        async with opened(target) as one, opened(target) as two, opened(target) as three:
+            for channel in (one, two):
+                assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)).key == b"a"
+            failed = await failure(caller(three, "Unary")(Msg(), timeout=5))
+            assert failed.code is Code.UNAVAILABLE
+            # Who is in stays in.
+            assert (await caller(one, "Unary")(Msg(key=b"b"), timeout=5)).key == b"b"
+            await two.close()
+            async with asyncio.timeout(5):
+                while not three.connected:
+                    with suppress(Exception):
+                        await three.ready()
+            assert (await caller(three, "Unary")(Msg(key=b"c"), timeout=5)).key == b"c"
+
+
+async def test_unfinished_handshakes_count_and_make_room_in_the_end(
+    seen: Recorder, pki: Pki
+) -> None:
+    settings = Settings(max_connections=3, handshake_seconds=0.5)
+    files = pki.issue("server")
+    async with echo_server("nghttp2", seen, tls=files, settings=settings) as port:
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""  # the fourth, at once
+        async with opened(f"127.0.0.1:{port}", files) as channel:
+            async with asyncio.timeout(5):
+                while not channel.connected:
+                    with suppress(Exception):
+                        await channel.ready()
+            assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)).key == b"a"
+        for _, each in [*silent, (reader, writer)]:
+            each.close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_a_unix_socket_carries_calls_too(
+    seen: Recorder, tmp_path: Path, transport: str
+) -> None:
+    address = f"unix:{tmp_path / 'rpc.sock'}"
+    stale = socket.socket(socket.AF_UNIX)  # of a process that was killed
+    stale.bind(str(tmp_path / "rpc.sock"))
+    stale.close()
+    async with (
+        rpc_server(transport, methods(seen), [Listen(address, 0)], seen),
+        opened(address, transport=transport) as channel,
+    ):
+        assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)).key == b"a"
+
+
+# -- servers that do not look at a call
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+SETTINGS = frame(4, 0, 0)
+REFUSALS = {
+    "refused-stream": frame(3, 0, 1, struct.pack(">I", 7)) + frame(7, 0, 0, b"\0" * 8),
+    "goaway-below-it": frame(7, 0, 0, b"\0" * 8),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS.keys())
+async def test_a_call_that_no_server_looked_at_moves_to_the_next_connection(
+    seen: Recorder, refusal: bytes
+) -> None:
+    """RFC 9113 8.7: safe to repeat, also a write. The first connection refuses, then the real
+    server is behind the same address."""
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            writer.write(SETTINGS)
+            said = b""
+            while b"Unary" not in said and len(said) < 150:
+                said += await reader.read(65536)
+            writer.write(refusal)
+            await reader.read()
+            writer.close()
+            return
+        onward = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_pass(reader, onward[1]), _pass(onward[0], writer))
+
+    async with echo_server("nghttp2", seen) as port:
+        front = await asyncio.start_server(talk, "127.0.0.1", 0)
+        async with front:
+            async with opened(f"127.0.0.1:{front.sockets[0].getsockname()[1]}") as channel:
+                answer = await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)
+                assert (answer.key, connections) == (b"a", 2)
+            await until(lambda: not seen.running)
+    assert seen.codes == [("Unary", Code.OK)]
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
+
+
+async def test_no_call_fails_while_servers_replace_each_other(seen: Recorder) -> None:
+    """Each server is told to stop while 20 callers call; its successor stands behind the same
+    address. What a server took it answers, what came too late goes to the successor."""
+    answered, stop, ports = 0, asyncio.Event(), [0]
+
+    async def start() -> AsyncExitStack:
+        stack = AsyncExitStack()
+        (ports[0],) = await stack.enter_async_context(
+            h2_server(methods(seen), [Listen("127.0.0.1", 0)], seen)
+        )
+        return stack
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward = await asyncio.open_connection("127.0.0.1", ports[0])
+        await asyncio.gather(_pass(reader, onward[1]), _pass(onward[0], writer))
+
+    async def call(channel: Channel) -> None:
+        nonlocal answered
+        while not stop.is_set():
+            await caller(channel, "Unary")(Msg(key=b"slow", value=b"0.005"), timeout=10)
+            answered += 1
+
+    running = await start()
+    front = await asyncio.start_server(forward, "127.0.0.1", 0)
+    target = f"127.0.0.1:{front.sockets[0].getsockname()[1]}"
+    try:
+        async with front, opened(target) as channel, asyncio.TaskGroup() as callers:
+            for _ in range(20):
+                callers.create_task(call(channel))
+            for _ in range(5):
+                at = answered
+                await until(lambda at=at: answered > at + 40)
+                successor = await start()
+                await running.aclose()
+                running = successor
+            stop.set()
+    finally:
+        await running.aclose()
+    assert {code for _, code in seen.codes} == {Code.OK}
