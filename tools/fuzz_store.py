@@ -12,7 +12,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.fuzz import frames, harness, requests, wal
+from tools.fuzz import frames, harness, requests, snapshot, wal
 
 if __name__ == "__main__":
-    raise SystemExit(harness.main(__doc__, {"wal": wal.episode, "frames": frames.episode, "requests": requests.episode}))
+    raise SystemExit(
+        harness.main(
+            __doc__,
+            {
+                "wal": wal.episode,
+                "frames": frames.episode,
+                "requests": requests.episode,
+                "snapshot": snapshot.episode,
+            },
+        )
+    )

@@ -34,6 +34,7 @@ from muster.etcd import rpc_pb2
 from muster.rpc.errors import RpcError
 from muster.rpc.service import CallContext, Method, Shape
 from tools.fuzz.damage import damaged, in_memory
+from tools.fuzz.essence import essence
 from tools.fuzz.messages import filled, nested
 
 _INPUTS = 100
@@ -265,35 +266,10 @@ def _judge(node: Node, events: list[Event], directory: Path) -> None:
                 for change in applied.changes
             ]
     assert events == expected, "the watch has not seen what happened"
-    held = _essence(node.machine)
-    assert _essence(again) == held, "the log says something else"
+    held = essence(node.machine)
+    assert essence(again) == held, "the log says something else"
     captured = node.capture()
     path = SnapshotDirectory(directory).save(captured.meta, state.plan(captured).pages())
     meta, restored = state.load(path)
     assert meta == captured.meta
-    assert _essence(restored) == held, "the snapshot holds something else"
-
-
-def _essence(machine: Machine) -> dict[str, Any]:
-    store, auth = machine.mvcc, machine.auth
-    return {
-        "revision": store.revision,
-        "compacted": store.compacted,
-        "bytes": store.total_bytes,
-        "hash": store.hash(store.revision),
-        "live": list(store.live()),
-        "keys": store.keys(),
-        "leases": {
-            lease.id: (lease.ttl_seconds, sorted(lease.keys))
-            for lease in machine.lessor.leases.values()
-        },
-        "alarms": machine.alarms,
-        "members": [member.SerializeToString() for member in machine.members.listed()],
-        "removed": machine.members.removed,
-        "auth": (auth.enabled, auth.revision),
-        "users": {name: (user.password, user.roles) for name, user in auth.users.items()},
-        "roles": {
-            name: [permission.SerializeToString() for permission in given]
-            for name, given in auth.roles.items()
-        },
-    }
+    assert essence(restored) == held, "the snapshot holds something else"
