@@ -286,6 +286,10 @@ class Node:
 
     async def lease_renew(self, lease_id: int) -> int:
         """The TTL that the lease has again. LeaseNotFound when it is gone or has run out."""
+        if self.is_leader:
+            # One that slept while others elected the next leader may not promise any more, nor
+            # may a new one before it has applied what the last one wrote: revocations.
+            await self.read_barrier()
         if not self.is_leader:
             return int(await self._ask_leader("lease_renew", str(lease_id).encode()))
         lease = self.machine.lessor.get(lease_id)
@@ -471,14 +475,24 @@ class Node:
                 callback()
 
     def _revoke_expired(self, now: float) -> None:
-        for lease_id in self._expiry.expired(now, _EXPIRE_AT_ONCE):
-            revoke = rpc_pb2.LeaseRevokeRequest(ID=lease_id)
-            # Nobody's permission is needed for the end of a lease: the store itself acts.
-            self._forget_outcome(
-                command_pb2.Command(
-                    lease_revoke=revoke, user=ROOT, auth_revision=self.auth.revision
-                )
+        """Appended at once or not at all. In a queue it could wait for the next leader, with whom
+        clients may have renewed the lease."""
+        if not self.is_leader:
+            return
+        # Nobody's permission is needed for the end of a lease: the store itself acts.
+        revocations = [
+            command_pb2.Command(
+                lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=lease_id),
+                user=ROOT,
+                auth_revision=self.auth.revision,
             )
+            for lease_id in self._expiry.expired(now, _EXPIRE_AT_ONCE)
+        ]
+        try:
+            if revocations:
+                self.core.propose([command.SerializeToString() for command in revocations])
+        except ProposalDropped:
+            log.info("leases not revoked yet", count=len(revocations))
 
     # --- messages
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from tests.robustness.clients import Clients, Compactor
 from tests.robustness.cluster import Cluster, wait_for
 from tests.robustness.disk import Throttle
+from tests.robustness.history import Write
 from tests.robustness.members import Member
 
 Act = Callable[["World"], Awaitable[None]]
@@ -99,6 +100,35 @@ async def _pause(world: World, victim: Member, low: float, high: float) -> None:
     world.cluster.note(f"resume {victim.name}")
     victim.resume()
     await world.sleep(0.2, 0.5)
+
+
+@fault("lease-pause", least_members=3)
+async def lease_pause(world: World) -> None:
+    """A leader that was asleep while another one took over is asked to keep leases alive at the
+    moment it wakes up: what it promises then must hold, or it must promise nothing."""
+    leader, ttl = await world.cluster.leader(), 4
+    leases = [world.rng.getrandbits(60) + 1 for _ in range(5)]
+    for lease in leases:
+        await _hold(world, leader, lease, ttl)
+    world.cluster.note(f"pause {leader.name}")
+    leader.pause()
+    await asyncio.sleep(ttl - 1.3)
+    renewals = [
+        world.clients.do(world.clients.operation("renew", leader, lease=lease), leader)
+        for lease in leases
+    ]
+    waking = asyncio.gather(*renewals)
+    await world.sleep(0.3, 0.6)
+    world.cluster.note(f"resume {leader.name}")
+    leader.resume()
+    await waking
+
+
+async def _hold(world: World, member: Member, lease: int, ttl: int) -> None:
+    do, make = world.clients.do, world.clients.operation
+    if (await do(make("grant", member, lease=lease, ttl=ttl), member)).answered:
+        value = f"held.{lease:x}"
+        await do(make("put", member, writes=[Write(f"l/{value}", value, lease)]), member)
 
 
 @fault("cut-leader", least_members=3)
