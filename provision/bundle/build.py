@@ -7,6 +7,7 @@ that a machine neither compiles nor compares timestamps (PEP 552).
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -135,16 +136,26 @@ def _install(target: Path) -> None:
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        reason = (done.stderr or done.stdout).strip().splitlines()
-        raise HostNotReady(
-            f"pip could not install the machines' packages: {reason[-1] if reason else ''}",
-            "check that this host reaches its package index",
-        )
+        raise _pip_failed(done.stderr or done.stdout, target)
     shutil.rmtree(target / "bin", ignore_errors=True)
     for useless in [*target.rglob("*.pyi"), *target.rglob("*.pyx"), *target.rglob("*.pxd")]:
         useless.unlink()
     for tests in [p for p in target.rglob("tests") if p.is_dir()]:
         shutil.rmtree(tests)
+
+
+def _pip_failed(output: str, target: Path) -> HostNotReady:
+    # pip tells of a full disk once for every file, in one line of kilobytes.
+    if os.strerror(errno.ENOSPC) in output:
+        return HostNotReady(
+            f'the disk filled up while the machines\' packages were put into "{target}"',
+            "free some disk space",
+        )
+    reason = output.strip().splitlines() or ["it gave no reason"]
+    return HostNotReady(
+        f"pip could not install the machines' packages: {reason[-1]}",
+        "check that this host reaches its package index",
+    )
 
 
 def _copy(files: list[tuple[str, Path]], target: Path) -> None:
