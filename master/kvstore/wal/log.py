@@ -269,6 +269,10 @@ class Wal:
         """Begin a file: identity and the present hard state first, so that any suffix of the
         segments can be read without the ones before."""
         assert self.identity is not None
+        if self._file >= 0:
+            # A seal was written without waiting. Lost by a power loss, it would leave a gap
+            # before this segment.
+            self._sync()
         path = self.directory / segment_name(self._sequence + 1)
         head, crc = self._encoded(
             (RecordKind.IDENTITY, msgspec.msgpack.encode(self.identity)),
