@@ -33,8 +33,9 @@ def execute(store: Mvcc, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeRespons
     in_key_order = request.sort_target == _Request.KEY and request.sort_order != _Request.DESCEND
     filters = _filters(request)
     # Sorting and filtering need all keys; else one key beyond the limit tells whether there
-    # is more.
-    limited = 0 < request.limit < sys.maxsize and in_key_order and not filters
+    # is more. Whoever names a target but no order gets the first by key, sorted: so does etcd.
+    unsorted = in_key_order or request.sort_order == _Request.NONE
+    limited = 0 < request.limit < sys.maxsize and unsorted and not filters
     limit = request.limit + 1 if limited else 0
     records, count = store.scan(request.key, request.range_end, revision, limit)
     for keep in filters:

@@ -114,6 +114,7 @@ def _run(store: Mvcc, txn: WriteTxn, plan: _Plan) -> wire_pb2.TxnResponse:
         out = response.responses.add()
         if nested is not None:
             out.response_txn.CopyFrom(_run(store, txn, nested))
+            out.response_txn.header.SetInParent()  # there, but empty
         elif op.HasField("request_range"):
             out.response_range.CopyFrom(_run_range(store, txn, op.request_range))
         elif op.HasField("request_put"):
@@ -182,4 +183,6 @@ def _operands(compare: rpc_pb2.Compare, record: Record | None) -> tuple[int | by
             return (record.mod if record else 0), compare.mod_revision
         case _Compare.LEASE:
             return (record.lease if record else 0), compare.lease
-    return (record.version if record else 0), compare.version
+        case _Compare.VERSION:
+            return (record.version if record else 0), compare.version
+    return 0, 0  # what etcd does not know is equal

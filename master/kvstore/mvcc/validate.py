@@ -14,7 +14,6 @@ from master.kvstore.errors import (
     TooManyOps,
     ValueProvided,
 )
-from master.kvstore.mvcc.store import TO_THE_END
 from muster.etcd import rpc_pb2
 
 MAX_TXN_OPS = 128
@@ -88,10 +87,9 @@ class _Writes:
 
 
 def _covers(interval: tuple[bytes, bytes], key: bytes) -> bool:
+    """As etcd's check sees it: an end of "\\0" is before every key, not behind all of them."""
     start, end = interval
-    if not end:
-        return key == start
-    return start <= key and (end == TO_THE_END or key < end)
+    return start <= key < end if end else key == start
 
 
 def _writes(ops: Sequence[rpc_pb2.RequestOp]) -> _Writes:

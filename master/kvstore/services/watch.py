@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from master.kvstore.errors import NoLeader, StoreError
@@ -21,7 +21,7 @@ class WatchService:
 
     async def watch(
         self, requests: AsyncIterator[rpc_pb2.WatchRequest], context: CallContext
-    ) -> AsyncIterator[wire_pb2.WatchResponse]:
+    ) -> AsyncGenerator[wire_pb2.WatchResponse, None]:
         """Answers until the client goes; waiting for a slow client holds up nobody else."""
         check_call(self._node, context)
         session = _Session(self._node, context)

@@ -34,10 +34,10 @@ class Hub:
         """Answer with `created`; events follow. A bad request is answered created and canceled."""
         key = request.key or TO_THE_END
         if request.range_end and request.range_end != TO_THE_END and request.range_end <= key:
-            self.refuse(stream, "mvcc: watch range is empty")
+            self.refuse(stream, "mvcc: watcher range is empty")
             return
         if request.watch_id and request.watch_id in stream.watchers:
-            self.refuse(stream, "mvcc: duplicate watch ID")
+            self.refuse(stream, "mvcc: duplicate watch ID provided on the WatchStream")
             return
         watch_id = request.watch_id or stream.free_id()
         watcher = Watcher(
