@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim differential robustness shim fuzz-rpc bench \
+	test-vagrant check format lint types contracts proto api stubs sim differential robustness shim fuzz-rpc fuzz-store bench \
 	bench-store clean
 
 help: ## Show this menu
@@ -85,6 +85,10 @@ shim: setup ## Build the C shim of the nghttp2 transport (docs/rpc.md)
 
 fuzz-rpc: setup ## Fuzz the nghttp2 transport in memory (COUNT=1000000 SEED=1)
 	$(BIN)/python tools/fuzz_rpc.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
+
+fuzz-store: setup ## Fuzz log, snapshots, frames, requests in memory (TARGET=wal COUNT=1000000 SEED=1)
+	$(BIN)/python tools/fuzz_store.py $(if $(TARGET),--target $(TARGET)) \
+		--count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
 
 bench: setup ## Measure: time to a serving app by phase, memory of each process, pod start
 	$(BIN)/python -m benchmarks

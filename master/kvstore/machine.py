@@ -127,7 +127,9 @@ class Machine:
             if request.memberID in (0, member) and request.alarm in (rpc_pb2.NONE, alarm)
         }
         if request.action == rpc_pb2.AlarmRequest.ACTIVATE:
-            self.alarms.add((request.memberID, request.alarm))
+            # Nobody's alarm about nothing would have an empty key in a snapshot; etcd dies of it.
+            if request.memberID or request.alarm:
+                self.alarms.add((request.memberID, request.alarm))
         elif request.action == rpc_pb2.AlarmRequest.DEACTIVATE:
             touched &= self.alarms
             self.alarms -= touched

@@ -201,7 +201,9 @@ def _parsed(method: Method, data: bytes) -> Message | None:
 async def _answers(method: Method, wanted: list[Message], context: CallContext) -> None:
     """Every answer must have a form on the wire."""
     if method.shape is Shape.UNARY:
-        (await method.handler(wanted[0], context)).SerializeToString()
+        answer = await method.handler(wanted[0], context)
+        if not isinstance(answer, bytes):  # encoded already
+            answer.SerializeToString()
         return
     requests = wanted[0] if method.shape is Shape.SERVER_STREAM else _stream(wanted)
     async for answer in method.handler(requests, context):
