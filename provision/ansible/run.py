@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ from provision.errors import RolesFailed
 ROLES = Path(__file__).resolve().parents[1] / "roles"
 Report = Callable[[str, str], None]
 RUN_VARIABLE = "MUSTER_ANSIBLE_RUN"
+DISK_IS_FULL = os.strerror(errno.ENOSPC)
+_LINES = 20  # of a failed task's output; tar alone can say one for each of thousands of files
 
 
 @dataclass(slots=True)
@@ -37,8 +40,16 @@ class Outcome:
             self.changed.setdefault(host, []).append(words)
             report(host, words)
         elif kind in ("runner_on_failed", "runner_on_unreachable"):
-            self.failures[host] = f"{task}: {str(result.get('msg', result)).strip()}"
+            self.failures[host] = f"{task}: {reason(str(result.get('msg', result)))}"
             report(host, f"failed: {self.failures[host]}")
+
+
+def reason(said: str) -> str:
+    """What a person needs of what a task printed: a full disk by its name, else the end. Pure."""
+    if DISK_IS_FULL in said:
+        return f"its disk is full ({DISK_IS_FULL})"
+    lines = said.strip().splitlines()
+    return "\n".join(["...", *lines[-_LINES:]] if len(lines) > _LINES else lines)
 
 
 def _changes(result: Mapping[str, Any]) -> str:
@@ -92,8 +103,11 @@ def _failure(outcome: Outcome, finished: Any) -> RolesFailed:
             said = finished.stderr.read() or finished.stdout.read()
             return RolesFailed(f"ansible ended with {finished.status}: {said.strip()[-2000:]}")
         return RolesFailed(f"ansible ended with {finished.status}")
-    lines = [f"{host}: {reason}" for host, reason in sorted(outcome.failures.items())]
-    return RolesFailed("\n".join(lines), "repeat `muster up`: what is done already is skipped")
+    lines = [f"{host}: {said}" for host, said in sorted(outcome.failures.items())]
+    fix = "repeat `muster up`: what is done already is skipped"
+    if any(DISK_IS_FULL in line for line in lines):
+        fix = f"free some disk space there, then {fix}"
+    return RolesFailed("\n".join(lines), fix)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from provision.ansible.inventory import inventory
-from provision.ansible.run import Outcome
+from provision.ansible.run import Outcome, reason
 from provision.bundle import Layer
 from provision.cluster import node_state
 from provision.phases.images import image_names
@@ -106,3 +106,14 @@ def test_images_are_read_from_either_runtime() -> None:
     ours = '[{"id": "sha256:1", "names": ["a:1", "b:1"]}, {"id": "sha256:2", "names": []}]'
     assert image_names(ours) == {"a:1", "b:1", "sha256:2"}
     assert image_names("docker.io/a:1\nsha256:3\nb:2\n") == {"docker.io/a:1", "b:2"}
+
+
+def test_a_full_disk_is_said_once() -> None:
+    said = "\n".join(f"tar: {n}: Cannot write: No space left on device" for n in range(3000))
+    assert reason(said) == "its disk is full (No space left on device)"
+
+
+def test_of_a_long_output_the_end_is_kept() -> None:
+    kept = reason("\n".join(map(str, range(100)))).splitlines()
+    assert (kept[0], kept[1], kept[-1], len(kept)) == ("...", "80", "99", 21)
+    assert reason("  short\nand plain\n") == "short\nand plain"
