@@ -52,7 +52,9 @@ class Strike:
         return f"{self.point}:{passage}:{self.action}"
 
 
-def strike_of(name: str, seed: int) -> Strike:
+def strike_of(name: str, members: int, seed: int) -> Strike:
+    """Five seeds in a row do all five things; which comes first differs, so that few seeds of
+    all points and sizes do all, too."""
     point = name.removeprefix(PREFIX)
     if point not in NAMES:
         raise ValueError(f'"{point}" is no fail point')
@@ -63,7 +65,7 @@ def strike_of(name: str, seed: int) -> Strike:
         Strike(point, "panic"),
         Strike(point, slow, loses=True),
         Strike(point, "kill", loses=True, twice=True),
-    )[seed % 5]
+    )[(NAMES.index(point) + members // 2 + seed) % 5]
 
 
 def armed_at_start(strike: Strike, members: list[Member], rng: random.Random) -> dict[Member, str]:

@@ -105,7 +105,7 @@ class _Execution:
         run, cluster = self._run, self._cluster
         strike, armed = None, {}
         if run.scenario.startswith(failpoints.PREFIX):
-            strike = failpoints.strike_of(run.scenario, run.seed)
+            strike = failpoints.strike_of(run.scenario, run.members, run.seed)
             armed = failpoints.armed_at_start(strike, cluster.members, self._rng)
             cluster.note(f"armed {[(m.name, spec) for m, spec in armed.items()]}")
         elif FAULTS[run.scenario].small_disk:
