@@ -8,9 +8,7 @@ Prints the seed of an input that breaks a rule; the same seed replays it.
 
 from __future__ import annotations
 
-import argparse
 import random
-import resource
 import struct
 import sys
 from pathlib import Path
@@ -19,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from muster.rpc.h2.session import Kind, Limits, Session
 from muster.rpc.h2.wire import decode_block, decode_metadata, encode_block
+from tools.fuzz import harness
 
 MAGIC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 # Small, so that limits are met often.
@@ -194,7 +193,7 @@ def check(session: Session, open_: set[int]) -> None:
     assert session.streams <= LIMITS.max_streams + 8, f"{session.streams} streams"
 
 
-def one(seed: int) -> None:
+def one(seed: int) -> int:
     # Test data, not secrets.
     rng = random.Random(seed)
     server = rng.random() < 0.7
@@ -205,32 +204,8 @@ def one(seed: int) -> None:
     session = Session(LIMITS, server=server)
     drive(rng, session, mutate(rng, parts), server=server)
     session.close()
-
-
-def run(first: int, count: int) -> None:
-    """Inputs `first` ... `first + count - 1`; raises with the seed of the one that failed."""
-    for seed in range(first, first + count):
-        try:
-            one(seed)
-        except Exception as error:
-            raise AssertionError(f"seed={seed}: {error!r}") from error
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    warm = min(2000, arguments.count)
-    run(arguments.seed, warm)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run(arguments.seed + warm, arguments.count - warm)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(
-        f"{arguments.count} inputs, no violation; memory grew by {grown} KiB after the first {warm}"
-    )
-    return 0
+    return 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(harness.main(__doc__, {"rpc": one}))

@@ -51,18 +51,19 @@ def main(
     parser.add_argument("--count", type=int, default=20_000, help="inputs")
     parser.add_argument("--seed", type=int, default=1, help="of the first episode")
     parser.add_argument("--target", choices=sorted(targets), action="append")
+    parser.add_argument("--most-kib", type=int, default=_MOST_KIB, help="of growth in memory")
     arguments = parser.parse_args(argv)
     for name in arguments.target or sorted(targets):
-        if not _supervised(name, targets[name], arguments.seed, arguments.count):
+        if not _supervised(name, targets[name], arguments):
             return 1
     return 0
 
 
-def _supervised(name: str, episode: Episode, first: int, count: int) -> bool:
+def _supervised(name: str, episode: Episode, arguments: argparse.Namespace) -> bool:
     """Whether the process that does the work ended well, and in time."""
     context = multiprocessing.get_context("fork")
     place: MutableSequence[int] = context.RawArray("q", 2)  # seed, episodes done
-    worker = context.Process(target=_work, args=(name, episode, first, count, place))
+    worker = context.Process(target=_work, args=(name, episode, arguments, place))
     worker.start()
     done, since = -1, monotonic()
     while worker.is_alive():
@@ -79,11 +80,14 @@ def _supervised(name: str, episode: Episode, first: int, count: int) -> bool:
     return worker.exitcode == 0
 
 
-def _work(name: str, episode: Episode, first: int, count: int, place: MutableSequence[int]) -> None:
+def _work(
+    name: str, episode: Episode, arguments: argparse.Namespace, place: MutableSequence[int]
+) -> None:
     faulthandler.enable()
+    count = arguments.count
     warm = min(_WARM_INPUTS, count // 2)
     try:
-        following = run(episode, first, warm, place)
+        following = run(episode, arguments.seed, warm, place)
         before = _peak_kib()
         run(episode, following, count - warm, place)
     except AssertionError:
@@ -96,7 +100,7 @@ def _work(name: str, episode: Episode, first: int, count: int, place: MutableSeq
         f"after the first {warm} (peak {_peak_kib()} KiB)",
         flush=True,
     )
-    os._exit(0 if grown <= _MOST_KIB else 1)
+    os._exit(0 if grown <= arguments.most_kib else 1)
 
 
 def _peak_kib() -> int:
