@@ -120,7 +120,7 @@ class Node:
         self._who = b"\x08%b\x10%b" % (varint(identity.cluster_id), varint(self.id))
         self.core = core
         self.machine = machine
-        self.hub = Hub(machine.mvcc)
+        self.hub = Hub(machine.mvcc, self.header)
         self.timing = timing
         self.tokens = Tokens()
         self.trusts_certificates = False  # whether a client's certificate says who it is

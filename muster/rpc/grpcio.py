@@ -138,7 +138,8 @@ class _Call:
         responses = self._method.handler(request, _call_context(context))
         try:
             async for response in responses:
-                yield response
+                for one in response if isinstance(response, list) else (response,):
+                    yield one
             code = Code.OK
         except Exception as error:
             failure = self._failure(error)

@@ -7,7 +7,8 @@ snake_case (`LeaseGrant` -> `lease_grant`), and take the request and a `CallCont
     streaming:  def watch(self, requests, context) -> AsyncIterator[Response]
 
 A unary method that is called very often may be a plain function instead and return a `Reply`: then
-no task waits for its answer. The answer may be bytes, a message that is encoded already.
+no task waits for its answer. The answer may be bytes, a message that is encoded already. A
+streaming method may yield a list of answers instead of one: many at once cost less.
 They raise `RpcError`. An rpc without a method is answered UNIMPLEMENTED. An adapter
 (`muster.rpc.grpcio`) serves the methods that `methods_of` returns.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from master.kvstore.machine import Machine
-from master.kvstore.watch import watcher as watcher_module
+from master.kvstore.watch import queue
 from master.kvstore.watch.hub import Hub
 from master.kvstore.watch.watcher import Stream
 from muster.etcd import command_pb2, kv_pb2, rpc_pb2
@@ -42,7 +42,7 @@ class Member:
         while True:
             self.hub.catch_up(stream)
             batch = stream.take(self.machine.mvcc.revision)
-            out += [rpc_pb2.WatchResponse.FromString(r.SerializeToString()) for r in batch]
+            out += [rpc_pb2.WatchResponse.FromString(r) for r in batch]
             if not batch and stream.all_synced:
                 return out
 
@@ -158,7 +158,7 @@ def test_fragments_split_a_large_revision(member: Member) -> None:
 def test_a_slow_client_loses_nothing_and_slows_nobody(
     member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher_module, "MAX_PENDING_EVENTS", 10)
+    monkeypatch.setattr(queue, "MAX_PENDING_EVENTS", 10)
     slow, quick = new_stream(), new_stream()
     for stream in (slow, quick):
         member.hub.create(stream, Create(key=b"\0", range_end=b"\0"))
@@ -167,7 +167,8 @@ def test_a_slow_client_loses_nothing_and_slows_nobody(
         member.put(b"%03d" % number)
         got += keys(member.take(quick))
     watcher = slow.watchers[0]
-    assert watcher.pending_events <= 10, "its queue is bounded"
+    assert not watcher.synced, "it was given up on"
+    assert not watcher.pending, "so nothing is kept for it"
     everything = [b"%03d" % number for number in range(100)]
     assert got == everything
     assert keys(member.take(slow)) == everything
@@ -175,10 +176,49 @@ def test_a_slow_client_loses_nothing_and_slows_nobody(
     assert keys(member.take(slow)) == [b"after"]
 
 
+def test_what_all_watchers_have_taken_is_kept_for_nobody(member: Member) -> None:
+    one, other = new_stream(), new_stream()
+    for stream in (one, one, other):
+        member.hub.create(stream, Create(key=b"k"))
+    group = one.watchers[0].group
+    assert group is not None
+    assert group is other.watchers[0].group, "who wants the same shares a queue"
+    member.put(b"k", b"1")
+    member.hub.cancel(one, 1)
+    assert keys(member.take(one)) == [b"k"]
+    member.put(b"k", b"2")
+    assert [r.events[0].kv.value for r in member.take(one) if r.events] == [b"2"]
+    assert len(group.queue.batches) == 2, "the other stream has taken nothing"
+    (response,) = [r for r in member.take(other) if r.events]
+    assert [event.kv.value for event in response.events] == [b"1", b"2"]
+    assert not group.queue.batches
+
+
+def test_a_snapshot_in_the_place_of_the_state_loses_and_repeats_nothing(member: Member) -> None:
+    """What was queued is still sent; what the snapshot brings comes from its history."""
+    stream = new_stream()
+    member.hub.create(stream, Create(key=b"\0", range_end=b"\0"))
+    member.hub.create(stream, Create(key=b"c", start_revision=5))
+    for key in (b"a", b"b"):
+        member.put(key)
+    ahead = Member()
+    for key in (b"a", b"b", b"c", b"c"):
+        ahead.put(key)
+    member.machine = ahead.machine
+    member.hub.replaced(ahead.machine.mvcc)
+    member.put(b"d")
+    seen = [
+        (response.watch_id, event.kv.mod_revision)
+        for response in member.take(stream)
+        for event in response.events
+    ]
+    assert sorted(seen) == [(0, 2), (0, 3), (0, 4), (0, 5), (0, 6), (1, 5)]
+
+
 def test_a_slow_client_whose_history_is_gone_is_told(
     member: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watcher_module, "MAX_PENDING_EVENTS", 3)
+    monkeypatch.setattr(queue, "MAX_PENDING_EVENTS", 3)
     stream = new_stream()
     member.hub.create(stream, Create(key=b"k"))
     for _ in range(20):
@@ -213,7 +253,9 @@ def test_progress_on_request_comes_after_all_events(member: Member) -> None:
     member.hub.create(stream, Create(key=b"k", start_revision=start))
     member.hub.create(stream, Create(key=b"other"))
     stream.want_progress()
-    assert all(r.watch_id != -1 for r in stream.take(0)), "not while one is behind"
+    assert all(rpc_pb2.WatchResponse.FromString(r).watch_id != -1 for r in stream.take(0)), (
+        "not while one is behind"
+    )
     responses = member.take(stream)
     assert responses[-1].watch_id == -1
     assert responses[-1].header.revision == member.machine.mvcc.revision

@@ -199,7 +199,7 @@ class MvccModel(RuleBasedStateMachine):
     def take_events(self) -> None:
         self.hub.catch_up(self.stream)
         for response in self.stream.take(self.revision):
-            decoded = rpc_pb2.WatchResponse.FromString(response.SerializeToString())
+            decoded = rpc_pb2.WatchResponse.FromString(response)
             if decoded.canceled:  # compacted before it was read: allowed, and said
                 assert decoded.compact_revision == self.compacted
                 self.expected.clear()

@@ -130,13 +130,14 @@ class Turns:
             await asyncio.get_running_loop().create_future()
 
         async with aclosing(self._watch.watch(requests(), context)) as responses:
-            async for response in responses:
-                if response.compact_revision:
-                    raise Compacted
-                if response.canceled:
-                    raise StoreError(response.cancel_reason)
-                for event in response.events:
-                    yield response.header, kv_pb2.Event.FromString(event)
+            async for batch in responses:
+                for response in map(rpc_pb2.WatchResponse.FromString, batch):
+                    if response.compact_revision:
+                        raise Compacted
+                    if response.canceled:
+                        raise StoreError(response.cancel_reason)
+                    for event in response.events:
+                        yield response.header, event
 
 
 def created_at(key: bytes, revision: int) -> rpc_pb2.Compare:

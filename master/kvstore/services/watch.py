@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from master.kvstore.errors import NoLeader, StoreError
 from master.kvstore.mvcc.store import TO_THE_END
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, wants_leader
 from master.kvstore.watch.watcher import Stream
-from muster.etcd import rpc_pb2, wire_pb2
+from muster.etcd import rpc_pb2
 from muster.rpc.service import CallContext
 
 
@@ -19,23 +18,11 @@ class WatchService:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def watch(
+    def watch(
         self, requests: AsyncIterator[rpc_pb2.WatchRequest], context: CallContext
-    ) -> AsyncGenerator[wire_pb2.WatchResponse, None]:
+    ) -> AsyncGenerator[list[bytes], None]:
         """Answers until the client goes; waiting for a slow client holds up nobody else."""
-        check_call(self._node, context)
-        session = _Session(self._node, context)
-        reading = asyncio.create_task(session.read(requests), name="watch-requests")
-        try:
-            with session.ends_without_leader(wanted=wants_leader(context)):
-                async for response in session.responses(reading):
-                    self._node.fill(response.header)
-                    if response.compact_revision:
-                        response.header.revision = 0  # as in etcd: there is nothing to resume from
-                    yield response
-        finally:
-            reading.cancel()
-            self._node.hub.close(session.stream)
+        return _Session(self._node, context).responses(requests)
 
 
 class _Session:
@@ -46,9 +33,9 @@ class _Session:
         self._context = context
         self._wake = asyncio.Event()
         self._leaderless = False
-        self.stream = Stream(self._wake.set)
+        self.stream = Stream(self._wake.set, node.header)
 
-    async def read(self, requests: AsyncIterator[rpc_pb2.WatchRequest]) -> None:
+    async def _read(self, requests: AsyncIterator[rpc_pb2.WatchRequest]) -> None:
         try:
             async for request in requests:
                 self._take(request)
@@ -75,31 +62,32 @@ class _Session:
         else:
             self._node.hub.create(self.stream, request)
 
-    async def responses(self, reading: asyncio.Task[None]) -> AsyncIterator[wire_pb2.WatchResponse]:
-        hub = self._node.hub
-        while True:
-            self._wake.clear()
-            hub.catch_up(self.stream)
-            batch = self.stream.take(hub.store.revision)
-            for response in batch:
-                yield response
-            if self._leaderless:
-                raise NoLeader
-            if batch:
-                continue
-            if reading.done():
-                return  # the client has closed its side
-            if self.stream.all_synced:
-                await self._wake.wait()
-            else:
-                await asyncio.sleep(0)  # more history to read: let others have their turn
-
-    @contextmanager
-    def ends_without_leader(self, *, wanted: bool) -> Iterator[None]:
-        undo = self._node.on_leaderless(self._lost_leader) if wanted else None
+    async def responses(
+        self, requests: AsyncIterator[rpc_pb2.WatchRequest]
+    ) -> AsyncGenerator[list[bytes], None]:
+        check_call(self._node, self._context)
+        reading = asyncio.create_task(self._read(requests), name="watch-requests")
+        undo = self._node.on_leaderless(self._lost_leader) if wants_leader(self._context) else None
         try:
-            yield
+            while True:
+                self._wake.clear()
+                self._node.hub.catch_up(self.stream)
+                batch = self.stream.take(self._node.hub.store.revision)
+                if batch:
+                    yield batch
+                if self._leaderless:
+                    raise NoLeader
+                if batch:
+                    continue
+                if reading.done():
+                    return  # the client has closed its side
+                if self.stream.all_synced:
+                    await self._wake.wait()
+                else:
+                    await asyncio.sleep(0)  # more history to read: let others have their turn
         finally:
+            reading.cancel()
+            self._node.hub.close(self.stream)
             if undo is not None:
                 undo()
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import TO_THE_END, Mvcc
+from master.kvstore.watch.group import Group, Header, Wanted, revision_header
 from master.kvstore.watch.watcher import Stream, Watcher, progress
 from muster.etcd import rpc_pb2, wire_pb2
 
@@ -20,12 +21,13 @@ _Create = rpc_pb2.WatchCreateRequest
 class Hub:
     """Watchers by what they watch, so that a change looks at each distinct range once."""
 
-    def __init__(self, store: Mvcc) -> None:
+    def __init__(self, store: Mvcc, header: Header = revision_header) -> None:
         self.store = store
+        self._header = header
         self.events_sent = 0
         self.slow = 0  # how often a watcher fell behind its queue
-        self._by_key: dict[bytes, dict[int, Watcher]] = {}
-        self._by_range: dict[tuple[bytes, bytes], dict[int, Watcher]] = {}
+        self._by_key: dict[bytes, dict[Wanted, Group]] = {}
+        self._by_range: dict[tuple[bytes, bytes], dict[Wanted, Group]] = {}
         self.streams: set[Stream] = set()
 
     # --- requests of clients
@@ -40,23 +42,30 @@ class Hub:
             self.refuse(stream, "mvcc: duplicate watch ID provided on the WatchStream")
             return
         watch_id = request.watch_id or stream.free_id()
-        watcher = Watcher(
-            watch_id,
+        first = request.start_revision or self.store.revision + 1
+        wanted = Wanted(
             key,
             request.range_end,
-            request.start_revision or self.store.revision + 1,
-            stream,
             prev_kv=request.prev_kv,
-            progress_notify=request.progress_notify,
-            fragment=request.fragment,
             no_put=_Create.NOPUT in request.filters,
             no_delete=_Create.NODELETE in request.filters,
+            start=first if first > self.store.revision + 1 else 0,
+        )
+        watcher = Watcher(
+            watch_id,
+            wanted,
+            first,
+            stream,
+            progress_notify=request.progress_notify,
+            fragment=request.fragment,
         )
         stream.watchers[watch_id] = watcher
         self.streams.add(stream)
         stream.say(self._about(watcher, created=True))
         if watcher.next_revision > self.store.revision:
             self._register(watcher)
+        else:
+            stream.behind[watch_id] = watcher
 
     def cancel(self, stream: Stream, watch_id: int) -> None:
         watcher = stream.watchers.get(watch_id)
@@ -75,23 +84,22 @@ class Hub:
     def changed(self, changes: Sequence[Change]) -> None:
         """One revision's changes were applied. Costs its watchers, never waits for a client."""
         revision = changes[0].record.mod
-        touched: dict[int, tuple[Watcher, list[Change]]] = {}
+        touched: dict[Group, list[Change]] = {}
         for change in changes:
-            for watcher in self._interested(change.record.key):
-                touched.setdefault(id(watcher), (watcher, []))[1].append(change)
-        for watcher, theirs in touched.values():
-            if watcher.full:
-                self.slow += 1
-                watcher.next_revision = max(watcher.next_revision, revision)
-                self._desync(watcher)
-            else:
-                watcher.offer(revision, theirs)
+            for group in self._interested(change.record.key):
+                touched.setdefault(group, []).append(change)
+        for group, theirs in touched.items():
+            batch = group.wanted.batch(revision, theirs)
+            if batch.events:
+                for watcher in group.offer(batch):
+                    self.slow += 1
+                    self._desync(watcher)
 
-    def _interested(self, key: bytes) -> list[Watcher]:
+    def _interested(self, key: bytes) -> list[Group]:
         found = list(self._by_key.get(key, {}).values())
-        for (start, end), watchers in self._by_range.items():
+        for (start, end), groups in self._by_range.items():
             if start <= key and (end == TO_THE_END or key < end):
-                found += watchers.values()
+                found += groups.values()
         return found
 
     def replaced(self, store: Mvcc) -> None:
@@ -100,15 +108,17 @@ class Hub:
         self.store = store
         for stream in self.streams:
             for watcher in stream.watchers.values():
-                if watcher.synced:
+                if watcher.group is not None:
+                    for batch in watcher.group.skip(watcher):
+                        watcher.read(batch)
                     watcher.next_revision = max(watcher.next_revision, told + 1)
                     self._desync(watcher)
             stream.poke()
 
     def catch_up(self, stream: Stream) -> None:
         """Give each watcher of `stream` that is behind its next piece of history."""
-        for watcher in list(stream.watchers.values()):
-            if not watcher.synced and not watcher.full:
+        for watcher in list(stream.behind.values()):
+            if not watcher.backlog.full:
                 self._catch_up(watcher)
 
     def watching(self) -> int:
@@ -120,7 +130,7 @@ class Hub:
             for watcher in stream.watchers.values():
                 if watcher.progress_notify and watcher.synced and not watcher.pending:
                     if not watcher.sent_something:
-                        stream.say(progress(watcher.id, self.store.revision))
+                        stream.say(progress(watcher.id, self._header(self.store.revision)))
                     watcher.sent_something = False
 
     # --- inside
@@ -129,60 +139,70 @@ class Hub:
         if watcher.next_revision < self.store.compacted:
             self._remove(watcher)
             response = self._about(watcher, canceled=True)
+            response.header.revision = 0  # as in etcd: there is nothing to resume from
             response.compact_revision = self.store.compacted
             watcher.stream.say(response)
             return
         budget = _CATCH_UP_CHANGES
         revision = 0
-        batch: list[Change] = []
+        changes: list[Change] = []
         for change in self.store.changes_from(watcher.next_revision, self.store.revision):
             if change.record.mod != revision:
-                if batch:
-                    watcher.offer(revision, batch)
-                if budget <= 0 or watcher.full:
+                if changes:
+                    watcher.read(watcher.wanted.batch(revision, changes))
+                if budget <= 0 or watcher.backlog.full:
                     return
-                revision, batch = change.record.mod, []
-            batch.append(change)
+                revision, changes = change.record.mod, []
+            changes.append(change)
             budget -= 1
-        if batch:
-            watcher.offer(revision, batch)
+        if changes:
+            watcher.read(watcher.wanted.batch(revision, changes))
         watcher.next_revision = max(watcher.next_revision, self.store.revision + 1)
         self._register(watcher)
 
     def _register(self, watcher: Watcher) -> None:
-        watcher.synced = True
-        self._place(watcher)[id(watcher)] = watcher
+        """It has all that was; from now on it hears with its group."""
+        watcher.stream.behind.pop(watcher.id, None)
+        groups = self._groups(watcher.wanted)
+        group = groups.get(watcher.wanted)
+        if group is None:
+            group = groups[watcher.wanted] = Group(watcher.wanted, self._header)
+        group.join(watcher)
 
-    def _place(self, watcher: Watcher) -> dict[int, Watcher]:
-        if not watcher.end:
-            return self._by_key.setdefault(watcher.key, {})
-        return self._by_range.setdefault((watcher.key, watcher.end), {})
+    def _groups(self, wanted: Wanted) -> dict[Wanted, Group]:
+        if not wanted.end:
+            return self._by_key.setdefault(wanted.key, {})
+        return self._by_range.setdefault((wanted.key, wanted.end), {})
 
     def _unregister(self, watcher: Watcher) -> None:
-        place = self._place(watcher)
-        place.pop(id(watcher), None)
-        if not place:
-            if watcher.end:
-                del self._by_range[(watcher.key, watcher.end)]
+        group, wanted = watcher.group, watcher.wanted
+        if group is None:
+            return
+        group.leave(watcher)
+        if group.members:
+            return
+        groups = self._groups(wanted)
+        del groups[wanted]
+        if not groups:
+            if wanted.end:
+                del self._by_range[(wanted.key, wanted.end)]
             else:
-                del self._by_key[watcher.key]
+                del self._by_key[wanted.key]
 
     def _desync(self, watcher: Watcher) -> None:
-        if watcher.synced:
-            self._unregister(watcher)
-        watcher.synced = False
+        self._unregister(watcher)
+        watcher.stream.behind[watcher.id] = watcher
         watcher.stream.poke()
 
     def _remove(self, watcher: Watcher) -> None:
         watcher.stream.drop(watcher)
-        if watcher.synced:
-            self._unregister(watcher)
+        self._unregister(watcher)
 
     def _about(
         self, watcher: Watcher, *, created: bool = False, canceled: bool = False
     ) -> wire_pb2.WatchResponse:
         response = wire_pb2.WatchResponse(watch_id=watcher.id, created=created, canceled=canceled)
-        response.header.revision = self.store.revision
+        response.MergeFromString(self._header(self.store.revision))
         return response
 
     def refuse(self, stream: Stream, reason: str) -> None:
@@ -190,5 +210,5 @@ class Hub:
         response = wire_pb2.WatchResponse(
             watch_id=-1, created=True, canceled=True, cancel_reason=reason
         )
-        response.header.revision = self.store.revision
+        response.MergeFromString(self._header(self.store.revision))
         stream.say(response)

@@ -3,89 +3,88 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from master.kvstore.mvcc.records import Change
-from master.kvstore.mvcc.store import TO_THE_END
+from master.kvstore.mvcc.records import varint
+from master.kvstore.watch.group import Group, Header, Wanted, body, revision_header
+from master.kvstore.watch.queue import MAX_RESPONSE_BYTES, Batch, Queue
 from muster.etcd import wire_pb2
 
-# What one watcher may have waiting. Beyond it the watcher is not cancelled: it reads the
-# history again when its client has taken what is there.
-MAX_PENDING_EVENTS = 4096
-MAX_PENDING_BYTES = 8 << 20
-# One response holds whole revisions up to about this size; a client that allows fragments gets
-# a larger revision in pieces.
-MAX_RESPONSE_BYTES = 1_500_000
+# What one `take` gives, roughly: more would only wait in memory.
+_TAKE_BYTES = 4 << 20
+
+# Fields of WatchResponse: 2, and 7 with `true`.
+_WATCH_ID = b"\x10"
+_FRAGMENT = b"\x38\x01"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Watcher:
-    """A key range being watched. It is sent every event from `next_revision` on, once."""
+    """A key range being watched. It is sent every event from `next_revision` on, once.
+
+    While it is synced, its group's queue has what comes next for it. A watcher that is behind
+    reads history into a queue of its own, the backlog, which goes first.
+    """
 
     id: int
-    key: bytes
-    end: bytes
-    next_revision: int
+    wanted: Wanted
+    next_revision: int  # of what is queued for it next
     stream: Stream
-    prev_kv: bool = False
     progress_notify: bool = False
     fragment: bool = False
-    no_put: bool = False
-    no_delete: bool = False
-    synced: bool = False
+    group: Group | None = None
+    place: int = 0
+    backlog: Queue = field(default_factory=Queue)
+    in_turn: bool = False
     sent_something: bool = False
-    pending: deque[tuple[int, list[bytes], int]] = field(default_factory=deque)
-    pending_events: int = 0
-    pending_bytes: int = 0
-
-    def wants(self, change: Change) -> bool:
-        record = change.record
-        if record.mod < self.next_revision:
-            return False
-        if self.no_delete if record.tombstone else self.no_put:
-            return False
-        if not self.end:
-            return record.key == self.key
-        return self.key <= record.key and (self.end == TO_THE_END or record.key < self.end)
 
     @property
-    def full(self) -> bool:
-        return self.pending_events >= MAX_PENDING_EVENTS or self.pending_bytes >= MAX_PENDING_BYTES
+    def synced(self) -> bool:
+        return self.group is not None
 
-    def offer(self, revision: int, changes: Iterable[Change]) -> None:
-        """Queue the events of one revision, all of them."""
-        events = [change.event(prev_kv=self.prev_kv) for change in changes if self.wants(change)]
-        self.next_revision = max(self.next_revision, revision + 1)
-        if events:
-            size = sum(map(len, events))
-            self.pending.append((revision, events, size))
-            self.pending_events += len(events)
-            self.pending_bytes += size
-            self.stream.has_events(self)
+    @property
+    def pending(self) -> bool:
+        if self.backlog.batches:
+            return True
+        return self.group is not None and self.place < self.group.queue.end
 
-    def take(self) -> tuple[int, list[bytes]]:
-        """The next whole revisions that fit into one response."""
-        revision, events, total = self.pending.popleft()
-        events = list(events)
-        while self.pending and total + self.pending[0][2] <= MAX_RESPONSE_BYTES:
-            revision, more, size = self.pending.popleft()
-            events += more
-            total += size
-        self.pending_events -= len(events)
-        self.pending_bytes -= total
-        return revision, events
+    def read(self, batch: Batch) -> None:
+        """A piece of history."""
+        self.next_revision = max(self.next_revision, batch.revision + 1)
+        if batch.events:
+            self.backlog.append(batch)
+            self.stream.take_turn(self)
+
+    def responses(self, header: Header) -> list[bytes]:
+        """The next whole revisions that fit into one response; in pieces where that is allowed."""
+        if self.backlog.batches:
+            number, batch = self.backlog.gather(self.backlog.first)
+            self.backlog.drop_until(number)
+            data = b""
+        elif self.group is not None and self.place < self.group.queue.end:
+            batch, data = self.group.take(self)
+        else:
+            return []
+        self.sent_something = True
+        prefix = _WATCH_ID + varint(self.id) if self.id else b""
+        if self.fragment and batch.size > MAX_RESPONSE_BYTES:
+            return [prefix + piece for piece in _fragments(header, batch)]
+        return [prefix + (data or body(header, batch))]
 
 
 class Stream:
     """The watches of one client stream. `wake` is called when `take` has something to give."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, wake: Callable[[], None], header: Header = revision_header) -> None:
         self.watchers: dict[int, Watcher] = {}
+        self.behind: dict[int, Watcher] = {}  # those that are not synced
         self.closed = False
         self._wake = wake
-        self._control: deque[wire_pb2.WatchResponse] = deque()
-        self._with_events: dict[int, Watcher] = {}  # in turn, so that nobody is starved
+        self._header = header
+        self._control: list[bytes] = []
+        self._news: dict[Group, None] = {}
+        self._turns: deque[Watcher] = deque()  # in turn, so that nobody is starved
         self._progress_wanted = False
         self._next_id = 0
 
@@ -95,17 +94,25 @@ class Stream:
         self._next_id += 1
         return self._next_id - 1
 
-    def has_events(self, watcher: Watcher) -> None:
-        self._with_events[watcher.id] = watcher
-        self._wake()
+    def has_news(self, group: Group) -> None:
+        """There is more for its watchers in that group."""
+        if group not in self._news:
+            self._news[group] = None
+            self._wake()
+
+    def take_turn(self, watcher: Watcher) -> None:
+        if not watcher.in_turn:
+            watcher.in_turn = True
+            self._turns.append(watcher)
+            self._wake()
 
     def say(self, response: wire_pb2.WatchResponse) -> None:
-        self._control.append(response)
+        self._control.append(response.SerializeToString())
         self._wake()
 
     def drop(self, watcher: Watcher) -> None:
         self.watchers.pop(watcher.id, None)
-        self._with_events.pop(watcher.id, None)
+        self.behind.pop(watcher.id, None)
 
     def poke(self) -> None:
         """Something changed that may let `take` give more."""
@@ -115,53 +122,57 @@ class Stream:
         self._progress_wanted = True
         self._wake()
 
-    def take(self, revision: int) -> list[wire_pb2.WatchResponse]:
+    def take(self, revision: int) -> list[bytes]:
         """What to send next, at most one round of all watchers. Empty: nothing for now."""
-        responses = list(self._control)
-        self._control.clear()
-        round_, self._with_events = self._with_events, {}
-        for watcher in round_.values():
-            responses += _event_responses(watcher)
+        out, self._control = self._control, []
+        for group in self._news:
+            for watcher in group.members.get(self, {}).values():
+                self.take_turn(watcher)
+        self._news.clear()
+        size = 0
+        for _ in range(len(self._turns)):
+            if size >= _TAKE_BYTES:
+                return out
+            watcher = self._turns.popleft()
+            watcher.in_turn = False
+            if self.watchers.get(watcher.id) is not watcher:
+                continue  # cancelled
+            responses = watcher.responses(self._header)
+            out += responses
+            size += sum(map(len, responses))
             if watcher.pending:
-                self._with_events[watcher.id] = watcher
-        if self._progress_wanted and not self._with_events and self.all_synced:
+                self.take_turn(watcher)
+        if self._progress_wanted and not self._turns and self.all_synced:
             # Only now is it true that nothing up to `revision` is still to come.
             self._progress_wanted = False
-            responses.append(progress(-1, revision))
-        return responses
+            out.append(progress(-1, self._header(revision)).SerializeToString())
+        return out
 
     @property
     def all_synced(self) -> bool:
-        return all(watcher.synced for watcher in self.watchers.values())
+        return not self.behind
 
 
-def progress(watch_id: int, revision: int) -> wire_pb2.WatchResponse:
+def progress(watch_id: int, header: bytes) -> wire_pb2.WatchResponse:
     response = wire_pb2.WatchResponse(watch_id=watch_id)
-    response.header.revision = revision
+    response.MergeFromString(header)
     return response
 
 
-def _event_responses(watcher: Watcher) -> list[wire_pb2.WatchResponse]:
-    revision, events = watcher.take()
-    watcher.sent_something = True
-    chunks = list(_fragments(events)) if watcher.fragment else [events]
-    responses = []
-    for position, chunk in enumerate(chunks):
-        response = wire_pb2.WatchResponse(
-            watch_id=watcher.id, events=chunk, fragment=position < len(chunks) - 1
-        )
-        response.header.revision = revision
-        responses.append(response)
-    return responses
+def _fragments(header: Header, batch: Batch) -> Iterator[bytes]:
+    chunks = list(_chunks(batch))
+    for chunk in chunks[:-1]:
+        yield _FRAGMENT + body(header, chunk)
+    yield body(header, chunks[-1])
 
 
-def _fragments(events: list[bytes]) -> Iterable[list[bytes]]:
+def _chunks(batch: Batch) -> Iterator[Batch]:
     chunk: list[bytes] = []
     size = 0
-    for event in events:
+    for event in batch.events:
         if chunk and size + len(event) > MAX_RESPONSE_BYTES:
-            yield chunk
+            yield Batch(batch.revision, chunk, size)
             chunk, size = [], 0
         chunk.append(event)
         size += len(event)
-    yield chunk
+    yield Batch(batch.revision, chunk, size)

@@ -197,7 +197,8 @@ class ServerCall:
     async def _stream(self, responses: AsyncIterator[Message]) -> None:
         try:
             async for response in responses:
-                await self._send(response.SerializeToString())
+                for one in response if isinstance(response, list) else (response,):
+                    await self._send(_encoded(one))
         finally:
             close = getattr(responses, "aclose", None)
             if close is not None:
