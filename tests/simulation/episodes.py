@@ -1,8 +1,8 @@
 """Faults as they come in operation: an episode of trouble now and then, quiet time in between.
 
 An episode is one to three troubles at once or shortly after each other, with clients at work.
-After it everything is healed; some seconds later a write must succeed through any member (the
-cluster is live again), and before the next episode all members must hold the same.
+After it everything is healed. Before the next one the cluster must be settled (one leader, the same
+log applied everywhere) and a write must succeed through any member: it is live again.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import partial
 from tests.simulation.raft_cluster import TICK, Cluster, Conditions
 from tests.simulation.storm import change_membership, isolate_leader, partition
 
-PROBE_MS = 20_000  # after healing, a write must succeed
-_SETTLED_MS = 10_000  # and so long after that it must be everywhere
+RECOVER_MS = 20_000  # after healing; the next episode comes no earlier
+_PROBE_MS = 500  # so long a write may take when all is well
 _TIDY_MS = 5_000
 
 
@@ -24,7 +24,6 @@ class Episodes:
         self.cluster = cluster
         self.episodes = 0
         self._gap_ms = gap_ms
-        self._probed_at: int | None = None
         self._changed = False
         self._troubles: list[Callable[[int], None]] = [
             self._lossy_network,
@@ -50,19 +49,25 @@ class Episodes:
         cluster.calm = True
         for spare in sorted(set(cluster.everybody) - cluster.membership.everyone()):
             cluster.stop(spare)
-        cluster.at(PROBE_MS, self._probe)
         self._plan_episode()
 
     def _plan_episode(self) -> None:
-        gap = self._gap_ms - PROBE_MS - _SETTLED_MS
-        delay = int(self.cluster.rng.expovariate(1 / gap)) + PROBE_MS + _SETTLED_MS
-        self.cluster.at(delay, self._begin)
+        delay = self.cluster.rng.expovariate(1 / (self._gap_ms - RECOVER_MS))
+        self.cluster.at(int(delay) + RECOVER_MS, self._probe)
 
-    def _begin(self) -> None:
-        self.check_settled()
-        cluster, rng = self.cluster, self.cluster.rng
-        self.episodes += 1
+    def _probe(self) -> None:
+        """Liveness, and that all hold the same: long enough after the last fault."""
+        cluster = self.cluster
+        cluster.assert_settled()
         cluster.calm = False
+        member = cluster.rng.choice(sorted(cluster.current().everyone()))
+        assert cluster.propose(member), f"{member} knows no leader"
+        cluster.at(_PROBE_MS, self._begin, cluster.checker.last_committed)
+
+    def _begin(self, before: int) -> None:
+        cluster, rng = self.cluster, self.cluster.rng
+        assert cluster.checker.last_committed > before, "a write did not succeed"
+        self.episodes += 1
         length = rng.randrange(10, 50) * TICK
         for trouble in rng.sample(self._troubles, rng.choice([1, 1, 2, 3])):
             cluster.at(rng.randrange(length // 2), trouble, length)
@@ -78,7 +83,6 @@ class Episodes:
             cluster.start(member)
         if self._changed:
             cluster.at(_TIDY_MS, self._tidy)
-        cluster.at(PROBE_MS, self._probe)
         self._plan_episode()
 
     def _tidy(self) -> None:
@@ -93,19 +97,6 @@ class Episodes:
                 cluster.stop(member)
         else:
             cluster.at(_TIDY_MS // 2, self._tidy)
-
-    def _probe(self) -> None:
-        """Liveness: long enough after the last fault, a write succeeds wherever it is asked."""
-        cluster = self.cluster
-        member = cluster.rng.choice(sorted(cluster.current().everyone()))
-        assert cluster.propose(member), f"{member} knows no leader {PROBE_MS} ms after the faults"
-        self._probed_at = cluster.checker.last_committed
-
-    def check_settled(self) -> None:
-        assert self._probed_at is not None
-        assert self.cluster.checker.last_committed > self._probed_at, "the probe did not commit"
-        self.cluster.assert_settled()
-        self._probed_at = None
 
     def _client(self) -> None:
         cluster, rng = self.cluster, self.cluster.rng

@@ -363,6 +363,9 @@ class Cluster:
                 if read.context in self._reads:
                     assert read.index >= self._reads.pop(read.context), "a stale read was allowed"
                     self.counts.reads += 1
+            if not ready.committed:
+                break  # only what was applied can have given the core more to do
+        checker.observe(member)
         if core.log.applied - core.log.snapshot.index >= self.conditions.compact_after:
             self._maybe_compact(member)
 

@@ -20,7 +20,7 @@ from tests.simulation.storm import Rates, Storm
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
-GAP_MS = 200_000  # mean time between two episodes of trouble: 158,000 in a year
+GAP_MS = 400_000  # mean time between two episodes of trouble: 79,000 in a year
 STORM_MS = 10 * MINUTE
 CALM_MS = 25_000  # after a storm all must agree within this
 PROFILES = ("calendar", "storm")

@@ -36,8 +36,8 @@ def test_safety_holds_in_a_storm_and_progress_follows(seed: int, members: int) -
 @pytest.mark.parametrize("members", [1, 3, 5])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_safety_holds_through_troubles_now_and_then(seed: int, members: int) -> None:
-    """After each of them a write succeeds within 20 s, and soon everybody has it."""
-    must_hold(Run("calendar", seed, members, 60 * MINUTE))
+    """Before the next one all members agree and a write succeeds."""
+    must_hold(Run("calendar", seed, members, 120 * MINUTE))
 
 
 def test_faults_do_happen() -> None:
@@ -48,7 +48,7 @@ def test_faults_do_happen() -> None:
     assert totals.counts["snapshots_installed"] > 0
     assert totals.counts["commits"] > 300
     assert totals.counts["reads"] > 100
-    calendar, failure = perform(Run("calendar", 3, 3, 600 * MINUTE))
+    calendar, failure = perform(Run("calendar", 3, 3, 1000 * MINUTE))
     assert failure is None
     assert totals.faults.keys() | calendar.faults.keys() == {
         "crash",
