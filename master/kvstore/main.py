@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import secrets
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -57,6 +59,9 @@ from muster.rpc.metrics import PrometheusObserver
 from muster.rpc.transports import rpc_server
 
 log = get_logger(__name__)
+# A thread that computes (a snapshot, its restoring) gives the event loop its turn after so long,
+# and the disk's thread gets its turn from the loop.
+_SWITCH_SECONDS = 0.0005
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:
@@ -71,7 +76,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             failure.append(error)
         stop.set()
 
-    node, wal = recover(config, on_fatal, await _ask_to_join(config))
+    node, wal = recover(config, on_fatal, await _new_identity(config))
+    gc.freeze()  # the state will not be garbage: the collector need not walk through it
     node.trusts_certificates = config.client_cert_auth
     node.start(
         DiskWriter(
@@ -106,25 +112,16 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         raise failure[0]
 
 
-async def _ask_to_join(config: Config) -> Identity | None:
-    """Who this member is in an existing cluster; None when its disk or the flags say."""
-    if config.initial_cluster_state != "existing" or segment_files(_wal_directory(config)):
-        return None
-    own = config.initial_cluster.get(config.name, config.initial_advertise_peer_urls)
-    others = [url for urls in config.initial_cluster.values() for url in urls if url not in own]
-    tls = client_context(config.peer_tls) if config.peer_tls else None
-    try:
-        return joining_identity(config.name, own, await ask_cluster(others, tls))
-    except ClusterFlagsError as error:
-        raise CannotRun(str(error)) from error
+async def _new_identity(config: Config) -> Identity | None:
+    return None if segment_files(_wal_directory(config)) else await identity_of_new_member(config)
 
 
 def recover(
-    config: Config, on_fatal: Callable[[BaseException], None], joining: Identity | None = None
+    config: Config, on_fatal: Callable[[BaseException], None], new: Identity | None
 ) -> tuple[Node, Wal]:
     """The member as its disk has it, or a new one."""
     snapshots = SnapshotDirectory(config.data_dir / "member" / "snap")
-    wal, contents = _open_log(config, joining)
+    wal, contents = _open_log(config, new)
     assert contents.identity is not None
     identity = contents.identity
     machine = Machine()
@@ -311,4 +308,5 @@ async def _publish(config: Config, node: Node) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     failpoint.arm(os.environ.get(failpoint.VARIABLE, ""))
+    sys.setswitchinterval(_SWITCH_SECONDS)
     return run.run(serve, Config.from_argv(argv), "kvstore")

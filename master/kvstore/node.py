@@ -61,6 +61,8 @@ from muster.etcd import command_pb2, rpc_pb2
 
 log = get_logger(__name__)
 
+_RECORDS_FOR_AN_ENTRY = 10
+_MOST_ENTRIES = 100_000  # etcd 3.4's --snapshot-count
 _EXPIRE_SECONDS = 0.5
 _EXPIRE_AT_ONCE = 1000
 _PEER_REQUEST_SECONDS = 2.0
@@ -93,6 +95,12 @@ class Limits:
     snapshot_count: int = 10_000
     progress_seconds: float = 600.0  # between notifications to watchers that asked for them
     catchup_entries: int = 5000  # kept behind a snapshot, for members that lag a little
+
+    def entries_for(self, records: int) -> int:
+        """How many entries make a new snapshot of `records` worth while: a large state less
+        often, so that the share of each entry is about the same; but the log, in memory and to
+        be replayed after a restart, has an end."""
+        return max(self.snapshot_count, min(records // _RECORDS_FOR_AN_ENTRY, _MOST_ENTRIES))
 
 
 class LeaseState(msgspec.Struct, frozen=True, array_like=True):
@@ -391,7 +399,8 @@ class Node:
             MemberIdentity(member.ID, member.name, tuple(member.peerURLs))
             for member in self.machine.members.listed()
         )
-        return ClusterInfo(self.identity.cluster_id, self.identity.members, members)
+        started = tuple(member.ID for member in self.members if member.clientURLs)
+        return ClusterInfo(self.identity.cluster_id, self.identity.members, members, started)
 
     # --- running
 
@@ -727,7 +736,8 @@ class Node:
     def _maybe_snapshot(self) -> None:
         if self._snapshotting:
             return
-        if self.applied - self.core.log.snapshot.index >= self._limits.snapshot_count:
+        _, records = self.machine.mvcc.records()
+        if self.applied - self.core.log.snapshot.index >= self._limits.entries_for(records):
             self._snapshotting = True
             self._spawn(self._snapshot(), "snapshot")
 

@@ -14,7 +14,7 @@ from master.kvstore.errors import RequestTimeout, TimeoutDueToLeaderFail
 from master.kvstore.lease.expiry import Expiry
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Applied
-from master.kvstore.node import Timing
+from master.kvstore.node import Limits, Timing
 from master.kvstore.proposals import Proposals
 from master.kvstore.raft.core import Read
 from muster.etcd import command_pb2, rpc_pb2
@@ -161,3 +161,11 @@ def test_durations_in_gos_notation(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("least", "records", "entries"),
+    [(10_000, 0, 10_000), (10_000, 300_000, 30_000), (10, 10**9, 100_000), (200_000, 1, 200_000)],
+)
+def test_large_states_are_written_down_less_often(least: int, records: int, entries: int) -> None:
+    assert Limits(snapshot_count=least).entries_for(records) == entries
