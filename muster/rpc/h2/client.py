@@ -215,16 +215,15 @@ class Channel(channel.Channel):
 
     async def _reach(self) -> ClientConnection:
         loop = asyncio.get_running_loop()
-
-        def protocol() -> ClientConnection:
-            return ClientConnection(self, self._settings)
-
-        if not self._port:
-            return (await loop.create_unix_connection(protocol, self._host))[1]
-        found = await loop.create_connection(
-            protocol, self._host, self._port, ssl=self._tls, server_hostname=self._server_name
-        )
-        return found[1]
+        made = ClientConnection(self, self._settings)
+        if self._port:
+            await loop.create_connection(
+                lambda: made, self._host, self._port,
+                ssl=self._tls, server_hostname=self._server_name,
+            )  # fmt: skip
+        else:
+            await loop.create_unix_connection(lambda: made, self._host)
+        return made
 
     def _back_off(self) -> float:
         first, longest = self._options.backoff_seconds

@@ -107,23 +107,25 @@ class Listener:
 
     async def _greet(self, accepted: socket.socket) -> None:
         accepted.setblocking(False)
-        connection: Connection | None = None
+        connection = self._make()
+        stands = False
         try:
             with suppress(OSError):  # a unix socket has no such option
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _, connection = await self._loop.connect_accepted_socket(
-                self._make,
+            await self._loop.connect_accepted_socket(
+                lambda: connection,
                 accepted,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._settings.handshake_seconds if self._tls else None,
             )
+            stands = True
         except (OSError, EOFError):  # also ssl.SSLError and the handshake's timeout
             accepted.close()
         finally:
-            if connection is None:
-                self._gone()
-            else:
+            if stands:
                 connection.closed.add_done_callback(lambda _: self._gone())
+            else:
+                self._gone()
 
     def _gone(self) -> None:
         self.open -= 1
