@@ -17,11 +17,12 @@ class ClusterFlagsError(ValueError):
 
 
 class ClusterInfo(msgspec.Struct, frozen=True, array_like=True):
-    """What a member tells somebody who was added and does not know its own id yet."""
+    """What a member tells somebody who starts with nothing: who was added does not know its id."""
 
     cluster_id: int
     founders: tuple[MemberIdentity, ...]
     members: tuple[MemberIdentity, ...]
+    started: tuple[int, ...] = ()  # those of them that have told where they serve clients
 
 
 def parse_initial_cluster(text: str) -> dict[str, tuple[str, ...]]:

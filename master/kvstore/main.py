@@ -17,15 +17,11 @@ from aiohttp import web
 from prometheus_client import REGISTRY
 
 from master.kvstore import failpoint, state
-from master.kvstore.cluster import (
-    ClusterFlagsError,
-    bootstrap_identity,
-    joining_identity,
-    members_of,
-)
+from master.kvstore.cluster import members_of
 from master.kvstore.config import Config, address
 from master.kvstore.corruption import watch_for_corruption
 from master.kvstore.errors import MemberRemoved, StoreError
+from master.kvstore.joining import identity_of_new_member
 from master.kvstore.machine import Machine
 from master.kvstore.metrics import (
     PEER_FAILURES,
@@ -43,14 +39,13 @@ from master.kvstore.services import all_methods
 from master.kvstore.services.common import MAX_RECEIVE_BYTES
 from master.kvstore.transport.frames import PROTOCOL, Hello
 from master.kvstore.transport.peer import PeerEvents
-from master.kvstore.transport.peers import Peers, ask_cluster
+from master.kvstore.transport.peers import Peers
 from master.kvstore.transport.server import PeerHandlers, PeerServer
 from master.kvstore.wal.log import Contents, Identity, Wal, segment_files
 from master.kvstore.wal.record import WalCorrupt
 from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
 from muster.component import metrics, run
-from muster.component.failure import CannotRun
 from muster.component.log import get_logger
 from muster.component.tls import client_context, server_context
 from muster.etcd import command_pb2, rpc_pb2
@@ -169,16 +164,14 @@ def _wal_directory(config: Config) -> Path:
     return config.data_dir / "member" / "wal"
 
 
-def _open_log(config: Config, joining: Identity | None) -> tuple[Wal, Contents]:
+def _open_log(config: Config, new: Identity | None) -> tuple[Wal, Contents]:
     directory = _wal_directory(config)
     if segment_files(directory):
         return Wal.open(directory, segment_bytes=config.wal_segment_bytes)
     config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = joining or bootstrap_identity(
-        config.name, config.initial_cluster, config.initial_cluster_token
-    )
-    wal = Wal.create(directory, identity, segment_bytes=config.wal_segment_bytes)
-    return wal, Contents(identity=identity)
+    assert new is not None, "there is a log, or somebody said who this is"
+    wal = Wal.create(directory, new, segment_bytes=config.wal_segment_bytes)
+    return wal, Contents(identity=new)
 
 
 def _hard_state(contents: Contents) -> HardState:

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError, Message
 
 from master.kvstore import state
 from master.kvstore.auth import password
-from master.kvstore.cluster import members_of
+from master.kvstore.cluster import bootstrap_identity, members_of
 from master.kvstore.config import Config
 from master.kvstore.machine import Machine
 from master.kvstore.main import recover
@@ -119,7 +119,8 @@ async def _leader(scratch: Path, failures: list[BaseException]) -> Node:
         ["--name", "m", "--data-dir", str(scratch / "m"), "--snapshot-count", "1000000",
          "--quota-backend-bytes", "100000"]
     )  # fmt: skip
-    node, wal = recover(config, failures.append)
+    identity = bootstrap_identity("m", config.initial_cluster, "fuzz")
+    node, wal = recover(config, failures.append, identity)
     node._writer = cast(DiskWriter, _Disk(wal))
     while not node.is_leader:
         node._tick()

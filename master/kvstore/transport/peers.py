@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
 
-from master.kvstore.cluster import ClusterFlagsError, ClusterInfo
+from master.kvstore.cluster import ClusterInfo
 from master.kvstore.transport import frames
 from master.kvstore.transport.frames import PROTOCOL, BadFrame, Hello, Request, Response
 from master.kvstore.transport.peer import PeerClient, PeerEvents
-
-_ASK_SECONDS = 5.0
 
 
 class Peers:
@@ -53,18 +51,10 @@ class Peers:
         self.follow({})
 
 
-async def ask_cluster(urls: Sequence[str], tls: ssl.SSLContext | None) -> ClusterInfo:
-    """What the first member that answers says about its cluster."""
-    problem = "--initial-cluster names nobody else"
-    for url in urls:
-        try:
-            async with asyncio.timeout(_ASK_SECONDS):
-                return await _ask(url, tls)
-        except (OSError, TimeoutError, BadFrame, asyncio.IncompleteReadError) as error:
-            problem = f"{url}: {error or type(error).__name__}"
-    raise ClusterFlagsError(
-        f"--initial-cluster-state existing: no member could be asked about the cluster ({problem})"
-    )
+async def ask_cluster(url: str, tls: ssl.SSLContext | None, seconds: float) -> ClusterInfo:
+    """What the member at `url` says about its cluster. BadFrame, OSError when it does not."""
+    async with asyncio.timeout(seconds):
+        return await _ask(url, tls)
 
 
 async def _ask(url: str, tls: ssl.SSLContext | None) -> ClusterInfo:
