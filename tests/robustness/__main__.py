@@ -70,11 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _planned(flags: argparse.Namespace, program: Program) -> list[Planned]:
     if flags.replay:
-        return [parse(text) for text in flags.replay.split(",")] * flags.runs
+        return [parse(text) for text in flags.replay.split(",") for _ in range(flags.runs)]
     members = [int(count) for count in flags.members.split(",")]
     names = scenarios(flags.faults.split(","), program)
     seeds = range(flags.first_seed, flags.first_seed + flags.runs)
-    mine, of = map(int, flags.share.split("/"))
+    mine, of = map(int, str(flags.share).split("/"))
     return [one for number, one in enumerate(plan(names, members, seeds)) if number % of == mine]
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 from muster.etcd import rpc_pb2, rpc_pb2_grpc
 from muster.rpc.errors import Code, RpcError
@@ -16,7 +16,6 @@ from tests.robustness.members import Member
 from tests.robustness.network import Network
 from tests.robustness.programs import Program
 
-_T = TypeVar("_T")
 _POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 1.0
 SLOTS = 6  # five members and one that replaces
@@ -26,11 +25,11 @@ class NotInTime(Exception):
     """What had to happen did not, within its bound."""
 
 
-async def wait_for(condition: Callable[[], Awaitable[_T] | _T], seconds: float, what: str) -> _T:
-    """Poll until it is true; returns its value."""
+async def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """Poll until it, or what it awaits, is true; returns its value."""
     deadline = monotonic() + seconds
     while True:
-        value: Any = condition()
+        value = condition()
         if asyncio.iscoroutine(value):
             value = await value
         if value:
@@ -110,8 +109,7 @@ class Cluster:
                     claims.append((status.raftTerm, member))
             return max(claims, key=lambda claim: claim[0])[1] if claims else None
 
-        found = await wait_for(find, 60, "a leader")
-        assert found is not None
+        found: Member = await wait_for(find, 60, "a leader")
         return found
 
     async def died(self, member: Member, seconds: float, why: str) -> None:

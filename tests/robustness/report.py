@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,7 +68,17 @@ def table(results: Sequence[Result]) -> str:
         f"writes lost, {undecided} undecided by search, "
         f"{sum(r.seconds for r in results):.0f} s in total"
     )
-    return "\n".join(text)
+    return "\n".join([*text, *_kinds(results)])
+
+
+def _kinds(results: Sequence[Result]) -> list[str]:
+    """How many runs broke what, without the particulars."""
+    kinds = Counter(
+        kind
+        for result in results
+        for kind in {re.sub(r"\[.*\]|'.*'|[0-9a-f]*\d[0-9a-f.]*", "#", p) for p in result.problems}
+    )
+    return [f"{count:5} runs: {kind[:160]}" for kind, count in kinds.most_common(20)]
 
 
 def _row(name: str, results: Sequence[Result], sizes: Sequence[int]) -> list[str]:

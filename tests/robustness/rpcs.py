@@ -5,10 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from muster.etcd import kv_pb2, rpc_pb2, rpc_pb2_grpc
-from muster.rpc.h2.client import Channel
 from tests.robustness.history import Event, Found, Op
 
+Channel = Any
 SECONDS = 1.0
+
+
+def _kv(channel: Channel) -> Any:
+    """Our channels have the shape that generated stubs expect, and no type of theirs."""
+    return rpc_pb2_grpc.KVStub(channel)
+
+
+def _lease(channel: Channel) -> Any:
+    return rpc_pb2_grpc.LeaseStub(channel)
 
 
 def _end(prefix: str) -> bytes:
@@ -33,12 +42,12 @@ async def perform(channel: Channel, op: Op) -> None:
 
 async def _get(channel: Channel, op: Op) -> None:
     request = _range(op.reads[0], serializable=op.kind == "stale")
-    _take_range(op, await rpc_pb2_grpc.KVStub(channel).Range(request, timeout=SECONDS))
+    _take_range(op, await _kv(channel).Range(request, timeout=SECONDS))
 
 
 async def _put(channel: Channel, op: Op) -> None:
     request = _put_request(op, 0)
-    answer = await rpc_pb2_grpc.KVStub(channel).Put(request, timeout=SECONDS)
+    answer = await _kv(channel).Put(request, timeout=SECONDS)
     _take_put(op, answer)
     op.revision = answer.header.revision
 
@@ -57,7 +66,7 @@ def _delete_request(op: Op, number: int) -> rpc_pb2.DeleteRangeRequest:
 
 async def _delete(channel: Channel, op: Op) -> None:
     request = _delete_request(op, 0)
-    answer = await rpc_pb2_grpc.KVStub(channel).DeleteRange(request, timeout=SECONDS)
+    answer = await _kv(channel).DeleteRange(request, timeout=SECONDS)
     _take_delete(op, answer)
     op.revision = answer.header.revision
 
@@ -76,7 +85,7 @@ async def _txn(channel: Channel, op: Op) -> None:
     for what in op.reads:
         request.success.add(request_range=_range(what))
         request.failure.add(request_range=_range(what))
-    answer = await rpc_pb2_grpc.KVStub(channel).Txn(request, timeout=SECONDS)
+    answer = await _kv(channel).Txn(request, timeout=SECONDS)
     op.succeeded = answer.succeeded
     op.revision = answer.header.revision
     for response in answer.responses:
@@ -110,13 +119,13 @@ def _found(kvs: Any) -> list[Found]:
 
 async def _grant(channel: Channel, op: Op) -> None:
     request = rpc_pb2.LeaseGrantRequest(ID=op.lease, TTL=op.ttl)
-    answer = await rpc_pb2_grpc.LeaseStub(channel).LeaseGrant(request, timeout=SECONDS)
+    answer = await _lease(channel).LeaseGrant(request, timeout=SECONDS)
     op.ttl, op.revision = answer.TTL, answer.header.revision
 
 
 async def _renew(channel: Channel, op: Op) -> None:
     request = rpc_pb2.LeaseKeepAliveRequest(ID=op.lease)
-    call: Any = rpc_pb2_grpc.LeaseStub(channel).LeaseKeepAlive(None, timeout=SECONDS)
+    call: Any = _lease(channel).LeaseKeepAlive(None, timeout=SECONDS)
     try:
         await call.write(request)
         answer = await call.read()
@@ -129,13 +138,13 @@ async def _renew(channel: Channel, op: Op) -> None:
 
 async def _revoke(channel: Channel, op: Op) -> None:
     request = rpc_pb2.LeaseRevokeRequest(ID=op.lease)
-    answer = await rpc_pb2_grpc.LeaseStub(channel).LeaseRevoke(request, timeout=SECONDS)
+    answer = await _lease(channel).LeaseRevoke(request, timeout=SECONDS)
     op.revision = answer.header.revision
 
 
 async def _compact(channel: Channel, op: Op) -> None:
     request = rpc_pb2.CompactionRequest(revision=op.target)
-    answer = await rpc_pb2_grpc.KVStub(channel).Compact(request, timeout=SECONDS)
+    answer = await _kv(channel).Compact(request, timeout=SECONDS)
     op.revision = answer.header.revision
 
 

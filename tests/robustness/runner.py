@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -114,7 +114,7 @@ class _Execution:
         cluster.note("serving")
         return strike, armed
 
-    def _work(self) -> list[Callable[[], Awaitable[None]]]:
+    def _work(self) -> list[Callable[[], Coroutine[Any, Any, None]]]:
         clients = self._clients
         work: list[Any] = [
             KeyValueClient(clients, f"c{n}", self._fork(f"c{n}")).work
@@ -157,7 +157,7 @@ class _Execution:
 
     def _leased(self) -> set[str]:
         """Keys of leases that are there, as the recorder was told."""
-        keys = set()
+        keys: set[str] = set()
         for session in self._run.recorder.sessions:
             for response in session.responses:
                 for event in response.events:

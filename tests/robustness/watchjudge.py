@@ -53,6 +53,7 @@ class _Session:
             self.problems.append(
                 f"revision {revisions[0]} came again, or late: {self.next - 1} was reached"
             )
+            self.next = max(self.next, revisions[-1] + 1)
             return
         if header < revisions[-1]:
             self.problems.append(f"header of revision {header} for events of {revisions[-1]}")
