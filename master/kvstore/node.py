@@ -510,7 +510,7 @@ class Node:
         for message in messages:
             if message.to == self.id and message.type is not MessageType.SNAPSHOT:
                 self.core.step(message)
-        self._pump()
+        self._schedule_pump()
 
     async def receive_snapshot(self, message: Message, received: Path) -> None:
         """A leader sent its state. Checked and decoded before Raft hears of it."""
@@ -547,6 +547,7 @@ class Node:
     # --- the pump
 
     def _schedule_pump(self) -> None:
+        """Everything that comes in during one turn of the loop is answered by one pump."""
         if not self._pump_scheduled:
             self._pump_scheduled = True
             asyncio.get_running_loop().call_soon(self._scheduled_pump)
@@ -564,6 +565,8 @@ class Node:
             self._hand_over_proposals()
             while (ready := self.core.ready()) != _NOTHING:
                 self._perform(ready)
+            for peer in self.peers.values():
+                peer.flush()
             self._notice_leader()
         except Exception as error:
             self._on_fatal(error)
@@ -636,7 +639,7 @@ class Node:
             self._send(message)
         hit("written-after-send")
         self.core.advance(write)
-        self._pump()
+        self._schedule_pump()
 
     def _install(self, meta: SnapshotMeta, machine: Machine) -> None:
         """The state that came with a snapshot takes the place of ours."""

@@ -111,7 +111,7 @@ async def _decoded(data: bytes) -> Frame:
 
 
 def _fed(data: bytes) -> StreamReader:
-    reader = StreamReader()
+    reader = frames.FrameReader()
     reader.feed_data(data)
     reader.feed_eof()
     return reader

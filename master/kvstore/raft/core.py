@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from master.kvstore.raft.log import RaftLog
 from master.kvstore.raft.messages import (
     NOBODY,
@@ -52,8 +54,7 @@ class Config:
     max_uncommitted_bytes: int = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """Make all of this durable, then send `messages`, then call `Core.advance(write)`."""
 
     hard_state: HardState
@@ -62,8 +63,7 @@ class Write:
     messages: tuple[Message, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """Work for the driver. Only `write` waits for the disk; at most one is out at a time."""
 
     messages: tuple[Message, ...] = ()  # send now
@@ -201,6 +201,9 @@ class Core:
         if not membership.votes(self.id):
             self._leave_office()
             return
+        for member in sorted(self.progress.keys() - membership.everyone()):
+            # The last that they hear: their answer might have been to come before they were told.
+            self._send_append(member, self.progress[member], even_empty=True)
         old, self.progress = self.progress, {}
         for member in sorted(membership.everyone()):
             # A new member counts as heard of, or it would cost the leader its quorum at once.
@@ -406,8 +409,7 @@ class Core:
         elif kind is MessageType.PRE_VOTE_RESPONSE and not message.reject:
             self._count_vote(message)  # granted for the term that we would start
             return
-        from_leader = kind in (MessageType.APPEND, MessageType.HEARTBEAT, MessageType.SNAPSHOT)
-        self._become_follower(message.term, message.sender if from_leader else NOBODY)
+        self._become_follower(message.term, message.sender if kind in _FROM_LEADER else NOBODY)
         self._step_current(message)
 
     def _step_older(self, message: Message) -> None:
@@ -516,8 +518,11 @@ class Core:
     def _acknowledge(self, leader: int, index: int) -> None:
         self._hold(Message(MessageType.APPEND_RESPONSE, leader, self.id, self.term, index))
 
-    def _handle_heartbeat(self, message: Message) -> None:
+    def _handle_commit(self, message: Message) -> None:
         self.log.commit_to(min(message.commit, self.log.last_index))
+
+    def _handle_heartbeat(self, message: Message) -> None:
+        self._handle_commit(message)
         answer = Message(
             MessageType.HEARTBEAT_RESPONSE,
             message.sender,
@@ -638,8 +643,16 @@ class Core:
             while not progress.paused and progress.next <= self.log.last_index:
                 if not self._send_append(member, progress, even_empty=False):
                     break
-            if progress.commit_sent < self.log.commit and not progress.paused:
-                self._send_append(member, progress, even_empty=True)
+            self._send_commit(member, progress)
+
+    def _send_commit(self, to: int, progress: Progress) -> None:
+        """Tell what is committed, when no append has said so already. The paper's leader leaves
+        that to the next AppendEntries; its answer would say nothing that is not known. If it gets
+        lost, the next heartbeat says the same."""
+        known = min(progress.match, self.log.commit)
+        if progress.commit_sent < known:
+            progress.commit_sent = known
+            self._send_now(Message(MessageType.COMMIT, to, self.id, self.term, commit=known))
 
     def _send_append(self, to: int, progress: Progress, *, even_empty: bool) -> bool:
         if progress.paused:
@@ -742,6 +755,7 @@ _FROM_LEADER: dict[MessageType, Callable[[Core, Message], None]] = {
     MessageType.APPEND: Core._handle_append,
     MessageType.HEARTBEAT: Core._handle_heartbeat,
     MessageType.SNAPSHOT: Core._handle_snapshot,
+    MessageType.COMMIT: Core._handle_commit,
 }
 
 __all__ = ["Config", "Core", "ProposalDropped", "Read", "Ready", "Role", "Write"]

@@ -32,6 +32,7 @@ class MessageType(enum.IntEnum):
     READ_INDEX = 10
     READ_INDEX_RESPONSE = 11
     TIMEOUT_NOW = 12
+    COMMIT = 13  # only how far is committed; nobody answers it
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -76,7 +76,7 @@ class SnapshotPart(msgspec.Struct, frozen=True, array_like=True):
 
 Frame = Hello | tuple[Message, ...] | Request | Response | SnapshotPart
 _encode = msgspec.msgpack.Encoder().encode
-_DECODERS: dict[FrameKind, Callable[[memoryview], Frame]] = {
+_DECODERS: dict[FrameKind, Callable[[bytes | bytearray], Frame]] = {
     FrameKind.HELLO: msgspec.msgpack.Decoder(Hello).decode,
     FrameKind.MESSAGES: msgspec.msgpack.Decoder(tuple[Message, ...]).decode,
     FrameKind.REQUEST: msgspec.msgpack.Decoder(Request).decode,
@@ -104,14 +104,68 @@ async def read(reader: asyncio.StreamReader) -> tuple[Frame, int]:
     if not _KIND_BYTES <= length <= MAX_FRAME_BYTES:
         raise BadFrame(f"frame of {length} bytes")
     payload = await reader.readexactly(length - _KIND_BYTES)
+    return _decode(crc, kind, payload), length + _HEAD.size - _KIND_BYTES
+
+
+def _decode(crc: int, kind: int, payload: bytes | bytearray) -> Frame:
     if _crc(kind, payload) != crc:
         raise BadFrame("damaged on its way")
     try:
-        frame = _DECODERS[FrameKind(kind)](memoryview(payload))
+        return _DECODERS[FrameKind(kind)](payload)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise BadFrame(str(error)) from error
-    return frame, length + _HEAD.size - _KIND_BYTES
 
 
-def _crc(kind: int, payload: bytes) -> int:
+class FrameReader(asyncio.StreamReader):
+    """A stream for `read` that hands batches of messages to `deliver` in the turn of the loop in
+    which they arrive. They are nearly all there is between members, and waking a coroutine
+    for each would cost more than all the rest that is done with one."""
+
+    deliver: Callable[[tuple[Message, ...], int], None] | None = None  # a batch and its size
+
+    def __init__(self) -> None:
+        super().__init__(loop=asyncio.get_running_loop())
+        self._part = bytearray()  # the beginning of a frame
+        self._through = 0  # what is still to come of a frame that is for `read`
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # asyncio gives bytes
+        if self.exception() is not None:
+            return
+        if self._part:
+            self._part += data
+            del self._part[: self._split(self._part)]
+        elif (done := self._split(data)) < len(data):
+            self._part += data[done:]
+
+    def _split(self, data: bytes | bytearray) -> int:
+        """Give away what is whole. How much of `data` that was."""
+        at = 0
+        while True:
+            if self._through:
+                piece = data[at : at + self._through]
+                super().feed_data(piece)
+                at += len(piece)
+                self._through -= len(piece)
+            if len(data) - at < _HEAD.size:
+                return at
+            length, crc, kind = _HEAD.unpack_from(data, at)
+            body = at + _HEAD.size
+            end = body + length - _KIND_BYTES
+            fits = _KIND_BYTES <= length <= MAX_FRAME_BYTES
+            if self.deliver is None or kind != FrameKind.MESSAGES or not fits:
+                self._through = max(end, body) - at
+            elif len(data) < end:
+                return at
+            else:
+                try:
+                    frame = _decode(crc, kind, data[body:end])
+                except BadFrame as error:
+                    self.set_exception(error)
+                    return len(data)
+                assert isinstance(frame, tuple)
+                self.deliver(frame, end - at)
+                at = end
+
+
+def _crc(kind: int, payload: bytes | bytearray) -> int:
     return zlib.crc32(payload, kind)

@@ -61,20 +61,18 @@ class PeerClient:
         self._events = events
         self._writer: asyncio.StreamWriter | None = None
         self._outbox: list[Message] = []
-        self._flushing = False
         self._answers: dict[int, asyncio.Future[Response]] = {}
         self._ids = count(1)
         self._incarnation = 0
 
     def send(self, message: Message) -> None:
-        """Queue; everything of one turn of the loop leaves in one frame."""
+        """Queue, until `flush`."""
         self._outbox.append(message)
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
 
-    def _flush(self) -> None:
-        self._flushing = False
+    def flush(self) -> None:
+        """Everything that was queued leaves in one frame."""
+        if not self._outbox:
+            return
         outbox, self._outbox = tuple(self._outbox), []
         if not self._write(outbox):
             self._events.failed(self.id)

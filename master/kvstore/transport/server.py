@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from master.kvstore.raft.messages import Message, SnapshotMeta
@@ -14,6 +15,7 @@ from master.kvstore.transport import frames
 from master.kvstore.transport.frames import (
     PROTOCOL,
     BadFrame,
+    FrameReader,
     Hello,
     Request,
     Response,
@@ -50,7 +52,12 @@ class PeerServer:
     @asynccontextmanager
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
         """Accept peers while the block runs; yields the bound port."""
-        server = await asyncio.start_server(self._accepted, host, port, ssl=tls)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: asyncio.StreamReaderProtocol(FrameReader(), self._accepted),
+            host,
+            port,
+            ssl=tls,
+        )
         try:
             yield int(server.sockets[0].getsockname()[1])
         finally:
@@ -60,6 +67,7 @@ class PeerServer:
             await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert isinstance(reader, FrameReader)
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
@@ -94,20 +102,21 @@ class PeerServer:
             writer.write(frames.encode(Response(0, False, frames.REMOVED)))
             raise BadFrame(f"member {hello.sender:x} was removed")
 
-    async def _serve(
-        self, sender: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _serve(self, sender: int, reader: FrameReader, writer: asyncio.StreamWriter) -> None:
         tasks: set[asyncio.Task[None]] = set()
+        if sender:
+            reader.deliver = partial(self._deliver, sender)
         try:
             while True:
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     frame, size = await frames.read(reader)
                 if not sender and not isinstance(frame, Request):
                     raise BadFrame("a stranger may only ask")
-                self._handlers.received(sender, size)
                 if isinstance(frame, tuple):
-                    self._handlers.messages(frame)
-                elif isinstance(frame, Request):
+                    self._deliver(sender, frame, size)
+                    continue
+                self._handlers.received(sender, size)
+                if isinstance(frame, Request):
                     task = asyncio.create_task(self._answer(frame, writer), name=frame.method)
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
@@ -118,6 +127,10 @@ class PeerServer:
         finally:
             for task in tasks:
                 task.cancel()
+
+    def _deliver(self, sender: int, messages: tuple[Message, ...], size: int) -> None:
+        self._handlers.received(sender, size)
+        self._handlers.messages(messages)
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
         try:
