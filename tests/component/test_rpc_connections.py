@@ -23,6 +23,7 @@ from muster.rpc.names import TRANSPORTS
 from muster.rpc.transports import rpc_server
 from tests.component.pki_fixture import Pki
 from tests.component.rpc_echo import Recorder, caller, echo_server, failure, methods, until
+from tests.component.rpc_frames import GOAWAY, RST, SETTINGS, frame
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"the shim: {why_not()}")
 
@@ -103,14 +104,9 @@ async def test_a_unix_socket_carries_calls_too(
 # -- servers that do not look at a call
 
 
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-SETTINGS = frame(4, 0, 0)
 REFUSALS = {
-    "refused-stream": frame(3, 0, 1, struct.pack(">I", 7)) + frame(7, 0, 0, b"\0" * 8),
-    "goaway-below-it": frame(7, 0, 0, b"\0" * 8),
+    "refused-stream": frame(RST, 0, 1, struct.pack(">I", 7)) + frame(GOAWAY, 0, 0, b"\0" * 8),
+    "goaway-below-it": frame(GOAWAY, 0, 0, b"\0" * 8),
 }
 
 
@@ -126,7 +122,7 @@ async def test_a_call_that_no_server_looked_at_moves_to_the_next_connection(
         nonlocal connections
         connections += 1
         if connections == 1:
-            writer.write(SETTINGS)
+            writer.write(frame(SETTINGS, 0, 0))
             said = b""
             while b"Unary" not in said and len(said) < 150:
                 said += await reader.read(65536)

@@ -15,7 +15,7 @@ from muster.rpc.errors import Code, RpcError
 from muster.rpc.h2.binding import why_not
 from muster.rpc.h2.client import Channel
 from muster.rpc.h2.connection import Settings
-from muster.rpc.h2.session import Kind, Limits, Session
+from muster.rpc.h2.session import Event, Kind, Limits, Session
 from muster.rpc.h2.wire import decode_block, encode_block
 from tests.component.rpc_echo import (
     SERVICE,
@@ -26,44 +26,27 @@ from tests.component.rpc_echo import (
     failure,
     until,
 )
+from tests.component.rpc_frames import (
+    CALM,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    MAGIC,
+    MESSAGE,
+    PADDED,
+    PING,
+    REQUEST,
+    RST,
+    SETTINGS,
+    WINDOW,
+    frame,
+    literal,
+)
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"the shim: {why_not()}")
-
-MAGIC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST, SETTINGS, PING, GOAWAY, WINDOW, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
-END_STREAM, END_HEADERS, PADDED = 1, 4, 8
-CALM = 0xB
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def literal(name: bytes, value: bytes, *, index: bool = False) -> bytes:
-    """HPACK: a literal field without Huffman; with `index` it enters the dynamic table."""
-    return (
-        (b"\x40" if index else b"\x00") + _length(name) + name + _length(value) + value
-    )  # fmt: skip
-
-
-def _length(data: bytes) -> bytes:
-    if len(data) < 127:
-        return bytes([len(data)])
-    rest, out = len(data) - 127, b"\x7f"
-    while rest >= 128:
-        out += bytes([rest % 128 + 128])
-        rest //= 128
-    return out + bytes([rest])
-
-
-REQUEST = b"\x83\x86" + b"".join(
-    literal(name, value)
-    for name, value in (
-        (b":authority", b"a"), (b":path", f"/{SERVICE}/Unary".encode()),
-        (b"te", b"trailers"), (b"content-type", b"application/grpc"),
-    )
-)  # fmt: skip
-MESSAGE = b"\0\0\0\0\0"
 
 
 class Attacker:
@@ -340,7 +323,7 @@ async def test_what_is_no_grpc_is_told_so(port: int, path: str, kind: str, statu
     client.request(encode_block([*fields, ("content-type", kind)]), None, end=True)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(client.pull()[0])
-    events = []
+    events: list[Event] = []
     async with asyncio.timeout(5):
         while not (heads := [e for e in events if e[0] == Kind.HEADERS]):
             events += client.feed(await reader.read(65536))

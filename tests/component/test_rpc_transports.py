@@ -92,6 +92,7 @@ async def test_unknown_method(pair: Pair) -> None:
 
 
 async def test_deadline(pair: Pair) -> None:
+    await pair.Unary(Msg(), timeout=10)  # connecting shall not take from the short deadline
     failed = await failure(pair.Unary(Msg(key=b"hang"), timeout=0.2))
     assert failed.code is Code.DEADLINE_EXCEEDED
     await until(pair.seen.handler_ended.is_set)
