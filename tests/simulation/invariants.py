@@ -45,6 +45,7 @@ class Checker:
         self.leaders: dict[int, int] = {}  # term: member
         self.committed: dict[int, Entry] = {}
         self.last_committed = 0
+        self._committed_in: dict[int, int] = {}  # index: term of the leader that committed it
         self.applied: dict[int, int] = {}
 
     def started(self, member: int) -> None:
@@ -77,9 +78,11 @@ class Checker:
             self._check_complete(core, index)
 
     def _check_complete(self, leader: Core, index: int) -> None:
-        """Leader Completeness: what was committed in earlier terms is in a leader's log."""
-        entry = self.committed.get(index)
-        if entry is not None and entry.term < leader.term and index > leader.log.offset:
+        """Leader Completeness: what was committed in earlier terms is in a leader's log. An entry
+        may well be older than the term in which it was committed: leaders in between, that were
+        replaced and do not know it yet, need not have it."""
+        entry = self.committed[index]
+        if self._committed_in[index] < leader.term and index > leader.log.offset:
             assert leader.log.term_at(index) == entry.term, f"leader {leader.id} lacks {index}"
 
     def _check_log(self, core: Core, view: _View) -> None:
@@ -136,6 +139,7 @@ class Checker:
         index = entry.index
         assert index == self.last_committed + 1, f"{core.id} committed {index} over a gap"
         self.committed[index] = entry
+        self._committed_in[index] = core.term
         self.last_committed = index
         holders = [m for m, disk in self._disks.items() if disk.holds(index, entry.term)]
         assert majority(core.membership, holders), f"{index} is committed on {holders} only"
