@@ -6,6 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Protocol
 
 from master.kvstore.errors import RequestTimeout, StoreError
 from master.kvstore.raft.core import Read
@@ -13,7 +14,19 @@ from master.kvstore.raft.core import Read
 _RETRY_SECONDS = 0.5
 _CONTEXT_BYTES = 8
 
-Waiter = asyncio.Future[None]
+
+class Waiter(Protocol):
+    """Who wants to read: a future, or a `Reply` of the transport."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, nothing: None, /) -> None: ...
+
+    def set_exception(self, error: StoreError, /) -> None: ...
+
+
+# Until when somebody waits.
+Waiting = tuple[float, Waiter]
 
 
 class ReadBarrier:
@@ -26,18 +39,17 @@ class ReadBarrier:
         self._numbers = count(1)
         self._context = b""
         self._asked_at = 0.0
-        self._asking: list[Waiter] = []
-        self._next: list[Waiter] = []
-        self._applying: list[tuple[int, int, list[Waiter]]] = []
+        self._asking: list[Waiting] = []
+        self._next: list[Waiting] = []
+        self._applying: list[tuple[int, int, list[Waiting]]] = []
         self._applied = 0
 
-    def wait(self, now: float) -> Waiter:
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        self._next.append(waiter)
+    def wait(self, waiter: Waiter, now: float, deadline: float) -> None:
+        """Settle `waiter` once a read of the local state is linearizable for it."""
+        self._next.append((deadline, waiter))
         if not self._asking:
             # A turn of the loop gathers all reads that arrive together.
             asyncio.get_running_loop().call_soon(self._start, now)
-        return waiter
 
     def _start(self, now: float) -> None:
         if self._asking or not self._next:
@@ -61,32 +73,36 @@ class ReadBarrier:
     def applied(self, index: int) -> None:
         self._applied = index
         while self._applying and self._applying[0][0] <= index:
-            for waiter in heapq.heappop(self._applying)[2]:
+            for _, waiter in heapq.heappop(self._applying)[2]:
                 if not waiter.done():
                     waiter.set_result(None)
 
     def tick(self, now: float, *, leader_changed: bool) -> None:
         """Ask again when the answer is overdue or the one who was asked leads no more."""
+        self._expire(now)
         if not self._asking:
             self._start(now)
         elif leader_changed or now - self._asked_at >= _RETRY_SECONDS:
-            self._asking = [waiter for waiter in self._asking if not waiter.done()]
             self.retries += 1
-            if self._asking:
-                self._put(now)
+            self._put(now)
+
+    def _expire(self, now: float) -> None:
+        """Give up on whoever has waited long enough, and forget who waits no more."""
+        self._asking = _still_waiting(self._asking, now)
+        self._next = _still_waiting(self._next, now)
+        self._applying = [(i, n, _still_waiting(all_, now)) for i, n, all_ in self._applying]
 
     def fail_all(self, error: StoreError) -> None:
         waiting = [*self._asking, *self._next]
         waiting += [waiter for _, _, waiters in self._applying for waiter in waiters]
         self._asking, self._next, self._applying = [], [], []
-        for waiter in waiting:
+        for _, waiter in waiting:
             if not waiter.done():
                 waiter.set_exception(error)
 
 
-async def within(waiter: Waiter, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await waiter
-    except TimeoutError:
-        raise RequestTimeout from None
+def _still_waiting(waiting: list[Waiting], now: float) -> list[Waiting]:
+    for deadline, waiter in waiting:
+        if deadline <= now and not waiter.done():
+            waiter.set_exception(RequestTimeout())
+    return [(deadline, waiter) for deadline, waiter in waiting if not waiter.done()]

@@ -18,7 +18,7 @@ import msgspec
 from master.kvstore import state
 from master.kvstore.auth.store import ROOT, AuthStore
 from master.kvstore.auth.tokens import Tokens
-from master.kvstore.barrier import ReadBarrier, within
+from master.kvstore.barrier import ReadBarrier, Waiter
 from master.kvstore.cluster import ClusterInfo
 from master.kvstore.corruption import digest
 from master.kvstore.errors import (
@@ -269,9 +269,16 @@ class Node:
 
     async def read_barrier(self) -> None:
         """Return once a read of the local state is linearizable."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.pass_barrier(waiter)
+        await waiter
+
+    def pass_barrier(self, waiter: Waiter) -> None:
+        """The same without waiting: `waiter` hears of it."""
         if self._stopping:
             raise Stopped
-        await within(self.barrier.wait(monotonic()), self.timing.request_seconds)
+        now = monotonic()
+        self.barrier.wait(waiter, now, now + self.timing.request_seconds)
 
     def require_leader(self) -> None:
         if not self.has_leader:

@@ -89,13 +89,19 @@ async def test_an_older_terms_proposals_fail_when_the_new_leader_is_in_charge() 
         await waiting
 
 
+def ask(barrier: ReadBarrier, now: float = 0) -> asyncio.Future[None]:
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    barrier.wait(waiter, now, deadline=now + 7)
+    return waiter
+
+
 async def test_reads_share_a_question_but_never_an_older_answer() -> None:
     asked: list[bytes] = []
     barrier = ReadBarrier(asked.append)
-    first = [barrier.wait(0) for _ in range(5)]
+    first = [ask(barrier) for _ in range(5)]
     await asyncio.sleep(0)
     assert len(asked) == 1
-    late = barrier.wait(0)
+    late = ask(barrier)
     barrier.answered(Read(1, asked[0], 7), 0)
     barrier.applied(6)
     assert not any(waiter.done() for waiter in first)
@@ -112,7 +118,7 @@ async def test_reads_share_a_question_but_never_an_older_answer() -> None:
 async def test_a_lost_question_is_asked_again() -> None:
     asked: list[bytes] = []
     barrier = ReadBarrier(asked.append)
-    waiter = barrier.wait(0)
+    waiter = ask(barrier)
     await asyncio.sleep(0)
     barrier.tick(0.1, leader_changed=False)
     assert len(asked) == 1
@@ -122,6 +128,24 @@ async def test_a_lost_question_is_asked_again() -> None:
     barrier.applied(3)
     barrier.answered(Read(1, asked[2], 3), 1)
     await waiter
+
+
+async def test_a_read_that_waits_too_long_is_told_wherever_it_waits() -> None:
+    asked: list[bytes] = []
+    barrier = ReadBarrier(asked.append)
+    applying = ask(barrier)
+    await asyncio.sleep(0)
+    barrier.answered(Read(1, asked[0], 9), 0)
+    asking = ask(barrier)
+    await asyncio.sleep(0)
+    following = ask(barrier, now=1)
+    barrier.tick(7, leader_changed=False)
+    for waiter in (applying, asking):
+        with pytest.raises(RequestTimeout):
+            await waiter
+    barrier.answered(Read(1, asked[-1], 9), 7)
+    barrier.applied(9)
+    await following
 
 
 def test_ids_follow_from_urls_and_token_not_from_order() -> None:

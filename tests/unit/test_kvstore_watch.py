@@ -92,6 +92,15 @@ def test_many_watches_on_one_stream(member: Member) -> None:
     assert sorted(r.watch_id for r in member.take(stream)) == [0, 9]
 
 
+def test_a_client_may_choose_any_number(member: Member) -> None:
+    stream = new_stream()
+    for watch_id in (-7, 1 << 62):
+        member.hub.create(stream, Create(key=b"a", watch_id=watch_id))
+    member.take(stream)
+    member.put(b"a")
+    assert [r.watch_id for r in member.take(stream)] == [-7, 1 << 62]
+
+
 def test_from_a_past_revision_with_previous_values(member: Member) -> None:
     start = member.put(b"k", b"1")
     member.put(b"k", b"2")

@@ -163,9 +163,7 @@ class MvccModel(RuleBasedStateMachine):
         self.compare(request, self.history[revision or self.revision])
 
     def compare(self, request: rpc_pb2.RangeRequest, kvs: dict[bytes, Kv]) -> None:
-        response = rpc_pb2.RangeResponse.FromString(
-            ranges.execute(self.machine.mvcc, request).SerializeToString()
-        )
+        response = rpc_pb2.RangeResponse.FromString(ranges.execute(self.machine.mvcc, request))
         inside = {k: kv for k, kv in kvs.items() if in_range(k, request.key, request.range_end)}
         assert response.count == len(inside)
         if request.count_only:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from master.kvstore.mvcc.records import Record
+from master.kvstore.mvcc.records import Record, fields, varint
 from master.kvstore.mvcc.store import Mvcc
-from muster.etcd import rpc_pb2, wire_pb2
+from muster.etcd import rpc_pb2
 
 _Request = rpc_pb2.RangeRequest
+
+# RangeResponse: 2 kvs, 3 more (true), 4 count.
+_KVS, _MORE, _COUNT = b"\x12", b"\x18\x01", b"\x20"
 
 _SORT_KEYS: dict[int, Callable[[Record], bytes | int]] = {
     _Request.KEY: lambda record: record.key,
@@ -20,8 +23,9 @@ _SORT_KEYS: dict[int, Callable[[Record], bytes | int]] = {
 }
 
 
-def execute(store: Mvcc, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeResponse:
-    """Serve a range from `store`. Raises Compacted or FutureRevision."""
+def execute(store: Mvcc, request: rpc_pb2.RangeRequest) -> bytes:
+    """Serve a range from `store`: an encoded RangeResponse without its header. Raises Compacted
+    or FutureRevision."""
     revision = request.revision
     if revision > 0:
         store.check_readable(revision)
@@ -29,7 +33,7 @@ def execute(store: Mvcc, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeRespons
         revision = store.head
     if request.count_only:
         count = store.count(request.key, request.range_end, revision)
-        return wire_pb2.RangeResponse(count=count)
+        return _count(count)
     in_key_order = request.sort_target == _Request.KEY and request.sort_order != _Request.DESCEND
     filters = _filters(request)
     # Sorting and filtering need all keys; else one key beyond the limit tells whether there
@@ -52,7 +56,11 @@ def execute(store: Mvcc, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeRespons
         if request.keys_only
         else [record.encoded for record in records]
     )
-    return wire_pb2.RangeResponse(kvs=encoded, more=more, count=count)
+    return fields(_KVS, encoded) + (_MORE if more else b"") + _count(count)
+
+
+def _count(count: int) -> bytes:
+    return _COUNT + varint(count) if count else b""
 
 
 def _filters(request: rpc_pb2.RangeRequest) -> list[Callable[[Record], bool]]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 import msgspec
 
 from muster.etcd import kv_pb2
+
+# mvccpb.KeyValue: 1 key, 2 create_revision, 3 mod_revision, 4 version, 5 value.
+_PLAIN_PAIR = b"\x0a%b%b\x10%b\x18%b\x20%b\x2a%b%b"
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -44,15 +50,21 @@ def written(
 ) -> Record:
     create = prev.create if prev else mod
     version = prev.version + 1 if prev else 1
-    pair = kv_pb2.KeyValue()  # field by field: keyword arguments take twice as long
-    pair.key = key
-    pair.create_revision = create
-    pair.mod_revision = mod
-    pair.version = version
-    pair.value = value
-    if lease:
-        pair.lease = lease
-    return Record(key, mod, sub, create, version, lease, pair.SerializeToString())
+    if value and not lease:  # nearly always: by hand it takes half of the time
+        encoded = _PLAIN_PAIR % (
+            varint(len(key)), key, varint(create), varint(mod), varint(version),
+            varint(len(value)), value,
+        )  # fmt: skip
+    else:
+        encoded = kv_pb2.KeyValue(
+            key=key,
+            create_revision=create,
+            mod_revision=mod,
+            version=version,
+            value=value,
+            lease=lease,
+        ).SerializeToString()
+    return Record(key, mod, sub, create, version, lease, encoded)
 
 
 def deleted(key: bytes, mod: int, sub: int) -> Record:
@@ -90,15 +102,20 @@ def field(tag: bytes, payload: bytes) -> bytes:
     return tag + varint(len(payload)) + payload
 
 
+def fields(tag: bytes, payloads: Iterable[bytes]) -> bytes:
+    """A repeated field."""
+    parts: list[bytes] = []
+    for payload in payloads:
+        parts += (tag, varint(len(payload)), payload)
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1 << 14)
 def varint(number: int) -> bytes:
-    if number <= 0x7F:
-        return _SMALL[number]
+    """Lengths and recent revisions come again and again."""
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
     return bytes(out)
-
-
-_SMALL = [bytes((number,)) for number in range(0x80)]

@@ -126,7 +126,7 @@ def _run(store: Mvcc, txn: WriteTxn, plan: _Plan) -> wire_pb2.TxnResponse:
 
 def _run_range(store: Mvcc, txn: WriteTxn, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeResponse:
     """Without a revision it sees what the transaction has written so far."""
-    response = ranges.execute(store, request)
+    response = wire_pb2.RangeResponse.FromString(ranges.execute(store, request))
     response.header.revision = txn.revision
     return response
 

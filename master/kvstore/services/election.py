@@ -61,7 +61,7 @@ class ElectionService:
             found = await self._turns.first(request.name + b"/", context)
         if not found.kvs:
             raise RpcError("election: no leader", Code.UNKNOWN)
-        return _elected(found.header, kv_pb2.KeyValue.FromString(found.kvs[0]))
+        return _elected(found.header, found.kvs[0])
 
     async def observe(
         self, request: election_pb2.LeaderRequest, context: CallContext
@@ -72,7 +72,7 @@ class ElectionService:
             while True:
                 found = await self._turns.first(prefix, context)
                 if found.kvs:
-                    now = _elected(found.header, kv_pb2.KeyValue.FromString(found.kvs[0]))
+                    now = _elected(found.header, found.kvs[0])
                 else:
                     now = await self._next_leader(prefix, found.header.revision, context)
                 yield now

@@ -75,7 +75,7 @@ class Turns:
                 before = await self.last_before(prefix, place.revision, context)
                 if not before.kvs:
                     return before.header
-                ahead = kv_pb2.KeyValue.FromString(before.kvs[0]).key
+                ahead = before.kvs[0].key
                 await self._deleted(ahead, before.header.revision, context)
         except BaseException:
             leaving = asyncio.create_task(self._leave(place.key, context), name="leave-turns")
@@ -89,7 +89,7 @@ class Turns:
 
     async def last_before(self, prefix: bytes, revision: int, context: CallContext) -> Any:
         """The youngest key that is older than the creation at `revision`."""
-        return await self._kv.range(
+        return await self._range(
             _Range(
                 key=prefix,
                 range_end=end_of(prefix),
@@ -101,9 +101,12 @@ class Turns:
             context,
         )
 
+    async def _range(self, request: _Range, context: CallContext) -> rpc_pb2.RangeResponse:
+        return rpc_pb2.RangeResponse.FromString(await self._kv.range(request, context))
+
     async def first(self, prefix: bytes, context: CallContext) -> Any:
         """Whose turn it is."""
-        return await self._kv.range(
+        return await self._range(
             _Range(
                 key=prefix,
                 range_end=end_of(prefix),

@@ -17,6 +17,7 @@ _TAKE_BYTES = 4 << 20
 # Fields of WatchResponse: 2, and 7 with `true`.
 _WATCH_ID = b"\x10"
 _FRAGMENT = b"\x38\x01"
+_INT64 = (1 << 64) - 1  # a negative number is written as if it were a large one
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +68,7 @@ class Watcher:
         else:
             return []
         self.sent_something = True
-        prefix = _WATCH_ID + varint(self.id) if self.id else b""
+        prefix = _WATCH_ID + varint(self.id & _INT64)
         if self.fragment and batch.size > MAX_RESPONSE_BYTES:
             return [prefix + piece for piece in _fragments(header, batch)]
         return [prefix + (data or body(header, batch))]
