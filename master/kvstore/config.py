@@ -44,6 +44,9 @@ class Config:
     watch_progress_notify_seconds: float
     rpc_transport: str = DEFAULT
     corrupt_check_seconds: float = 0.0  # 0: never
+    initial_corrupt_check: bool = False
+    max_txn_ops: int = 128
+    max_request_bytes: int = 3 << 19  # 1.5 MiB
     snapshot_catchup_entries: int = 5000
     wal_segment_bytes: int = SEGMENT_BYTES
 
@@ -86,6 +89,9 @@ def _build(flags: argparse.Namespace) -> Config:
         ),
         rpc_transport=flags.rpc_transport,
         corrupt_check_seconds=parse_duration(flags.experimental_corrupt_check_time),
+        initial_corrupt_check=flags.experimental_initial_corrupt_check,
+        max_txn_ops=flags.max_txn_ops,
+        max_request_bytes=flags.max_request_bytes,
         snapshot_catchup_entries=flags.experimental_snapshot_catchup_entries,
         wal_segment_bytes=flags.wal_segment_bytes,
     )
@@ -168,11 +174,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen-metrics-urls", default="")
     add("--heartbeat-interval", type=int, default=100, metavar="MS")
     add("--election-timeout", type=int, default=1000, metavar="MS")
-    add("--quota-backend-bytes", type=int, default=0, help="0: 2 GiB")
+    add("--quota-backend-bytes", type=int, default=0, help="0: 2 GiB; negative: none")
+    add("--max-txn-ops", type=int, default=128, help="operations in a transaction")
+    add("--max-request-bytes", type=int, default=3 << 19, help="of what a client may send")
     add("--snapshot-count", type=int, default=10_000, help="applied entries between snapshots")
     add("--experimental-watch-progress-notify-interval", default="10m", metavar="DURATION")
     add_flag(parser)
     add("--experimental-corrupt-check-time", default="0s", metavar="DURATION")
+    add(
+        "--experimental-initial-corrupt-check",
+        action="store_true",
+        help="compare with the others' data before serving",
+    )
     add(
         "--experimental-snapshot-catchup-entries",
         type=int,

@@ -1,17 +1,21 @@
-"""The leader compares its data with the others' (etcd: --experimental-corrupt-check-time).
+"""Members compare their data: the leader from time to time, and whoever starts, before it joins.
 
-Equal logs make equal states; if two members differ at the same revision, a disk, memory or bug
-has lied. The alarm stops the cluster from answering until somebody has looked.
+etcd: --experimental-corrupt-check-time and --experimental-initial-corrupt-check. Equal logs make
+equal states; if two members differ at the same revision, a disk, memory or bug has lied. The
+leader raises the alarm that stops all writes until somebody has looked; who starts stops again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from master.kvstore.errors import StoreError
+from master.kvstore.transport.peers import NO_ANSWER, ask
+from muster.component.failure import CannotRun
 from muster.component.log import get_logger
 from muster.etcd import command_pb2, rpc_pb2
 
@@ -28,6 +32,9 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
     hash: int
     compacted: int
     revision: int
+
+    def differs(self, other: Digest) -> bool:
+        return self.compacted == other.compacted and self.hash != other.hash
 
 
 def digest(node: Node, revision: int) -> Digest:
@@ -52,6 +59,30 @@ async def watch_for_corruption(node: Node, interval_seconds: float) -> None:
                     log.warning("alarm not raised", error=error.message)
 
 
+async def check_before_joining(node: Node, tls: ssl.SSLContext | None) -> None:
+    """CannotRun when another member holds other data than this one's disk says."""
+    while node.applied < node.commit:  # noqa: ASYNC110 - once, for one tick: the known is applied
+        await asyncio.sleep(node.timing.tick_seconds)
+    mine = digest(node, node.machine.mvcc.revision)
+    for member in (other for other in node.members if node.id != other.ID):
+        theirs = await _digest_at(member.peerURLs[0], tls, mine.revision)
+        if theirs is not None and mine.differs(theirs):
+            raise CannotRun(
+                f"{node.id:x} found data inconsistency with peers: {member.ID:x} holds other data "
+                f"at revision {mine.revision}. Replace one of them: member remove, member add, "
+                "start with an empty data directory"
+            )
+
+
+async def _digest_at(url: str, tls: ssl.SSLContext | None, revision: int) -> Digest | None:
+    """None when nobody answers there, or somebody who is not at this revision."""
+    try:
+        answer = await ask(url, tls, "digest", str(revision).encode(), _ANSWER_SECONDS)
+    except NO_ANSWER:
+        return None
+    return msgspec.msgpack.decode(answer.payload, type=Digest) if answer.ok else None
+
+
 async def find_corrupt(node: Node) -> list[int]:
     """Members whose digest at the leader's revision differs; who lags or is away is not asked."""
     mine = digest(node, node.machine.mvcc.revision)
@@ -63,6 +94,6 @@ async def find_corrupt(node: Node) -> list[int]:
             continue
         if answer.ok:
             theirs = msgspec.msgpack.decode(answer.payload, type=Digest)
-            if theirs.compacted == mine.compacted and theirs != mine:
+            if mine.differs(theirs):
                 different.append(member)
     return different

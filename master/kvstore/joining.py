@@ -18,8 +18,7 @@ from master.kvstore.cluster import (
     joining_identity,
 )
 from master.kvstore.config import Config
-from master.kvstore.transport.frames import BadFrame
-from master.kvstore.transport.peers import ask_cluster
+from master.kvstore.transport.peers import NO_ANSWER, ask_cluster
 from master.kvstore.wal.log import Identity
 from muster.component.failure import CannotRun
 from muster.component.tls import client_context
@@ -63,7 +62,7 @@ async def _first_answer(urls: Sequence[str], tls: ssl.SSLContext | None) -> Clus
     for url in urls:
         try:
             return await ask_cluster(url, tls, _ASK_SECONDS)
-        except _NO_ANSWER as error:
+        except NO_ANSWER as error:
             problem = f"{url}: {error or type(error).__name__}"
     raise ClusterFlagsError(
         f"--initial-cluster-state existing: no member could be asked about the cluster ({problem})"
@@ -77,9 +76,6 @@ async def _answers(urls: Sequence[str], tls: ssl.SSLContext | None) -> list[Clus
     for answer in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(answer, ClusterInfo):
             answers.append(answer)
-        elif not isinstance(answer, _NO_ANSWER):
+        elif not isinstance(answer, NO_ANSWER):
             raise answer
     return answers
-
-
-_NO_ANSWER = (OSError, TimeoutError, BadFrame, asyncio.IncompleteReadError)

@@ -185,7 +185,7 @@ def _puts(request: rpc_pb2.TxnRequest) -> bool:
     )
 
 
-# Whoever may hold other data than the rest answers nothing until somebody has looked at it.
+# While members may hold different data nothing is written. Reads are answered: etcd's are, too.
 _NOT_WHEN_CORRUPT = frozenset(
     ("put", "delete_range", "txn", "compaction", "lease_grant", "lease_revoke")
 )

@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 from master.kvstore import failpoint, state
 from master.kvstore.cluster import members_of
 from master.kvstore.config import Config, address
-from master.kvstore.corruption import watch_for_corruption
+from master.kvstore.corruption import check_before_joining, watch_for_corruption
 from master.kvstore.errors import MemberRemoved, StoreError
 from master.kvstore.joining import identity_of_new_member
 from master.kvstore.machine import Machine
@@ -36,7 +36,7 @@ from master.kvstore.raft.core import Config as CoreConfig
 from master.kvstore.raft.core import Core
 from master.kvstore.raft.messages import HardState
 from master.kvstore.services import all_methods
-from master.kvstore.services.common import MAX_RECEIVE_BYTES
+from master.kvstore.services.common import RECEIVE_OVERHEAD_BYTES
 from master.kvstore.transport.frames import PROTOCOL, Hello
 from master.kvstore.transport.peer import PeerEvents
 from master.kvstore.transport.peers import Peers
@@ -87,6 +87,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     try:
         async with AsyncExitStack() as stack:
             await _listen_to_peers(config, node, stack)
+            if config.initial_corrupt_check:
+                await check_before_joining(node, _peer_client_tls(config))
             await _connect_to_peers(config, node, stack)
             stack.push_async_callback(node.stop)  # while the peers can still be told
             await _serve_metrics(config, node, stack)
@@ -149,6 +151,8 @@ def recover(
         config.snapshot_count,
         config.watch_progress_notify_seconds,
         config.snapshot_catchup_entries,
+        config.max_txn_ops,
+        config.max_request_bytes,
     )
     log.info(
         "recovered",
@@ -207,9 +211,13 @@ def _peer_server_tls(config: Config) -> ssl.SSLContext:
     return server_context(config.peer_tls, require_client_cert=config.peer_client_cert_auth)
 
 
+def _peer_client_tls(config: Config) -> ssl.SSLContext | None:
+    return client_context(config.peer_tls) if config.peer_tls else None
+
+
 async def _connect_to_peers(config: Config, node: Node, stack: AsyncExitStack) -> None:
     incarnation = secrets.randbits(62)
-    tls = client_context(config.peer_tls) if config.peer_tls else None
+    tls = _peer_client_tls(config)
     events = PeerEvents(
         gone=node.peer_gone,
         removed=node.leave_cluster,
@@ -277,7 +285,7 @@ async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> N
             list(all_methods(node)),
             addresses,
             PrometheusObserver("etcd_network_client_grpc"),
-            max_receive_bytes=MAX_RECEIVE_BYTES,
+            max_receive_bytes=config.max_request_bytes + RECEIVE_OVERHEAD_BYTES,
         )
     )
 

@@ -88,7 +88,8 @@ class NodeCollector(Collector):
         yield "etcd_server_proposals_pending", "Proposals without outcome.", node.pending
         yield "etcd_server_proposals_committed_total", "Highest committed index.", node.commit
         yield "etcd_server_proposals_applied_total", "Highest applied index.", node.applied
-        yield "etcd_server_quota_backend_bytes", "Quota of the state's size.", node.quota_bytes
+        quota = node.limits.quota_bytes
+        yield "etcd_server_quota_backend_bytes", "Quota of the state's size.", quota
         yield "etcd_mvcc_db_total_size_in_bytes", "Size of all versions held.", size
         yield "etcd_mvcc_db_total_size_in_use_in_bytes", "The same: nothing is unused.", size
         yield "etcd_debugging_mvcc_keys_total", "Keys that exist.", mvcc.keys()

@@ -91,10 +91,12 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    quota_bytes: int = 2 << 30
+    quota_bytes: int = 2 << 30  # negative: none
     snapshot_count: int = 10_000
     progress_seconds: float = 600.0  # between notifications to watchers that asked for them
     catchup_entries: int = 5000  # kept behind a snapshot, for members that lag a little
+    max_txn_ops: int = 128
+    max_request_bytes: int = 3 << 19  # 1.5 MiB
 
     def entries_for(self, records: int) -> int:
         """How many entries make a new snapshot of `records` worth while: a large state less
@@ -183,8 +185,8 @@ class Node:
         return self.core.log.commit
 
     @property
-    def quota_bytes(self) -> int:
-        return self._limits.quota_bytes
+    def limits(self) -> Limits:
+        return self._limits
 
     @property
     def members(self) -> list[rpc_pb2.Member]:
@@ -251,7 +253,7 @@ class Node:
         """Refuse what would not fit, before it takes a place in the log."""
         if self._writer is not None and self._writer.full:
             raise NoSpace
-        if self.machine.mvcc.total_bytes + growth > self._limits.quota_bytes:
+        if 0 <= self._limits.quota_bytes < self.machine.mvcc.total_bytes + growth:
             if not self.machine.out_of_space:
                 self._raise_alarm()
             raise NoSpace

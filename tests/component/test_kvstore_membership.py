@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,3 +162,26 @@ def test_nobody_joins_without_being_added(cluster: StoreCluster) -> None:
     assert stranger.process.wait(timeout=20) == 1
     assert "add it there first (member add)" in stranger.log()
     assert "Traceback" not in stranger.log()
+
+
+def test_a_member_that_lost_its_data_does_not_start(cluster: StoreCluster) -> None:
+    """Whatever it voted for is forgotten. Removed and added again it is a new member."""
+    cluster.etcdctl("put", "kept", "yes")
+    lost = cluster.members[2]
+    old_id = member_id(cluster, lost.name)
+    assert lost.stop() == 0
+    shutil.rmtree(lost.data_dir)
+    for state in ("new", "existing"):
+        lost.flags = ("--initial-cluster-state", state)
+        lost.start()
+        assert lost.process is not None
+        assert lost.process.wait(timeout=30) == 1
+        assert f"member {old_id} has already been bootstrapped" in lost.log()
+        assert not lost.data_dir.exists(), "nothing was begun"
+        lost.log_file.unlink()
+    cluster.members.remove(lost)
+    cluster.etcdctl("member", "remove", old_id, member=cluster.members[0])
+    again = cluster.add(lost.name)
+    cluster.wait_healthy()
+    wait_until(lambda: holds(cluster, again, "kept", "yes"), 10, "the data is there again")
+    assert member_id(cluster, again.name) != old_id

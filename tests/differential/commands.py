@@ -4,7 +4,6 @@ from __future__ import annotations
 
 _NO_HEADER = "etcd 3.4 forgets the header of an alarm response; its etcdctl crashes on that"
 _MOVE = "etcd lets everybody move the leader; ours wants the root role, as for other maintenance"
-_CORRUPT = "etcd still reads while the CORRUPT alarm is raised; ours answers nothing"
 _BUCKETS = "counts the entries of all buckets; ours keeps some more about itself"
 _HOW = ("", " -w json", " -w fields", " -w table")
 _BACKWARDS = "etcd 3.4 takes a range whose end is before its start; later versions refuse it"
@@ -16,9 +15,6 @@ KNOWN = {
     "alarm list -w protobuf": _NO_HEADER,
     "role grant-permission reader read b a": _BACKWARDS,
     "role revoke-permission reader b a": _BACKWARDS,
-    "get corrupt": _CORRUPT,
-    "endpoint health --command-timeout=6s": _CORRUPT,
-    "txn --command-timeout=6s": _CORRUPT,
     **{f"snapshot status {{dir}}/backup.db{how}": _BUCKETS for how in _HOW},
     "move-leader 1": _MOVE,
     "--user=alice:wonder move-leader 123abc": _MOVE,

@@ -42,8 +42,8 @@ def check_delete_range(request: rpc_pb2.DeleteRangeRequest) -> None:
         raise EmptyKey
 
 
-def check_txn(request: rpc_pb2.TxnRequest) -> None:
-    _check_ops(request, MAX_TXN_OPS)
+def check_txn(request: rpc_pb2.TxnRequest, max_ops: int = MAX_TXN_OPS) -> None:
+    _check_ops(request, max_ops)
     # The branches exclude each other, so each is judged for itself.
     _writes(request.success)
     _writes(request.failure)

@@ -15,9 +15,9 @@ from master.kvstore.node import Node
 from muster.etcd import command_pb2
 from muster.rpc.service import CallContext
 
-MAX_REQUEST_BYTES = 3 << 19  # 1.5 MiB, etcd's --max-request-bytes
-# What a transport lets in: a little more, so that the answer is etcd's and not the transport's.
-MAX_RECEIVE_BYTES = MAX_REQUEST_BYTES + (512 << 10)
+# A transport lets in a little more than a request may have, so that the answer is etcd's and not
+# the transport's (etcd: grpcOverheadBytes).
+RECEIVE_OVERHEAD_BYTES = 512 << 10
 
 
 _NOBODY = Caller()
@@ -36,8 +36,8 @@ def check_call(node: Node, context: CallContext, *, learner_may: bool = False) -
         node.require_leader()
 
 
-def check_size(request: Message) -> None:
-    if request.ByteSize() > MAX_REQUEST_BYTES:
+def check_size(node: Node, request: Message) -> None:
+    if request.ByteSize() > node.limits.max_request_bytes:
         raise RequestTooLarge
 
 

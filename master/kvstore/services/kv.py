@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from master.kvstore.auth import rules
-from master.kvstore.errors import Corrupt
 from master.kvstore.machine import Applied
 from master.kvstore.mvcc import ranges, txn, validate
 from master.kvstore.mvcc.records import field
@@ -37,7 +36,6 @@ class KvService:
     def _range_answer(self, request: rpc_pb2.RangeRequest, context: CallContext) -> bytes:
         node = self._node
         rules.check_range(node.auth, caller_of(node, context), request)
-        self._check_sound()
         store = node.machine.mvcc
         answer = ranges.execute(store, request)
         return node.header(store.revision) + answer
@@ -47,7 +45,7 @@ class KvService:
         node = self._node
         check_call(node, context)
         validate.check_put(request)
-        check_size(request)
+        check_size(node, request)
         node.check_space(len(request.key) + len(request.value))
         request.DiscardUnknownFields()  # what is known nests nothing, so every member can decode it
         command = signature(caller_of(node, context)) + field(_PUT, request.SerializeToString())
@@ -67,15 +65,15 @@ class KvService:
     async def delete_range(self, request: rpc_pb2.DeleteRangeRequest, context: CallContext) -> Any:
         check_call(self._node, context)
         validate.check_delete_range(request)
-        check_size(request)
+        check_size(self._node, request)
         return await self._agree(command_pb2.Command(delete_range=request), context)
 
     async def txn(self, request: rpc_pb2.TxnRequest, context: CallContext) -> Any:
         check_call(self._node, context)
-        validate.check_txn(request)
+        validate.check_txn(request, self._node.limits.max_txn_ops)
         if txn.read_only(request):
             return await self._read_only_txn(request, context)
-        check_size(request)
+        check_size(self._node, request)
         self._node.check_space(request.ByteSize())
         return await self._agree(command_pb2.Command(txn=request), context)
 
@@ -85,7 +83,6 @@ class KvService:
         if not txn.serializable(request):
             await self._node.read_barrier()
         machine = self._node.machine
-        self._check_sound()
         rules.check_txn(machine.auth, machine.lessor, caller_of(self._node, context), request)
         response = txn.execute(machine.mvcc, machine.mvcc.begin(), request, machine.lessor)
         self._node.fill(response.header)
@@ -99,10 +96,6 @@ class KvService:
         response = await self._agree(command_pb2.Command(compaction=request), context)
         assert isinstance(response, rpc_pb2.CompactionResponse)
         return response
-
-    def _check_sound(self) -> None:
-        if self._node.machine.corrupt:
-            raise Corrupt
 
     async def _agree(self, command: command_pb2.Command, context: CallContext) -> Any:
         applied = await self._node.propose(signed(self._node, context, command))

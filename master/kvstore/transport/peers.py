@@ -53,11 +53,24 @@ class Peers:
 
 async def ask_cluster(url: str, tls: ssl.SSLContext | None, seconds: float) -> ClusterInfo:
     """What the member at `url` says about its cluster. BadFrame, OSError when it does not."""
+    answer = await ask(url, tls, "cluster", b"", seconds)
+    if not answer.ok:
+        raise BadFrame("no answer about the cluster")
+    try:
+        return msgspec.msgpack.decode(answer.payload, type=ClusterInfo)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise BadFrame(str(error)) from error
+
+
+async def ask(
+    url: str, tls: ssl.SSLContext | None, method: str, payload: bytes, seconds: float
+) -> Response:
+    """One question on a connection of its own, by somebody who need not be a member."""
     async with asyncio.timeout(seconds):
-        return await _ask(url, tls)
+        return await _ask(url, tls, Request(1, method, payload))
 
 
-async def _ask(url: str, tls: ssl.SSLContext | None) -> ClusterInfo:
+async def _ask(url: str, tls: ssl.SSLContext | None, request: Request) -> Response:
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     reader, writer = await asyncio.open_connection(
@@ -68,14 +81,15 @@ async def _ask(url: str, tls: ssl.SSLContext | None) -> ClusterInfo:
     )
     try:
         writer.write(frames.encode(Hello(PROTOCOL, 0, 0, 0, 0)))
-        writer.write(frames.encode(Request(1, "cluster")))
+        writer.write(frames.encode(request))
         await frames.read(reader)  # the other side's hello
         answer, _ = await frames.read(reader)
     finally:
         writer.close()
-    if not isinstance(answer, Response) or not answer.ok:
-        raise BadFrame("no answer about the cluster")
-    try:
-        return msgspec.msgpack.decode(answer.payload, type=ClusterInfo)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise BadFrame(str(error)) from error
+    if not isinstance(answer, Response):
+        raise BadFrame("no answer to a question")
+    return answer
+
+
+# What `ask` may fail with when nobody answers there.
+NO_ANSWER = (OSError, TimeoutError, BadFrame, asyncio.IncompleteReadError)
