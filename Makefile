@@ -8,8 +8,8 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim differential robustness shim fuzz-rpc fuzz-store bench \
-	bench-store clean
+	test-vagrant check format lint types contracts proto api stubs sim differential test-go \
+	robustness shim fuzz-rpc fuzz-store bench bench-store clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ status: setup ## Show the lab
 	@$(BIN)/muster status $(UPFLAGS)
 
 test: setup-test ## Run every test, real labs included (needs root)
-	$(PYTEST) -m "not vagrant"
+	$(PYTEST) -m "not vagrant and not go"
 
 test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
 	$(PYTEST) tests/unit tests/transcripts tests/simulation
@@ -41,6 +41,13 @@ sim: setup ## Raft clusters under faults in virtual time (SIM="--days 30 --seed 
 robustness: setup ## Hurt the store and judge what clients saw (RUNS= MEMBERS=1,3,5 FAULTS=all JOBS= PROGRAM=etcd)
 	$(BIN)/python -m tests.robustness --runs "$(or $(RUNS),1)" --members "$(or $(MEMBERS),1,3,5)" \
 		--faults "$(or $(FAULTS),all)" --jobs "$(or $(JOBS),1)" --program "$(or $(PROGRAM),muster)"
+
+differential: setup-test ## The same commands to our store and to stock etcd; a table of what was compared
+	$(PYTEST) tests/differential -m "not go"
+
+test-go: ## Recipes of etcd's own Go client, on our store and on stock etcd
+	@PYTHON=$(PYTHON) tools/setup.sh $(VENV) go
+	$(PYTEST) tests/differential -m go
 
 test-component: setup-test ## Each part as a real process against its stock counterpart
 	$(PYTEST) tests/component

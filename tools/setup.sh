@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what Muster needs on Debian 12 or Ubuntu 24.04: `tools/setup.sh VENV [test|vagrant]`.
+# Installs what Muster needs on Debian 12 or Ubuntu 24.04: `tools/setup.sh VENV [test|go|vagrant]`.
 # With `test` also the stock parts that the tests compare with, with `vagrant` what boots virtual
 # machines besides. Repeatable.
 set -euo pipefail
@@ -32,8 +32,12 @@ vagrant=(
     "/usr/bin/qemu-system-x86_64 qemu-system-x86" "/usr/bin/qemu-img qemu-utils"
     "/usr/sbin/dnsmasq dnsmasq-base" "/usr/sbin/debootstrap debootstrap"
 )
+go=(
+    "/usr/bin/go golang-go" "/usr/share/gocode/src/go.etcd.io/etcd golang-etcd-server-dev"
+)
 needed=("${lab[@]}")
 [[ $what == lab ]] || needed+=("${tests[@]}")
+[[ $what != go ]] || needed+=("${go[@]}")
 [[ $what != vagrant ]] || needed+=("${vagrant[@]}")
 missing=()
 for line in "${needed[@]}"; do

@@ -63,11 +63,17 @@ class StoreProcess:
     flags: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
     env: dict[str, str] = field(default_factory=dict)
+    plain_port: int = 0  # a client URL without TLS besides, for clients that know none
     program: tuple[str, ...] = (sys.executable, "-m", "master.kvstore")  # or stock etcd
 
     @property
     def client_url(self) -> str:
         return f"https://127.0.0.1:{self.client_port}"
+
+    @property
+    def listen_urls(self) -> str:
+        plain = f",http://127.0.0.1:{self.plain_port}" if self.plain_port else ""
+        return self.client_url + plain
 
     @property
     def peer_url(self) -> str:
@@ -86,7 +92,7 @@ class StoreProcess:
         command = [
             *self.program, "--name", self.name,
             "--data-dir", str(self.data_dir),
-            "--listen-client-urls", self.client_url,
+            "--listen-client-urls", self.listen_urls,
             "--advertise-client-urls", self.client_url,
             "--listen-peer-urls", self.peer_url,
             "--initial-advertise-peer-urls", self.peer_url,
@@ -216,7 +222,12 @@ class StoreCluster:
 
 @contextmanager
 def store_cluster(
-    directory: Path, pki: Pki, count: int, *flags: str, program: tuple[str, ...] = ()
+    directory: Path,
+    pki: Pki,
+    count: int,
+    *flags: str,
+    program: tuple[str, ...] = (),
+    plain: bool = False,
 ) -> Iterator[StoreCluster]:
     """`count` members, started and healthy; killed at the end whatever happens."""
     ports = free_ports(3 * count)
@@ -231,6 +242,7 @@ def store_cluster(
         for member in members:
             member.cluster, member.flags = cluster, flags
             member.program = program or member.program
+            member.plain_port = free_ports(1)[0] if plain else 0
             member.start()
         running.wait_healthy()
         yield running

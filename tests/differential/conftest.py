@@ -34,13 +34,12 @@ def tally(pytestconfig: pytest.Config) -> Tally:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, pki: Pki, tally: Tally) -> Iterator[Pair]:
-    """Fresh clusters for each module, both led by m1."""
+    """Fresh clusters for each module, both led by m1. They listen without TLS too: some clients
+    know none."""
     ours, theirs = tmp_path_factory.mktemp("ours"), tmp_path_factory.mktemp("theirs")
-    with (
-        store_cluster(ours, pki, 3) as a,
-        # The least work for a password: the hash is not what is compared.
-        store_cluster(theirs, pki, 3, "--bcrypt-cost", "4", program=("etcd",)) as b,
-    ):
+    # The least work for a password: the hash is not what is compared.
+    etcd = store_cluster(theirs, pki, 3, "--bcrypt-cost", "4", program=("etcd",), plain=True)
+    with store_cluster(ours, pki, 3, plain=True) as a, etcd as b:
         pair = Pair(a, b, tally)
         pair.each(lead_by_first)
         yield pair
