@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from master.kvstore.raft.core import Core, Role
-from master.kvstore.raft.messages import Entry, EntryKind, Membership, Message, MessageType
+from master.kvstore.raft.messages import Entry, EntryKind, Membership, Message
 from tests.simulation.disk import Disk
 
 
@@ -147,12 +147,11 @@ class Checker:
             if other.role is Role.LEADER:
                 self._check_complete(other, index)
 
-    def sent(self, message: Message) -> None:
+    def voted(self, answer: Message) -> None:
         """One vote a term (paper, 5.2)."""
-        if message.type is MessageType.VOTE_RESPONSE and not message.reject:
-            key = (message.sender, message.term)
-            known = self._votes.setdefault(key, message.to)
-            assert known == message.to, f"{message.sender} voted twice in term {message.term}"
+        if not answer.reject:
+            known = self._votes.setdefault((answer.sender, answer.term), answer.to)
+            assert known == answer.to, f"{answer.sender} voted twice in term {answer.term}"
 
     def restored(self, member: int, index: int) -> None:
         assert index > self.applied[member], f"{member} went back to a snapshot at {index}"

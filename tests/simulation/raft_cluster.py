@@ -403,7 +403,8 @@ class Cluster:
         self.leaders_removed += led and core.role is not Role.LEADER
 
     def _send(self, message: Message) -> None:
-        self.checker.sent(message)
+        if message.type is MessageType.VOTE_RESPONSE:
+            self.checker.voted(message)
         link, conditions = (message.sender, message.to), self.conditions
         delay = self.latency[link]
         if link in self.cut:

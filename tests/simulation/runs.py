@@ -1,6 +1,6 @@
 """Runs of the simulation: what one is, what came of it, and the sum of many.
 
-A run is one cluster from its first start: a day of `calendar` or ten minutes of `storm`. Its seed,
+A run is one cluster from its first start: a day of `calendar` or five minutes of `storm`. Its seed,
 profile and size decide everything, so that a failure replays from those.
 """
 
@@ -20,8 +20,8 @@ from tests.simulation.storm import Rates, Storm
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE
-GAP_MS = 400_000  # mean time between two episodes of trouble: 79,000 in a year
-STORM_MS = 10 * MINUTE
+GAP_MS = 600_000  # mean time between two episodes of trouble: 53,000 in a year
+STORM_MS = 5 * MINUTE
 CALM_MS = 25_000  # after a storm all must agree within this
 PROFILES = ("calendar", "storm")
 

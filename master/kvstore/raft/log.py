@@ -101,6 +101,8 @@ class RaftLog:
         return any(entry.kind is EntryKind.CONFIG for entry in waiting)
 
     def unstable(self, max_bytes: int) -> tuple[Entry, ...]:
+        if self.stable == self.last_index:
+            return ()
         return self.slice(self.stable + 1, self.last_index, max_bytes)
 
     def stable_to(self, index: int, term: int) -> None:
