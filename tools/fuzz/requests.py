@@ -202,13 +202,16 @@ def _parsed(method: Method, data: bytes) -> Message | None:
 async def _answers(method: Method, wanted: list[Message], context: CallContext) -> None:
     """Every answer must have a form on the wire."""
     if method.shape is Shape.UNARY:
-        answer = await method.handler(wanted[0], context)
-        if not isinstance(answer, bytes):  # encoded already
-            answer.SerializeToString()
+        _encoded(await method.handler(wanted[0], context))
         return
     requests = wanted[0] if method.shape is Shape.SERVER_STREAM else _stream(wanted)
     async for answer in method.handler(requests, context):
-        answer.SerializeToString()
+        for one in answer if isinstance(answer, list) else [answer]:
+            _encoded(one)
+
+
+def _encoded(answer: Any) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
 
 
 async def _stream(wanted: list[Message]) -> AsyncIterator[Message]:
@@ -243,11 +246,14 @@ class _Everything:
 
     async def _read(self, method: Method) -> None:
         async for answer in method.handler(self._requests(), CallContext()):
-            said = rpc_pb2.WatchResponse.FromString(answer.SerializeToString())
-            assert not said.canceled, said.cancel_reason
-            for event in said.events:
-                deleted = event.type == event.DELETE
-                self._events.append((event.kv.key, event.kv.mod_revision, deleted))
+            for one in answer if isinstance(answer, list) else [answer]:
+                self._take(rpc_pb2.WatchResponse.FromString(_encoded(one)))
+
+    def _take(self, said: rpc_pb2.WatchResponse) -> None:
+        assert not said.canceled, said.cancel_reason
+        for event in said.events:
+            deleted = event.type == event.DELETE
+            self._events.append((event.kv.key, event.kv.mod_revision, deleted))
 
     async def end(self) -> list[Event]:
         self._ended.set()
