@@ -66,6 +66,20 @@ async def test_connections_above_the_cap_are_closed_and_a_freed_place_is_taken(
             assert (await caller(three, "Unary")(Msg(key=b"c"), timeout=5)).key == b"c"
 
 
+async def test_a_channel_closed_while_it_dials_fails_its_calls_and_cancels_nobody() -> None:
+    """A task that waits for its call must live on: it was not the one that was cancelled."""
+    with socket.socket() as silent:
+        silent.setblocking(False)
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        channel = open_channel(f"127.0.0.1:{silent.getsockname()[1]}", None, FAST, "nghttp2")
+        call = asyncio.create_task(failure(caller(channel, "Unary")(Msg(), timeout=5)))
+        connection, _ = await asyncio.get_running_loop().sock_accept(silent)
+        with connection:  # it never says that it speaks HTTP/2
+            await channel.close()
+            assert (await call).code is Code.CANCELLED
+
+
 async def test_unfinished_handshakes_count_and_make_room_in_the_end(
     seen: Recorder, pki: Pki
 ) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 
 from master.kvstore.failpoint import VARIABLE as FAILPOINT
 from master.kvstore.wal.sync import VARIABLE as NOTES
-from muster.rpc.h2.client import Channel
+from muster.rpc.channel import Channel, ChannelOptions, open_channel
+from muster.rpc.names import NGHTTP2
 from tests.robustness.network import Network, address_of
 from tests.robustness.powerloss import lose_unsynced
 from tests.robustness.programs import Program
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
+# A member is unreachable for a moment only.
+_IMPATIENT = ChannelOptions(connect_seconds=1.0, backoff_seconds=(0.05, 0.3))
 
 
 class Member:
@@ -63,7 +66,8 @@ class Member:
     @property
     def channel(self) -> Any:  # typed for none of the generated stubs, though it serves them
         if self._channel is None:
-            self._channel = Channel(address_of(self.slot), CLIENT_PORT)
+            target = f"{address_of(self.slot)}:{CLIENT_PORT}"
+            self._channel = open_channel(target, None, _IMPATIENT, NGHTTP2)
         return self._channel
 
     async def reconnect(self) -> None:

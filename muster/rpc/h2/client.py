@@ -188,7 +188,13 @@ class Channel(channel.Channel):
                 raise unavailable(self._failure.message)
             self._dialling = asyncio.create_task(self._dial(), name="dial")
             self._dialling.add_done_callback(self._dialled)
-        return await asyncio.shield(self._dialling)
+        dialling = self._dialling
+        try:
+            return await asyncio.shield(dialling)
+        except asyncio.CancelledError:
+            if self._closed and dialling.done():  # not who waits was cancelled: the channel closed
+                raise RpcError("the channel was closed", Code.CANCELLED) from None
+            raise
 
     async def _dial(self) -> ClientConnection:
         connection: ClientConnection | None = None
