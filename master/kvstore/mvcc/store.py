@@ -35,6 +35,7 @@ class Mvcc:
         # it only where there are any. That is a third of a small key's memory.
         self._newest: dict[bytes, Record] = {}
         self._older: dict[bytes, list[Record]] = {}
+        self._deleted: set[bytes] = set()  # keys whose newest record is a tombstone
         self._keys: SortedList = SortedList()  # every key that has a history
         self._live: SortedList = SortedList()  # those that exist now
         self._log: list[Record] = []  # all records in the order in which they were written
@@ -155,8 +156,10 @@ class Mvcc:
         self._newest[key] = record
         if record.tombstone:
             self._live.remove(key)
+            self._deleted.add(key)
         elif prev is None:
             self._live.add(key)
+            self._deleted.discard(key)
         self._log.append(record)
         self.head = record.mod
         self.total_bytes += len(record.encoded) + len(key)
@@ -168,14 +171,14 @@ class Mvcc:
         if revision > self.revision:
             raise FutureRevision
         self.compacted = revision
+        # Only these can have something to forget: most keys of a large store are not looked at.
         superseded: set[int] = set()
-        for name in {record.key for record in self._log[: self._end_of(revision)]}:
-            superseded.update(map(id, self._compact_key(name, revision)))
-        self.total_bytes -= sum(r.size for r in self._log if id(r) in superseded)
-        self._log = [record for record in self._log if id(record) not in superseded]
-
-    def _end_of(self, revision: int) -> int:
-        return bisect_right(self._log, revision, key=_mod)
+        for name in (*self._older, *self._deleted.difference(self._older)):
+            for record in self._compact_key(name, revision):
+                superseded.add(id(record))
+                self.total_bytes -= record.size
+        if superseded:
+            self._log = [record for record in self._log if id(record) not in superseded]
 
     def _compact_key(self, name: bytes, revision: int) -> Sequence[Record]:
         """Cut one history. A tombstone written at `revision` itself stays: a watcher may start
@@ -189,6 +192,7 @@ class Mvcc:
         gone = self._forget_older(name, len(older))
         if newest.tombstone and newest.mod < revision:
             del self._newest[name]
+            self._deleted.remove(name)
             self._keys.remove(name)
             gone.append(newest)
         return gone
@@ -230,7 +234,7 @@ class Mvcc:
         store.compacted = compacted
         store.total_bytes = sum(len(r.encoded) + len(r.key) for r in store._log)
         names = sorted_gently(newest)
-        gone = {record.key for record in newest.values() if record.tombstone}
+        store._deleted = gone = {record.key for record in newest.values() if record.tombstone}
         store._keys = SortedList(names)
         store._live = SortedList(name for name in names if name not in gone)
         return store
