@@ -107,7 +107,14 @@ async def serve(transport: str, directory: Path) -> None:
     """The measured process: says its ports, and its CPU time whenever a line comes in."""
     loop = asyncio.get_running_loop()
     lines: asyncio.Queue[str] = asyncio.Queue()
-    loop.add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
+
+    def heard() -> None:
+        line = sys.stdin.readline()
+        if not line:
+            loop.remove_reader(sys.stdin)  # readable for ever, and nothing more to read
+        lines.put_nowait(line)
+
+    loop.add_reader(sys.stdin, heard)
     listen = [
         Listen("127.0.0.1", 0),
         Listen("127.0.0.1", 0, tls_files(directory), client_auth=False),
@@ -116,7 +123,6 @@ async def serve(transport: str, directory: Path) -> None:
         print(*ports, flush=True)
         while await lines.get():
             print(cpu_seconds(), flush=True)
-    loop.remove_reader(sys.stdin)
 
 
 def run(variant: str, main: Callable[[], object]) -> object:
