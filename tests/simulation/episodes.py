@@ -46,7 +46,7 @@ class Episodes:
         ]
         if changes:
             self._troubles += [self._change_membership] * 3
-        cluster.calm = True
+        cluster.at(0, cluster.heal)
         for spare in sorted(set(cluster.everybody) - cluster.membership.everyone()):
             cluster.stop(spare)
         self._plan_episode()
