@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
+from master.kvstore.transport import frames
 from master.kvstore.transport.frames import PROTOCOL, Hello
 from master.kvstore.transport.peer import PeerClient, PeerEvents
 from master.kvstore.transport.server import PeerHandlers, PeerServer
@@ -88,3 +89,19 @@ async def test_who_was_removed_is_told(tmp_path: Path) -> None:
         assert not await client.send_snapshot(SNAPSHOT, lambda start: iter([DATA[start:]]))
     assert told == ["removed"]
     assert received == []
+
+
+@pytest.mark.parametrize(
+    ("cluster", "to", "welcome"), [(99, 2, True), (98, 2, False), (99, 3, False)]
+)
+async def test_only_members_of_the_same_cluster_that_mean_this_one_come_in(
+    cluster: int, to: int, welcome: bool, tmp_path: Path
+) -> None:
+    async with two_members(tmp_path, [], set(), [], []) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client._port)
+        writer.write(frames.encode(Hello(PROTOCOL, cluster, 1, to, 1)))
+        async with asyncio.timeout(5):
+            answer = await reader.read(1)
+        writer.close()
+        await writer.wait_closed()
+    assert bool(answer) is welcome

@@ -72,20 +72,24 @@ def judge(tree: Path, check: str) -> Verdict:
     return Verdict(not done.returncode, noticed, why, time.monotonic() - began)
 
 
-def sound(tree: Path, checks: Iterable[str]) -> bool:
-    """Whether the checks pass where nothing is planted; else what they notice means nothing."""
-    passed = True
+def unsound(tree: Path, checks: Iterable[str]) -> set[str]:
+    """The checks that fail where nothing is planted: what they notice means nothing."""
+    failing = set()
     for check in sorted(set(checks)):
         verdict = judge(tree, check)
         if not verdict.passed:
             print(f"{check}: fails without any bug\n{verdict.why or verdict.noticed}", flush=True)
-        passed &= verdict.passed
-    return passed
+            failing.add(check)
+    return failing
 
 
-def killed(tree: Path, mutant: Mutant, checks: Iterable[str]) -> bool:
+def killed(tree: Path, mutant: Mutant, checks: Iterable[str], failing: set[str]) -> bool:
     everywhere = True
     for check in checks:
+        if check in failing:
+            print(f"UNJUDGED  {mutant.name:62} {check}", flush=True)
+            everywhere = False
+            continue
         try:
             with mutant.planted(tree):
                 verdict = judge(tree, check)
@@ -115,9 +119,8 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         tree = Path(scratch) / "tree"
         shutil.copytree(options.tree, tree, ignore=_LEAVE_OUT, symlinks=True)
-        if not sound(tree, (check for _, checks in chosen for check in checks)):
-            return 1
-        survivors = [m.name for m, checks in chosen if not killed(tree, m, checks)]
+        failing = unsound(tree, (check for _, checks in chosen for check in checks))
+        survivors = [m.name for m, checks in chosen if not killed(tree, m, checks, failing)]
     print(f"{len(chosen)} mutants planted, {len(survivors)} not killed {survivors or ''}")
     return 0 if chosen and not survivors else 1
 

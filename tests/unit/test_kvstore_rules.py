@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from master.kvstore import members as rules
 from master.kvstore import state
 from master.kvstore.auth import password, permissions
+from master.kvstore.auth.rules import check_txn
 from master.kvstore.auth.store import AuthStore, Caller
 from master.kvstore.auth.tokens import LIFE_SECONDS, Tokens
 from master.kvstore.bolt.reader import Database
@@ -24,6 +25,7 @@ from master.kvstore.errors import (
     Unhealthy,
     UserEmpty,
 )
+from master.kvstore.lease.lessor import Lessor
 from master.kvstore.machine import Machine
 from master.kvstore.members import Members
 from master.kvstore.raft.messages import SnapshotMeta
@@ -148,6 +150,21 @@ def test_a_request_is_judged_by_the_rules_at_its_place_in_the_log() -> None:
         auth.check_range(Caller("u", auth.revision), b"k", b"")
     with pytest.raises(UserEmpty):
         auth.check_range(Caller(), b"k", b"")
+
+
+@pytest.mark.parametrize("branch", ["success", "failure"])
+def test_each_branch_of_a_transaction_must_be_allowed(branch: str) -> None:
+    """Also the one that will not run: whoever asks would learn which one it was."""
+    auth = store_with("u", auth_pb2.Permission(permType=auth_pb2.Permission.READ, key=b"k"))
+    caller = Caller("u", auth.revision)
+
+    def of(key: bytes) -> rpc_pb2.TxnRequest:
+        read = rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key))
+        return rpc_pb2.TxnRequest(**{branch: [read]})  # type: ignore[arg-type]
+
+    check_txn(auth, Lessor(), caller, of(b"k"))
+    with pytest.raises(PermissionDenied):
+        check_txn(auth, Lessor(), caller, of(b"other"))
 
 
 def test_passwords() -> None:
