@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
+from master.kvstore.errors import AuthNotEnabled
 from muster.component.tls import TlsFiles, grpc_channel_credentials
 from muster.etcd import rpc_pb2, rpc_pb2_grpc
 
@@ -16,18 +17,75 @@ _SECONDS = 5.0
 _SNAPSHOT_SECONDS = 600.0
 
 
+class Login(NamedTuple):
+    user: str
+    password: str
+
+
+class _Details(NamedTuple):
+    """What gRPC calls ClientCallDetails, with other metadata."""
+
+    method: str
+    timeout: float | None
+    metadata: Sequence[tuple[str, str]]
+    credentials: Any
+    wait_for_ready: bool | None
+    compression: Any
+
+
+class _Signed(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Gives every call the token that this very member answers the login with: another one may
+    not know it yet."""
+
+    def __init__(self, channel: grpc.Channel, login: Login) -> None:
+        self._channel = channel
+        self._login = login
+        self._metadata: list[tuple[str, str]] | None = None
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._signed(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._signed(details), request)
+
+    def _signed(self, details: Any) -> _Details:
+        if self._metadata is None:
+            self._metadata = self._authenticate()
+        return _Details(
+            details.method, details.timeout, self._metadata, details.credentials,
+            details.wait_for_ready, details.compression,
+        )  # fmt: skip
+
+    def _authenticate(self) -> list[tuple[str, str]]:
+        request = rpc_pb2.AuthenticateRequest(name=self._login.user, password=self._login.password)
+        try:
+            answer = rpc_pb2_grpc.AuthStub(self._channel).Authenticate(request, timeout=_SECONDS)
+        except grpc.RpcError as error:
+            if error.details() != AuthNotEnabled.message:
+                raise
+            return []  # as etcdctl: where nobody is asked for a name, none is needed
+        return [("token", answer.token)]
+
+
 class StoreClient:
     """The members at `endpoints` (host:port), each with a channel of its own."""
 
-    def __init__(self, endpoints: Sequence[str], tls: TlsFiles | None) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], tls: TlsFiles | None, login: Login | None = None
+    ) -> None:
         self.endpoints = tuple(endpoints)
+        self._login = login
         self._credentials = grpc_channel_credentials(tls.material()) if tls else None
         self._channels = {endpoint: self._channel(endpoint) for endpoint in endpoints}
 
     def _channel(self, endpoint: str) -> grpc.Channel:
         if self._credentials is None:
-            return grpc.insecure_channel(endpoint)
-        return grpc.secure_channel(endpoint, self._credentials)
+            channel = grpc.insecure_channel(endpoint)
+        else:
+            channel = grpc.secure_channel(endpoint, self._credentials)
+        if self._login is None:
+            return channel
+        return grpc.intercept_channel(channel, _Signed(channel, self._login))
 
     def close(self) -> None:
         for channel in self._channels.values():

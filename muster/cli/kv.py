@@ -14,7 +14,7 @@ import click
 from muster.cli import options, output
 
 if TYPE_CHECKING:
-    from master.kvstore.client import StoreClient
+    from master.kvstore.client import Login, StoreClient
     from muster.component.tls import TlsFiles
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -23,6 +23,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def _access(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which store: a lab's, or any by its endpoints and a client certificate."""
     for flag, text in (
+        ("--password", "The user's, if --user does not say it."),
+        ("--user", "NAME or NAME:PASSWORD, where the store asks who you are."),
         ("--key", "The client's key."),
         ("--cert", "The client's certificate."),
         ("--cacert", "The CA that the members' certificates are of."),
@@ -33,23 +35,41 @@ def _access(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _client(name: str, endpoints: str, cacert: str, cert: str, key: str) -> Iterator[StoreClient]:
+def _client(
+    name: str, endpoints: str, cacert: str, cert: str, key: str, user: str, password: str
+) -> Iterator[StoreClient]:
     import grpc
 
     from master.kvstore.client import StoreClient
+
+    login = _login(user, password)
 
     if endpoints:
         addresses = [part.removeprefix("https://") for part in endpoints.split(",") if part]
         tls = _tls(cacert, cert, key)
     else:
         addresses, tls = _of_lab(name)
-    client = StoreClient(addresses, tls)
+    client = StoreClient(addresses, tls, login)
     try:
         yield client
     except grpc.RpcError as error:
         raise click.ClickException(error.details() or error.code().name) from error
     finally:
         client.close()
+
+
+def _login(user: str, password: str) -> Login | None:
+    """As etcdctl takes them: the password is asked for when nothing says it."""
+    from master.kvstore.client import Login
+
+    name, colon, after = user.partition(":")
+    if password and (colon or not name):
+        raise click.UsageError("--password goes with --user NAME, without a password in it")
+    if not name:
+        return None
+    if not colon and not password:
+        password = click.prompt("Password", hide_input=True, err=True)
+    return Login(name, after if colon else password)
 
 
 def _tls(cacert: str, cert: str, key: str) -> TlsFiles | None:

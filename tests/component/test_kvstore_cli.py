@@ -20,10 +20,12 @@ def cluster(tmp_path: Path, pki: Pki) -> Iterator[StoreCluster]:
         yield running
 
 
-def muster(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+def muster(
+    *arguments: str, check: bool = True, stdin: str = ""
+) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
         [sys.executable, "-m", "muster.cli", "kv", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=60, input=stdin,
         env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
     if check and result.returncode:
@@ -95,3 +97,37 @@ def test_stale_reads_work_alone(cluster: StoreCluster) -> None:
     read = muster("get", "--stale", "--prefix", "k/", *access(cluster, 0))
     assert read.stdout == "k/1\nv\n"
     assert muster("status", *access(cluster), check=False).returncode == 1
+
+
+def test_a_name_and_a_password_are_given_as_to_etcdctl(tmp_path: Path, pki: Pki) -> None:
+    """A certificate whose name is no user's is not enough where the store asks."""
+    with store_cluster(tmp_path, pki, 1) as cluster:
+        door = access(cluster)
+        cluster.etcdctl("put", "k", "v")
+        assert muster("get", "k", "--user=nobody:x", *door).stdout == "k\nv\n", "nobody is asked"
+        for line in (
+            "user add root:r00t", "user grant-role root root", "user add ann:secret:1",
+            "role add reader", "role grant-permission reader read k",
+            "user grant-role ann reader", "auth enable",
+        ):  # fmt: skip
+            cluster.etcdctl(*line.split())
+        assert "permission denied" in muster("get", "k", *door, check=False).stderr
+        asked = ("get", "k", "--user=ann", *door)
+        assert muster("get", "k", "--user=ann:secret:1", *door).stdout == "k\nv\n"
+        assert muster(*asked, "--password=secret:1").stdout == "k\nv\n"
+        assert muster(*asked, stdin="secret:1\n").stdout == "k\nv\n"
+        wrong = muster(*asked, "--password=x", check=False)
+        assert wrong.returncode == 1
+        assert "authentication failed, invalid user ID or password" in wrong.stderr
+        twice = muster("get", "k", "--user=ann:secret:1", "--password=x", *door, check=False)
+        assert twice.returncode == 2
+        beyond = muster("get", "x", "--user=ann:secret:1", *door, check=False)
+        assert "permission denied" in beyond.stderr
+        root = ("--user=root:r00t", *door)
+        assert "m1" in muster("members", *root).stdout
+        assert "leader" in muster("status", *root).stdout
+        file = tmp_path / "backup"
+        refused = muster("snapshot", "save", str(file), "--user=ann:secret:1", *door, check=False)
+        assert "permission denied" in refused.stderr
+        muster("snapshot", "save", str(file), *root)
+        muster("transfer-leadership", "m1", *root)
