@@ -38,6 +38,9 @@ test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
 sim: setup ## Raft clusters under faults in virtual time (SIM="--days 30 --seed 1 --members 3,5")
 	$(BIN)/python -m tests.simulation $(or $(SIM),--days 10)
 
+mutants: setup-test ## Plant each known bug in a copy of the tree: something must notice it
+	$(BIN)/python -m tests.mutants $(MUTANTS)
+
 robustness: setup ## Hurt the store and judge what clients saw (RUNS= MEMBERS=1,3,5 FAULTS=all JOBS= PROGRAM=etcd)
 	$(BIN)/python -m tests.robustness --runs "$(or $(RUNS),1)" --members "$(or $(MEMBERS),1,3,5)" \
 		--faults "$(or $(FAULTS),all)" --jobs "$(or $(JOBS),1)" --program "$(or $(PROGRAM),muster)"
