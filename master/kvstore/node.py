@@ -160,6 +160,7 @@ class Node:
         self._last_expiry = 0.0
         self._last_progress = monotonic()
         self._removed_ticks = 0
+        self._members_moved = False
         self._stopping = False
 
     # --- what the services see
@@ -576,6 +577,10 @@ class Node:
                 self._perform(ready)
             for peer in self.peers.values():
                 peer.flush()
+            if self._members_moved:
+                # Not before: who was removed is to hear of it, and that was among the messages.
+                self._members_moved = False
+                self._follow_members()
             self._notice_leader()
         except Exception as error:
             self._on_fatal(error)
@@ -701,7 +706,7 @@ class Node:
             self.core.apply_membership(membership_of(self.machine.members))
         if applied.error is None:
             log.info("members changed", members=[f"{m.ID:x}" for m in self.members])
-        self._follow_members()
+        self._members_moved = True
 
     def _follow_leases(self, kind: str, command: command_pb2.Command) -> None:
         if kind == "lease_grant":

@@ -189,6 +189,8 @@ def rendered(cluster: StoreCluster, line: str, code: int, stdout: bytes, stderr:
     shown = _protobuf(line, stdout) if "-w protobuf" in line and code == 0 else text(stdout)
     # The client's own log: times, and addresses of its internals.
     errors = [one for one in text(stderr).splitlines() if not one.startswith("{")]
+    if "--keys -w fields" in line:
+        shown = "\n".join(sorted(shown.splitlines()))  # etcd lists a lease's keys in any order
     return normal(cluster, f"exit {code}\n{shown}\n--\n" + "\n".join(errors))
 
 

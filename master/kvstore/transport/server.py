@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from master.kvstore.raft.messages import Message, SnapshotMeta
+from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
 from master.kvstore.transport import frames
 from master.kvstore.transport.frames import (
     PROTOCOL,
@@ -105,7 +105,7 @@ class PeerServer:
     async def _serve(self, sender: int, reader: FrameReader, writer: asyncio.StreamWriter) -> None:
         tasks: set[asyncio.Task[None]] = set()
         if sender:
-            reader.deliver = partial(self._deliver, sender)
+            reader.deliver = partial(self._deliver, sender, writer)
         try:
             while True:
                 async with asyncio.timeout(_SILENCE_SECONDS):
@@ -113,7 +113,7 @@ class PeerServer:
                 if not sender and not isinstance(frame, Request):
                     raise BadFrame("a stranger may only ask")
                 if isinstance(frame, tuple):
-                    self._deliver(sender, frame, size)
+                    self._deliver(sender, writer, frame, size)
                     continue
                 self._handlers.received(sender, size)
                 if isinstance(frame, Request):
@@ -128,8 +128,13 @@ class PeerServer:
             for task in tasks:
                 task.cancel()
 
-    def _deliver(self, sender: int, messages: tuple[Message, ...], size: int) -> None:
+    def _deliver(
+        self, sender: int, writer: asyncio.StreamWriter, messages: tuple[Message, ...], size: int
+    ) -> None:
         self._handlers.received(sender, size)
+        if self._handlers.removed(sender) and any(m.type is MessageType.PRE_VOTE for m in messages):
+            writer.close()  # it has missed its removal: when it dials again it is told
+            return
         self._handlers.messages(messages)
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> None:
