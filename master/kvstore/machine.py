@@ -121,15 +121,12 @@ class Machine:
         return rpc_pb2.LeaseRevokeResponse(header=self._header())
 
     def _alarm(self, request: rpc_pb2.AlarmRequest, _: list[Change]) -> rpc_pb2.AlarmResponse:
-        touched = {
-            (member, alarm)
-            for member, alarm in self.alarms | {(request.memberID, request.alarm)}
-            if request.memberID in (0, member) and request.alarm in (rpc_pb2.NONE, alarm)
-        }
+        """One alarm of one member: nothing stands for all of them, as in etcd."""
+        touched = {(request.memberID, int(request.alarm))}
         if request.action == rpc_pb2.AlarmRequest.ACTIVATE:
             # Nobody's alarm about nothing would have an empty key in a snapshot; etcd dies of it.
             if request.memberID or request.alarm:
-                self.alarms.add((request.memberID, request.alarm))
+                self.alarms |= touched
         elif request.action == rpc_pb2.AlarmRequest.DEACTIVATE:
             touched &= self.alarms
             self.alarms -= touched

@@ -61,10 +61,11 @@ class MaintenanceService:
     async def alarm(self, request: rpc_pb2.AlarmRequest, context: CallContext) -> Any:
         check_call(self._node, context)
         if request.action == rpc_pb2.AlarmRequest.GET:
+            # Of all members, whatever member the request names.
             alarms = {
                 (member, alarm)
                 for member, alarm in self._node.machine.alarms
-                if request.memberID in (0, member) and request.alarm in (rpc_pb2.NONE, alarm)
+                if request.alarm in (rpc_pb2.NONE, alarm)
             }
             response = alarm_response(rpc_pb2.ResponseHeader(), alarms)
         else:
