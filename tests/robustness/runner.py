@@ -93,7 +93,7 @@ class _Execution:
                 watching += [tasks.create_task(w.work(), name=w.watch.name) for w in self._watchers]
                 working += [tasks.create_task(work()) for work in self._work()]
                 await self._hurt(strike, armed)
-                await self._recover()
+                await self._recover([*working, *watching])
                 self._clients.stopping.set()
                 await asyncio.wait(working)
                 await self._settle()
@@ -133,12 +133,14 @@ class _Execution:
             await world.writes(_WARM_UP_WRITES)
             await FAULTS[self._run.scenario].act(world)
 
-    async def _recover(self) -> None:
+    async def _recover(self, tasks: list[asyncio.Task[None]]) -> None:
         self._cluster.note("heal")
         await self._cluster.heal()
         self._cluster.note("healed")
         goal = self._clients.acknowledged + _AFTER_WRITES
         await wait_for(lambda: self._clients.acknowledged >= goal, 60, "writes after recovery")
+        for task in tasks:
+            assert not task.done(), f"{task.get_name()} gave up"
 
     # --- the end: everything that was promised must have come
 
