@@ -29,16 +29,11 @@ _PATIENCE_SECONDS = 1800
 _COMMANDS = {
     "simulation": ("tests.simulation",),
     "pytest": (
-        "pytest",
-        "-x",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore::pytest.PytestWarning",
+        "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.mutants.unshrunk",
+        "-W", "ignore::pytest.PytestWarning",
     ),
     "robustness": ("tests.robustness",),
-}
+}  # fmt: skip
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -55,7 +50,7 @@ def judge(tree: Path, check: str) -> Verdict:
     done = subprocess.run(
         [sys.executable, "-m", *_COMMANDS[kind], *arguments],
         cwd=tree,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)},
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": f"{tree}:{ROOT}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
