@@ -40,19 +40,23 @@ class _Member(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def captured(machine: Machine, meta: SnapshotMeta) -> Buckets:
-    """Everything but the keys as it is now."""
+    """Everything but the keys and the leases as it is now."""
     return {
         b"alarm": sorted((_alarm(*alarm), b"") for alarm in machine.alarms),
         b"auth": _auth(machine.auth),
         b"authRoles": [(n.encode(), _role(n, p)) for n, p in sorted(machine.auth.roles.items())],
         b"authUsers": [(n.encode(), _user(n, u)) for n, u in sorted(machine.auth.users.items())],
         b"cluster": [(b"clusterVersion", ETCD_CLUSTER_VERSION.encode())],
-        b"lease": sorted((_LEASE.pack(n), _lease(le)) for n, le in machine.lessor.leases.items()),
         b"members": sorted((_hex(m.ID), _member(m)) for m in machine.members.listed()),
         b"members_removed": sorted((_hex(m), b"removed") for m in machine.members.removed),
         b"meta": _meta(meta, machine.mvcc.compacted),
         b"muster": [(b"raft", msgspec.msgpack.encode(meta))],
     }
+
+
+def lease_items(leases: Iterable[Lease]) -> list[Item]:
+    """There may be many: not on the event loop. What it reads of a lease never changes."""
+    return sorted((_LEASE.pack(lease.id), _lease(lease)) for lease in leases)
 
 
 def fill(machine: Machine, database: Database) -> None:

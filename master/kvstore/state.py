@@ -19,6 +19,7 @@ from master.kvstore import buckets
 from master.kvstore.bolt.reader import BadDatabase, Database, Item
 from master.kvstore.bolt.writer import Plan
 from master.kvstore.buckets import REVISION
+from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
 from master.kvstore.mvcc.records import Record, deleted
 from master.kvstore.mvcc.store import Mvcc
@@ -26,7 +27,7 @@ from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.snapshot import SnapshotCorrupt, opened
 from muster.etcd import kv_pb2
 
-_KEYS = b"key"
+_KEYS, _LEASES = b"key", b"lease"
 _TOMBSTONE = b"t"  # behind the revision
 _RECORDS_PER_BATCH = 256
 # What a file with a right hash and a wrong content may lead to.
@@ -42,22 +43,25 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """The first `count` of `records`, and all other buckets."""
+    """The first `count` of `records`, the leases, and all other buckets."""
 
     meta: SnapshotMeta
     records: list[Record]
     count: int
+    leases: list[Lease]
     small: buckets.Buckets
 
 
 def capture(machine: Machine, meta: SnapshotMeta) -> Capture:
-    return Capture(meta, *machine.mvcc.records(), buckets.captured(machine, meta))
+    leases = list(machine.lessor.leases.values())
+    return Capture(meta, *machine.mvcc.records(), leases, buckets.captured(machine, meta))
 
 
 def plan(captured: Capture) -> Plan:
     """The file's layout; the file itself is its `pages()`."""
     small = {name: lambda items=items: (items,) for name, items in captured.small.items()}
-    return Plan({**small, _KEYS: lambda: _key_items(captured)})
+    leases = buckets.lease_items(captured.leases)
+    return Plan({**small, _LEASES: lambda: (leases,), _KEYS: lambda: _key_items(captured)})
 
 
 def _key_items(captured: Capture) -> Iterator[list[Item]]:
