@@ -15,7 +15,7 @@ from master.kvstore.errors import (
     ValueProvided,
 )
 from master.kvstore.machine import Applied, Machine
-from master.kvstore.mvcc import validate
+from master.kvstore.mvcc import ranges, validate
 from muster.etcd import command_pb2, rpc_pb2
 
 Compare = rpc_pb2.Compare
@@ -178,3 +178,12 @@ def test_branches_that_exclude_each_other_may_write_the_same_key() -> None:
     validate.check_txn(rpc_pb2.TxnRequest(success=[put(b"k")], failure=[put(b"k")]))
     validate.check_txn(rpc_pb2.TxnRequest(success=[nested(inner)]))
     validate.check_txn(rpc_pb2.TxnRequest(success=[delete(b"k"), delete(b"a", b"z")]))
+
+
+@pytest.mark.parametrize("revision", [0, 5], ids=["now", "in the past"])
+def test_a_limited_read_counts_everything(machine: Machine, revision: int) -> None:
+    for key in (b"l", b"m"):
+        run(machine, put=rpc_pb2.PutRequest(key=key))
+    request = rpc_pb2.RangeRequest(key=b"a", range_end=b"\0", limit=2, revision=revision)
+    response = ranges.execute(machine.mvcc, request)
+    assert (len(response.kvs), response.count, response.more) == (2, 3, True)
