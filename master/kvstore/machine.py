@@ -20,12 +20,12 @@ from master.kvstore.members import Members
 from master.kvstore.mvcc import txn as txns
 from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import Mvcc
-from muster.etcd import command_pb2, rpc_pb2, wire_pb2
+from muster.etcd import command_pb2, rpc_pb2
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """The outcome of one command. `response` has a header with the revision only; a put has none,
-    for its one change says it all and only the proposer wants to know."""
+    """The outcome of one command. `response` has a header with the revision only, or is an
+    `Answer`; a put has none, for its one change says it all and only the proposer asks."""
 
     command: command_pb2.Command
     kind: str = ""
@@ -80,13 +80,13 @@ class Machine:
 
     def _delete_range(
         self, request: rpc_pb2.DeleteRangeRequest, changes: list[Change]
-    ) -> wire_pb2.DeleteRangeResponse:
+    ) -> txns.Answer:
         txn = self.mvcc.begin()
         response = txns.delete_range(txn, request)
         changes += txn.end()
         return response
 
-    def _txn(self, request: rpc_pb2.TxnRequest, changes: list[Change]) -> wire_pb2.TxnResponse:
+    def _txn(self, request: rpc_pb2.TxnRequest, changes: list[Change]) -> txns.Answer:
         if self.out_of_space and _puts(request):
             raise NoSpace
         txn = self.mvcc.begin()

@@ -66,7 +66,7 @@ class Proposals:
         self, command: command_pb2.Command, deadline: float, *, membership: bool = False
     ) -> asyncio.Future[Applied]:
         outcome: asyncio.Future[Applied] = asyncio.get_running_loop().create_future()
-        number = self.add_encoded(_checked(command), deadline, outcome)
+        number = self.add_encoded(checked(command.SerializeToString()), deadline, outcome)
         if membership:
             self._changes.add(number)
         return outcome
@@ -143,12 +143,11 @@ class Proposals:
             self._fail(number, error)
 
 
-def _checked(command: command_pb2.Command) -> bytes:
-    """The bytes for the log. The decoder takes a hundred levels, and a command is one more than
-    the request in it: an entry that no member can decode would stop them all, for ever."""
-    payload = command.SerializeToString()
+def checked(command: bytes) -> bytes:
+    """The decoder takes a hundred levels, and a command is one more than the request in it: an
+    entry that no member can decode would stop them all, for ever."""
     try:
-        command_pb2.Command.FromString(payload)
+        command_pb2.Command.FromString(command)
     except DecodeError:
         raise NestedTooDeeply from None
-    return payload
+    return command

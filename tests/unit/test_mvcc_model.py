@@ -74,7 +74,7 @@ class MvccModel(RuleBasedStateMachine):
             self.expected += [(kind, key, self.revision) for kind, key in changed]
             self.hub.changed(applied.changes)
         if applied.response is not None:  # a put has none
-            assert applied.response.header.revision == self.revision
+            assert applied.response.revision == self.revision
         assert self.machine.mvcc.revision == self.revision
 
     def put_into(self, now: dict[bytes, Kv], key: bytes, value: bytes, revision: int) -> None:

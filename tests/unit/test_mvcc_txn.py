@@ -44,6 +44,10 @@ def run(machine: Machine, **request: object) -> Applied:
     return machine.apply(command.SerializeToString())
 
 
+def response_of(applied: Applied) -> rpc_pb2.TxnResponse:
+    return rpc_pb2.TxnResponse.FromString(applied.response.body)
+
+
 @pytest.fixture
 def machine() -> Machine:
     machine = Machine()
@@ -75,21 +79,52 @@ def machine() -> Machine:
 )
 def test_compare_targets(machine: Machine, compare: Compare, holds: bool) -> None:
     txn = rpc_pb2.TxnRequest(compare=[compare], success=[get(b"k")])
-    assert run(machine, txn=txn).response.succeeded is holds
+    assert response_of(run(machine, txn=txn)).succeeded is holds
 
 
 def test_one_revision_and_own_writes_are_seen(machine: Machine) -> None:
     txn = rpc_pb2.TxnRequest(success=[get(b"k"), put(b"n", b"1"), get(b"a", b"\0"), delete(b"k")])
     applied = run(machine, txn=txn)
-    response = rpc_pb2.TxnResponse.FromString(applied.response.SerializeToString())
+    response = response_of(applied)
     first, _, both, gone = response.responses
     assert first.response_range.kvs[0].value == b"v2"
     assert first.response_range.header.revision == 3
     assert [kv.key for kv in both.response_range.kvs] == [b"k", b"n"]
     assert gone.response_delete_range.deleted == 1
-    assert response.header.revision == 4
+    assert applied.response.revision == 4
     assert {change.record.mod for change in applied.changes} == {4}
     assert [change.record.sub for change in applied.changes] == [0, 1]
+
+
+def test_answers_carry_what_was_there_before_and_nested_ones_an_empty_header(
+    machine: Machine,
+) -> None:
+    inner = rpc_pb2.TxnRequest(success=[put(b"n", b"1"), get(b"none")])
+    gone = rpc_pb2.DeleteRangeRequest(key=b"k", prev_kv=True)
+    run(machine, put=rpc_pb2.PutRequest(key=b"old", value=b"o"))
+    ops = [
+        put(b"new", prev_kv=True),
+        put(b"old", b"x", prev_kv=True),
+        nested(inner),
+        rpc_pb2.RequestOp(request_delete_range=gone),
+    ]
+    response = response_of(run(machine, txn=rpc_pb2.TxnRequest(success=ops)))
+    new, old, within, deleted = response.responses
+    assert not new.response_put.HasField("prev_kv")
+    assert old.response_put.prev_kv.value == b"o"
+    assert within.response_txn.HasField("header")
+    assert not within.response_txn.header.revision
+    assert within.response_txn.responses[0].response_put.header.revision == 5
+    assert within.response_txn.responses[1].response_range.count == 0
+    assert [kv.value for kv in deleted.response_delete_range.prev_kvs] == [b"v2"]
+
+
+def test_a_transaction_that_does_nothing_says_so(machine: Machine) -> None:
+    compare = Compare(target=Compare.VERSION, key=b"k", version=9)
+    applied = run(machine, txn=rpc_pb2.TxnRequest(compare=[compare], success=[put(b"n")]))
+    assert applied.response.revision == 3
+    assert not response_of(applied).succeeded
+    assert not response_of(applied).responses
 
 
 def test_nested_compares_look_at_the_state_before(machine: Machine) -> None:
@@ -99,7 +134,7 @@ def test_nested_compares_look_at_the_state_before(machine: Machine) -> None:
     )
     txn = rpc_pb2.TxnRequest(success=[put(b"k", b"v3"), nested(inner)])
     applied = run(machine, txn=txn)
-    assert applied.response.responses[1].response_txn.succeeded
+    assert response_of(applied).responses[1].response_txn.succeeded
     assert [change.record.key for change in applied.changes] == [b"k", b"inner"]
 
 

@@ -7,28 +7,45 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any, NamedTuple
 
 from master.kvstore.errors import Compacted, FutureRevision, KeyNotFound, LeaseNotFound
 from master.kvstore.mvcc import ranges
-from master.kvstore.mvcc.records import Change, Record
+from master.kvstore.mvcc.records import Change, Record, field, fields, varint
 from master.kvstore.mvcc.store import Mvcc, WriteTxn
-from muster.etcd import rpc_pb2, wire_pb2
+from muster.etcd import rpc_pb2
 
 _Compare = rpc_pb2.Compare
+
+# TxnResponse: 2 succeeded (true), 3 responses; each of those: 1 range, 2 put, 3 delete, 4 txn.
+_SUCCEEDED, _RESPONSES = b"\x10\x01", b"\x1a"
+_RANGE, _PUT, _DELETE, _TXN = b"\x0a", b"\x12", b"\x1a", b"\x22"
+# All responses: 1 header; in it: 3 revision.
+_HEADER, _REVISION = b"\x0a", b"\x18"
+_EMPTY_HEADER = field(_HEADER, b"")
+# PutResponse: 2 prev_kv. DeleteRangeResponse: 2 deleted, 3 prev_kvs.
+_PREV_KV, _DELETED, _PREV_KVS = b"\x12", b"\x10", b"\x1a"
+
+
+class Answer(NamedTuple):
+    """An encoded response without its header, and the revision that the header must say."""
+
+    revision: int
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Which branch runs, here and in each nested transaction (None for other operations)."""
+    """Which branch runs: its operations by kind, a nested transaction as its own plan."""
 
     succeeded: bool
-    ops: Sequence[rpc_pb2.RequestOp]
-    nested: tuple[_Plan | None, ...]
+    ops: Sequence[tuple[str, Any]]
 
 
 def read_only(request: rpc_pb2.TxnRequest) -> bool:
     """Whether no branch writes: such a transaction needs no place in the log."""
-    for op in (*request.success, *request.failure):
+    for op in chain(request.success, request.failure):
         kind = op.WhichOneof("request")
         if kind == "request_txn":
             if not read_only(op.request_txn):
@@ -50,13 +67,12 @@ def serializable(request: rpc_pb2.TxnRequest) -> bool:
 
 def execute(
     store: Mvcc, txn: WriteTxn, request: rpc_pb2.TxnRequest, leases: Container[int]
-) -> wire_pb2.TxnResponse:
+) -> Answer:
     """Run `request` inside `txn`. Raises before anything is written, or not at all."""
     plan = _plan(store, request)
     _check(store, plan, leases)
-    response = _run(store, txn, plan)
-    response.header.revision = txn.revision
-    return response
+    body = _run(store, txn, plan)
+    return Answer(txn.revision, body)
 
 
 def put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int]) -> Change:
@@ -65,39 +81,36 @@ def put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int]) -> Cha
     return store.put(request.key, *_value_and_lease(store, request))
 
 
-def delete_range(
-    txn: WriteTxn, request: rpc_pb2.DeleteRangeRequest
-) -> wire_pb2.DeleteRangeResponse:
+def delete_range(txn: WriteTxn, request: rpc_pb2.DeleteRangeRequest) -> Answer:
     deleted = txn.delete_range(request.key, request.range_end)
-    response = wire_pb2.DeleteRangeResponse(
-        deleted=len(deleted),
-        prev_kvs=[record.encoded for record in deleted] if request.prev_kv else [],
-    )
-    response.header.revision = txn.revision
-    return response
+    body = _DELETED + varint(len(deleted)) if deleted else b""
+    if request.prev_kv:
+        body += fields(_PREV_KVS, [record.encoded for record in deleted])
+    return Answer(txn.revision, body)
 
 
 def _plan(store: Mvcc, request: rpc_pb2.TxnRequest) -> _Plan:
     """Nested comparisons, too, look at the state before the transaction."""
     succeeded = all(_holds(store, compare) for compare in request.compare)
-    ops = request.success if succeeded else request.failure
-    nested = tuple(
-        _plan(store, op.request_txn) if op.WhichOneof("request") == "request_txn" else None
-        for op in ops
-    )
-    return _Plan(succeeded, ops, nested)
+    ops: list[tuple[str, Any]] = []
+    for op in request.success if succeeded else request.failure:
+        kind = op.WhichOneof("request")
+        assert kind is not None, "validated before it was proposed"
+        inner = getattr(op, kind)
+        ops.append((kind, _plan(store, inner) if kind == "request_txn" else inner))
+    return _Plan(succeeded, ops)
 
 
 def _check(store: Mvcc, plan: _Plan, leases: Container[int]) -> None:
-    for op, nested in zip(plan.ops, plan.nested, strict=True):
-        if nested is not None:
-            _check(store, nested, leases)
-        elif op.HasField("request_put"):
-            _check_put(store, op.request_put, leases)
-        elif op.HasField("request_range") and (revision := op.request_range.revision):
-            if revision > store.revision:
+    for kind, inner in plan.ops:
+        if kind == "request_put":
+            _check_put(store, inner, leases)
+        elif kind == "request_txn":
+            _check(store, inner, leases)
+        elif kind == "request_range" and inner.revision:
+            if inner.revision > store.revision:
                 raise FutureRevision
-            if revision < store.compacted:
+            if inner.revision < store.compacted:
                 raise Compacted
 
 
@@ -108,36 +121,40 @@ def _check_put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int])
         raise KeyNotFound
 
 
-def _run(store: Mvcc, txn: WriteTxn, plan: _Plan) -> wire_pb2.TxnResponse:
-    response = wire_pb2.TxnResponse(succeeded=plan.succeeded)
-    for op, nested in zip(plan.ops, plan.nested, strict=True):
-        out = response.responses.add()
-        if nested is not None:
-            out.response_txn.CopyFrom(_run(store, txn, nested))
-            out.response_txn.header.SetInParent()  # there, but empty
-        elif op.HasField("request_range"):
-            out.response_range.CopyFrom(_run_range(store, txn, op.request_range))
-        elif op.HasField("request_put"):
-            out.response_put.CopyFrom(_run_put(store, txn, op.request_put))
+def _run(store: Mvcc, txn: WriteTxn, plan: _Plan) -> bytes:
+    """The encoded TxnResponse without its header."""
+    parts = [_SUCCEEDED] if plan.succeeded else []
+    written, as_ever = -1, b""  # the answer to every put, once something is written
+    for kind, inner in plan.ops:
+        if kind == "request_put":
+            prev = txn.put(inner.key, *_value_and_lease(store, inner))
+            if txn.revision != written:
+                written = txn.revision
+                as_ever = _response(_PUT, _header(written))
+            if prev is not None and inner.prev_kv:
+                parts.append(_response(_PUT, _header(written) + field(_PREV_KV, prev.encoded)))
+            else:
+                parts.append(as_ever)
+        elif kind == "request_range":
+            # Without a revision it sees what the transaction has written so far.
+            answer = ranges.execute(store, inner)
+            parts.append(_response(_RANGE, _header(txn.revision) + answer))
+        elif kind == "request_txn":
+            parts.append(_response(_TXN, _EMPTY_HEADER + _run(store, txn, inner)))
         else:
-            out.response_delete_range.CopyFrom(delete_range(txn, op.request_delete_range))
-    return response
+            deleted = delete_range(txn, inner)
+            parts.append(_response(_DELETE, _header(deleted.revision) + deleted.body))
+    return b"".join(parts)
 
 
-def _run_range(store: Mvcc, txn: WriteTxn, request: rpc_pb2.RangeRequest) -> wire_pb2.RangeResponse:
-    """Without a revision it sees what the transaction has written so far."""
-    response = wire_pb2.RangeResponse.FromString(ranges.execute(store, request))
-    response.header.revision = txn.revision
-    return response
+def _response(kind: bytes, response: bytes) -> bytes:
+    """One of TxnResponse.responses."""
+    return field(_RESPONSES, field(kind, response))
 
 
-def _run_put(store: Mvcc, txn: WriteTxn, request: rpc_pb2.PutRequest) -> wire_pb2.PutResponse:
-    prev = txn.put(request.key, *_value_and_lease(store, request))
-    response = wire_pb2.PutResponse()
-    response.header.revision = txn.revision
-    if request.prev_kv and prev is not None:
-        response.prev_kv = prev.encoded
-    return response
+def _header(revision: int) -> bytes:
+    """Inside a transaction it says nothing else."""
+    return field(_HEADER, _REVISION + varint(revision))
 
 
 def _value_and_lease(store: Mvcc, request: rpc_pb2.PutRequest) -> tuple[bytes, int]:

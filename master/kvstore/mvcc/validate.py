@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from master.kvstore.errors import (
@@ -43,46 +43,67 @@ def check_delete_range(request: rpc_pb2.DeleteRangeRequest) -> None:
 
 
 def check_txn(request: rpc_pb2.TxnRequest, max_ops: int = MAX_TXN_OPS) -> None:
-    _check_ops(request, max_ops)
+    success, failure = _check_ops(request, max_ops)
     # The branches exclude each other, so each is judged for itself.
-    _writes(request.success)
-    _writes(request.failure)
+    _writes(success)
+    _writes(failure)
 
 
-def _check_ops(request: rpc_pb2.TxnRequest, allowed: int) -> None:
+@dataclass(slots=True)
+class _Branch:
+    """What a list of operations may write."""
+
+    puts: list[bytes] = field(default_factory=list)
+    deletes: list[tuple[bytes, bytes]] = field(default_factory=list)
+    nested: list[tuple[_Branch, _Branch]] = field(default_factory=list)
+
+
+def _check_ops(request: rpc_pb2.TxnRequest, allowed: int) -> tuple[_Branch, _Branch]:
     ops = max(len(request.compare), len(request.success), len(request.failure))
     if ops > allowed:
         raise TooManyOps
     if any(not compare.key for compare in request.compare):
         raise EmptyKey
-    for op in (*request.success, *request.failure):
-        _check_op(op, allowed - ops)
+    return (
+        _check_branch(request.success, allowed - ops),
+        _check_branch(request.failure, allowed - ops),
+    )
 
 
-def _check_op(op: rpc_pb2.RequestOp, allowed: int) -> None:
-    match op.WhichOneof("request"):
-        case "request_range":
-            check_range(op.request_range)
-        case "request_put":
-            check_put(op.request_put)
-        case "request_delete_range":
-            check_delete_range(op.request_delete_range)
-        case "request_txn":
-            _check_ops(op.request_txn, allowed)
-        case _:
-            raise KeyNotFound  # an empty operation: etcd's answer to it
+def _check_branch(ops: Iterable[rpc_pb2.RequestOp], allowed: int) -> _Branch:
+    branch = _Branch()
+    for op in ops:
+        match op.WhichOneof("request"):
+            case "request_put":
+                put = op.request_put
+                check_put(put)
+                branch.puts.append(put.key)
+            case "request_range":
+                check_range(op.request_range)
+            case "request_delete_range":
+                delete = op.request_delete_range
+                check_delete_range(delete)
+                branch.deletes.append((delete.key, delete.range_end))
+            case "request_txn":
+                branch.nested.append(_check_ops(op.request_txn, allowed))
+            case _:
+                raise KeyNotFound  # an empty operation: etcd's answer to it
+    return branch
 
 
 @dataclass(slots=True)
 class _Writes:
-    """The keys that a list of operations puts and the ranges that it deletes."""
+    """The keys that a branch puts and the ranges that it deletes, nested ones included."""
 
+    deletes: list[tuple[bytes, bytes]]
     puts: set[bytes] = field(default_factory=set)
-    deletes: list[tuple[bytes, bytes]] = field(default_factory=list)
 
     def add_put(self, key: bytes) -> None:
-        if key in self.puts or any(_covers(interval, key) for interval in self.deletes):
+        if key in self.puts:
             raise DuplicateKey
+        for interval in self.deletes:
+            if _covers(interval, key):
+                raise DuplicateKey
         self.puts.add(key)
 
 
@@ -92,22 +113,14 @@ def _covers(interval: tuple[bytes, bytes], key: bytes) -> bool:
     return start <= key < end if end else key == start
 
 
-def _writes(ops: Sequence[rpc_pb2.RequestOp]) -> _Writes:
+def _writes(branch: _Branch) -> _Writes:
     """One revision may write a key only once. A nested transaction runs one of its branches."""
-    writes = _Writes()
-    writes.deletes = [
-        (op.request_delete_range.key, op.request_delete_range.range_end)
-        for op in _of_kind(ops, "request_delete_range")
-    ]
-    for op in _of_kind(ops, "request_txn"):
-        success, failure = _writes(op.request_txn.success), _writes(op.request_txn.failure)
+    writes = _Writes(list(branch.deletes))
+    for nested in branch.nested:
+        success, failure = map(_writes, nested)
         for key in sorted(success.puts | failure.puts):
             writes.add_put(key)
         writes.deletes += success.deletes + failure.deletes
-    for op in _of_kind(ops, "request_put"):
-        writes.add_put(op.request_put.key)
+    for key in branch.puts:
+        writes.add_put(key)
     return writes
-
-
-def _of_kind(ops: Iterable[rpc_pb2.RequestOp], kind: str) -> Iterator[rpc_pb2.RequestOp]:
-    return (op for op in ops if op.WhichOneof("request") == kind)

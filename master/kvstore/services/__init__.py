@@ -29,7 +29,7 @@ def all_methods(node: Node) -> Iterator[Method]:
         (rpc_pb2, "Auth", AuthService(node)),
         (rpc_pb2, "Maintenance", MaintenanceService(node)),
         (lock_pb2, "Lock", LockService(turns, kv)),
-        (election_pb2, "Election", ElectionService(turns, kv)),
+        (election_pb2, "Election", ElectionService(turns)),
     ]
     for file, name, service in services:
         yield from methods_of(file.DESCRIPTOR.services_by_name[name], service)

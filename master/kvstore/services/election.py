@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from master.kvstore.services.kv import KvService
 from master.kvstore.services.turns import Place, Turns, created_at, end_of, put, told_as_unknown
 from muster.etcd import election_pb2, kv_pb2, rpc_pb2
 from muster.rpc.errors import Code, RpcError
@@ -16,9 +15,8 @@ _Create = rpc_pb2.WatchCreateRequest
 
 
 class ElectionService:
-    def __init__(self, turns: Turns, kv: KvService) -> None:
+    def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        self._kv = kv
 
     async def campaign(
         self, request: election_pb2.CampaignRequest, context: CallContext
@@ -119,7 +117,7 @@ class ElectionService:
         self, leader: election_pb2.LeaderKey, op: rpc_pb2.RequestOp, context: CallContext
     ) -> Any:
         compare = [created_at(leader.key, leader.rev)]
-        return await self._kv.txn(rpc_pb2.TxnRequest(compare=compare, success=[op]), context)
+        return await self._turns.txn(rpc_pb2.TxnRequest(compare=compare, success=[op]), context)
 
 
 def _leader_key(name: bytes, place: Place) -> election_pb2.LeaderKey:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from master.kvstore.auth import rules
 from master.kvstore.machine import Applied
 from master.kvstore.mvcc import ranges, txn, validate
 from master.kvstore.mvcc.records import field
+from master.kvstore.mvcc.txn import Answer
 from master.kvstore.node import Node
+from master.kvstore.proposals import checked
 from master.kvstore.services.common import caller_of, check_call, check_size, signature, signed
-from muster.etcd import command_pb2, rpc_pb2, wire_pb2
+from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext, Reply
 
-# Tags of encoded fields: a Command's `put`, a PutResponse's `prev_kv`.
-_PUT = b"\x1a"
+# Tags of encoded fields: a Command's `put`, `delete_range`, `txn`; a PutResponse's `prev_kv`.
+_PUT, _DELETE_RANGE, _TXN = b"\x1a", b"\x22", b"\x2a"
 _PREV_KV = b"\x12"
 
 
@@ -62,42 +62,60 @@ class KvService:
             return header + field(_PREV_KV, change.prev.encoded)
         return header
 
-    async def delete_range(self, request: rpc_pb2.DeleteRangeRequest, context: CallContext) -> Any:
+    def delete_range(self, request: rpc_pb2.DeleteRangeRequest, context: CallContext) -> Reply:
         check_call(self._node, context)
         validate.check_delete_range(request)
         check_size(self._node, request)
-        return await self._agree(command_pb2.Command(delete_range=request), context)
+        request.DiscardUnknownFields()
+        return self._agree(_DELETE_RANGE, request.SerializeToString(), context)
 
-    async def txn(self, request: rpc_pb2.TxnRequest, context: CallContext) -> Any:
+    def txn(self, request: rpc_pb2.TxnRequest, context: CallContext) -> Reply:
         check_call(self._node, context)
         validate.check_txn(request, self._node.limits.max_txn_ops)
         if txn.read_only(request):
-            return await self._read_only_txn(request, context)
+            return self._read_only_txn(request, context)
         check_size(self._node, request)
-        self._node.check_space(request.ByteSize())
-        return await self._agree(command_pb2.Command(txn=request), context)
+        request.DiscardUnknownFields()
+        encoded = request.SerializeToString()
+        self._node.check_space(len(encoded))
+        return self._agree(_TXN, encoded, context)
 
-    async def _read_only_txn(
-        self, request: rpc_pb2.TxnRequest, context: CallContext
-    ) -> wire_pb2.TxnResponse:
-        if not txn.serializable(request):
-            await self._node.read_barrier()
+    def _agree(self, kind: bytes, request: bytes, context: CallContext) -> Reply:
+        command = signature(caller_of(self._node, context)) + field(kind, request)
+        reply = Reply(self._agreed)
+        self._node.propose_encoded(command if kind is not _TXN else checked(command), reply)
+        return reply
+
+    def _agreed(self, applied: Applied) -> bytes:
+        if applied.error is not None:
+            raise applied.error
+        return self._whole(applied.response)
+
+    def _whole(self, answer: Answer) -> bytes:
+        return self._node.header(answer.revision) + answer.body
+
+    def _read_only_txn(self, request: rpc_pb2.TxnRequest, context: CallContext) -> Reply:
+        reply = Reply(lambda _: self._read_only_answer(request, context))
+        if txn.serializable(request):
+            reply.set_result(None)
+        else:
+            self._node.pass_barrier(reply)
+        return reply
+
+    def _read_only_answer(self, request: rpc_pb2.TxnRequest, context: CallContext) -> bytes:
         machine = self._node.machine
         rules.check_txn(machine.auth, machine.lessor, caller_of(self._node, context), request)
-        response = txn.execute(machine.mvcc, machine.mvcc.begin(), request, machine.lessor)
-        self._node.fill(response.header)
-        return response
+        begun = machine.mvcc.begin()
+        return self._whole(txn.execute(machine.mvcc, begun, request, machine.lessor))
 
     async def compact(
         self, request: rpc_pb2.CompactionRequest, context: CallContext
     ) -> rpc_pb2.CompactionResponse:
         """`physical` asks to wait until space is free: here it always is, when it is applied."""
         check_call(self._node, context)
-        response = await self._agree(command_pb2.Command(compaction=request), context)
-        assert isinstance(response, rpc_pb2.CompactionResponse)
-        return response
-
-    async def _agree(self, command: command_pb2.Command, context: CallContext) -> Any:
+        command = command_pb2.Command(compaction=request)
         applied = await self._node.propose(signed(self._node, context, command))
-        self._node.fill(applied.response.header)
-        return applied.response
+        response = applied.response
+        assert isinstance(response, rpc_pb2.CompactionResponse)
+        self._node.fill(response.header)
+        return response

@@ -28,7 +28,8 @@ class LockService:
         self, request: lock_pb2.UnlockRequest, context: CallContext
     ) -> lock_pb2.UnlockResponse:
         with told_as_unknown():
-            response = await self._kv.delete_range(
+            answer = await self._kv.delete_range(
                 rpc_pb2.DeleteRangeRequest(key=request.key), context
             )
-        return lock_pb2.UnlockResponse(header=response.header)
+        header = rpc_pb2.DeleteRangeResponse.FromString(answer).header
+        return lock_pb2.UnlockResponse(header=header)

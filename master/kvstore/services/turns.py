@@ -53,7 +53,7 @@ class Turns:
     async def join(self, prefix: bytes, lease: int, value: bytes, context: CallContext) -> Place:
         """Take a place, or find the one that this lease has already."""
         key = prefix + b"%x" % lease
-        response = await self._kv.txn(
+        response = await self.txn(
             rpc_pb2.TxnRequest(
                 compare=[created_at(key, 0)],
                 success=[put(key, value, lease)],
@@ -63,8 +63,11 @@ class Turns:
         )
         if response.succeeded:
             return Place(key, lease, response.header.revision, response.header, value)
-        own = kv_pb2.KeyValue.FromString(response.responses[0].response_range.kvs[0])
+        own = response.responses[0].response_range.kvs[0]
         return Place(key, lease, own.create_revision, response.header, own.value)
+
+    async def txn(self, request: rpc_pb2.TxnRequest, context: CallContext) -> rpc_pb2.TxnResponse:
+        return rpc_pb2.TxnResponse.FromString(await self._kv.txn(request, context))
 
     async def wait(self, prefix: bytes, place: Place, context: CallContext) -> Any:
         """Return when nobody is before `place`, with the header of the answer that said so.

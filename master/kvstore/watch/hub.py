@@ -12,7 +12,7 @@ from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import TO_THE_END, Mvcc
 from master.kvstore.watch.group import Group, Header, Wanted, revision_header
 from master.kvstore.watch.watcher import Stream, Watcher, progress
-from muster.etcd import rpc_pb2, wire_pb2
+from muster.etcd import rpc_pb2
 
 _CATCH_UP_CHANGES = 5000  # looked at in one go, for one watcher
 _Create = rpc_pb2.WatchCreateRequest
@@ -83,6 +83,8 @@ class Hub:
 
     def changed(self, changes: Sequence[Change]) -> None:
         """One revision's changes were applied. Costs its watchers, never waits for a client."""
+        if not self._by_key and not self._by_range:
+            return
         revision = changes[0].record.mod
         touched: dict[Group, list[Change]] = {}
         for change in changes:
@@ -96,7 +98,8 @@ class Hub:
                     self._desync(watcher)
 
     def _interested(self, key: bytes) -> list[Group]:
-        found = list(self._by_key.get(key, {}).values())
+        groups = self._by_key.get(key)
+        found = list(groups.values()) if groups else []
         for (start, end), groups in self._by_range.items():
             if start <= key and (end == TO_THE_END or key < end):
                 found += groups.values()
@@ -200,14 +203,14 @@ class Hub:
 
     def _about(
         self, watcher: Watcher, *, created: bool = False, canceled: bool = False
-    ) -> wire_pb2.WatchResponse:
-        response = wire_pb2.WatchResponse(watch_id=watcher.id, created=created, canceled=canceled)
+    ) -> rpc_pb2.WatchResponse:
+        response = rpc_pb2.WatchResponse(watch_id=watcher.id, created=created, canceled=canceled)
         response.MergeFromString(self._header(self.store.revision))
         return response
 
     def refuse(self, stream: Stream, reason: str) -> None:
         """Created and cancelled at once: etcd's way to say that it will not."""
-        response = wire_pb2.WatchResponse(
+        response = rpc_pb2.WatchResponse(
             watch_id=-1, created=True, canceled=True, cancel_reason=reason
         )
         response.MergeFromString(self._header(self.store.revision))

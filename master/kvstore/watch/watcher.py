@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from master.kvstore.mvcc.records import varint
 from master.kvstore.watch.group import Group, Header, Wanted, body, revision_header
 from master.kvstore.watch.queue import MAX_RESPONSE_BYTES, Batch, Queue
-from muster.etcd import wire_pb2
+from muster.etcd import rpc_pb2
 
 # What one `take` gives, roughly: more would only wait in memory.
 _TAKE_BYTES = 4 << 20
@@ -107,7 +107,7 @@ class Stream:
             self._turns.append(watcher)
             self._wake()
 
-    def say(self, response: wire_pb2.WatchResponse) -> None:
+    def say(self, response: rpc_pb2.WatchResponse) -> None:
         self._control.append(response.SerializeToString())
         self._wake()
 
@@ -154,8 +154,8 @@ class Stream:
         return not self.behind
 
 
-def progress(watch_id: int, header: bytes) -> wire_pb2.WatchResponse:
-    response = wire_pb2.WatchResponse(watch_id=watch_id)
+def progress(watch_id: int, header: bytes) -> rpc_pb2.WatchResponse:
+    response = rpc_pb2.WatchResponse(watch_id=watch_id)
     response.MergeFromString(header)
     return response
 
