@@ -22,7 +22,7 @@ Compare = rpc_pb2.Compare
 
 
 def put(key: bytes, value: bytes = b"", **options: object) -> rpc_pb2.RequestOp:
-    request = rpc_pb2.PutRequest(key=key, value=value, **options)  # type: ignore[arg-type]
+    request = rpc_pb2.PutRequest(key=key, value=value, **options)
     return rpc_pb2.RequestOp(request_put=request)
 
 
@@ -40,7 +40,7 @@ def nested(request: rpc_pb2.TxnRequest) -> rpc_pb2.RequestOp:
 
 
 def run(machine: Machine, **request: object) -> Applied:
-    command = command_pb2.Command(**request)  # type: ignore[arg-type]
+    command = command_pb2.Command(**request)
     return machine.apply(command.SerializeToString())
 
 
@@ -220,5 +220,5 @@ def test_a_limited_read_counts_everything(machine: Machine, revision: int) -> No
     for key in (b"l", b"m"):
         run(machine, put=rpc_pb2.PutRequest(key=key))
     request = rpc_pb2.RangeRequest(key=b"a", range_end=b"\0", limit=2, revision=revision)
-    response = ranges.execute(machine.mvcc, request)
+    response = rpc_pb2.RangeResponse.FromString(ranges.execute(machine.mvcc, request))
     assert (len(response.kvs), response.count, response.more) == (2, 3, True)
