@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
 	test-vagrant check format lint types contracts proto api stubs sim differential test-go \
-	robustness shim fuzz-rpc fuzz-store bench bench-store clean
+	robustness shim fuzz-rpc soak-rpc fuzz-store bench bench-store clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ shim: setup ## Build the C shim of the nghttp2 transport (docs/rpc.md)
 
 fuzz-rpc: setup ## Fuzz the nghttp2 transport in memory (COUNT=1000000 SEED=1)
 	$(BIN)/python tools/fuzz_rpc.py --count $(or $(COUNT),1000000) --seed $(or $(SEED),1)
+
+soak-rpc: setup ## Open and cut connections of the nghttp2 transport by the thousand (CONNECTIONS=5000 SEED=1)
+	$(BIN)/python tools/soak_rpc.py --connections $(or $(CONNECTIONS),5000) --seed $(or $(SEED),1)
 
 fuzz-store: setup ## Fuzz log, snapshots, frames, requests in memory (TARGET=wal COUNT=1000000 SEED=1)
 	$(BIN)/python tools/fuzz_store.py $(if $(TARGET),--target $(TARGET)) \

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muster.cri import api_pb2 as cri
+from muster.rpc.service import snake_case
 from worker.runtime import cgroups, channels, cni_config, convert
 from worker.runtime.cni_config import CniConfigError
-from worker.runtime.interceptor import snake
 from worker.runtime.main import Config
 from worker.runtime.records import SandboxRecord
 from worker.runtime.sandboxes import attachment, resolv_conf
@@ -132,7 +132,7 @@ def test_network_usage_from_proc() -> None:
 
 
 def test_operation_names_and_flags() -> None:
-    assert snake("RunPodSandbox") == "run_pod_sandbox"
+    assert snake_case("RunPodSandbox") == "run_pod_sandbox"
     config = Config.from_argv(
         ["--listen", "unix:///run/x.sock", "--stream-address", "127.0.0.1", "--oci-runtime", "sh",
          "--conmon", "sh", "--cgroup-parent", "pods/"]

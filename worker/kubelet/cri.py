@@ -11,34 +11,36 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-import grpc
-from grpc import aio
-
 from muster.cri import api_pb2 as cri
-from muster.cri import api_pb2_grpc as cri_grpc
+from muster.rpc.channel import ChannelOptions, open_channel
+from muster.rpc.errors import Code, RpcError
 from worker.kubelet import metrics
 
 ResponseT = TypeVar("ResponseT")
 
 # A pull may take long and is bounded by the worker; everything else has to come back.
 CALL_SECONDS = 120.0
-_MESSAGE_BYTES = 16 * 2**20 + 2**16  # upstream's maxMsgSize: ExecSync carries 16 MiB
+_OPTIONS = ChannelOptions(
+    max_receive_bytes=16 * 2**20 + 2**16,  # upstream's maxMsgSize: ExecSync carries 16 MiB
+    backoff_seconds=(0.1, 1.0),
+    authority="localhost",  # containerd's Go server refuses a socket's path
+)
 
 
 class RuntimeFailure(Exception):
     """A CRI call failed. `code` says how, the text is the runtime's."""
 
-    def __init__(self, operation: str, code: grpc.StatusCode, details: str) -> None:
+    def __init__(self, operation: str, code: Code, details: str) -> None:
         super().__init__(f"{operation}: {details}")
         self.operation, self.code, self.details = operation, code, details
 
     @property
     def not_found(self) -> bool:
-        return self.code is grpc.StatusCode.NOT_FOUND
+        return self.code is Code.NOT_FOUND
 
     @property
     def unimplemented(self) -> bool:
-        return self.code is grpc.StatusCode.UNIMPLEMENTED
+        return self.code is Code.UNIMPLEMENTED
 
 
 class Runtime:
@@ -46,19 +48,10 @@ class Runtime:
 
     def __init__(self, endpoint: str) -> None:
         target = endpoint if "://" in endpoint else f"unix://{endpoint}"
-        self._channel = aio.insecure_channel(
-            target,
-            options=(
-                # containerd's Go server refuses a socket path as the authority.
-                ("grpc.default_authority", "localhost"),
-                ("grpc.max_receive_message_length", _MESSAGE_BYTES),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-                ("grpc.use_local_subchannel_pool", 1),
-            ),
-        )
-        self._runtime = cast(Any, cri_grpc.RuntimeServiceStub(self._channel))
-        self._image = cast(Any, cri_grpc.ImageServiceStub(self._channel))
+        self._channel = open_channel(target, options=_OPTIONS)
+        services = cri.DESCRIPTOR.services_by_name
+        self._runtime = self._channel.stub(services["RuntimeService"])
+        self._image = self._channel.stub(services["ImageService"])
 
     async def __aenter__(self) -> Self:
         return self
@@ -154,7 +147,7 @@ class Runtime:
         return cast(cri.ContainerStatus, response.status)
 
     def events(self) -> AsyncIterator[cri.ContainerEventResponse]:
-        """The runtime's event stream; ends or fails with `grpc.aio.AioRpcError`."""
+        """The runtime's event stream; ends or fails with `RpcError`."""
         stream = self._runtime.GetContainerEvents(cri.GetEventsRequest())
         return cast(AsyncIterator[cri.ContainerEventResponse], stream)
 
@@ -238,8 +231,8 @@ class Runtime:
         began = time.monotonic()
         try:
             return await method(request, timeout=timeout)
-        except aio.AioRpcError as error:
+        except RpcError as error:
             metrics.RUNTIME_ERRORS.labels(operation).inc()
-            raise RuntimeFailure(operation, error.code(), error.details() or "") from error
+            raise RuntimeFailure(operation, error.code, error.message) from error
         finally:
             metrics.RUNTIME_SECONDS.labels(operation).observe(time.monotonic() - began)

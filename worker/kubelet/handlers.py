@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import aiohttp
-import grpc
-from grpc import aio
 
 from muster.api import core
+from muster.rpc.channel import open_channel
+from muster.rpc.errors import Code, RpcError
 from worker.kubelet.cri import Runtime, RuntimeFailure
 from worker.kubelet.probes import Outcome
 
@@ -49,7 +48,7 @@ async def run_exec(
     try:
         response = await runtime.exec_sync(target.container_id, action.command, timeout)
     except RuntimeFailure as error:
-        if error.code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        if error.code is Code.DEADLINE_EXCEEDED:
             return Outcome(False, f"command timed out after {timeout:g}s")
         return Outcome(False, error.details)
     output = (response.stdout + response.stderr)[:_BODY_BYTES].decode(errors="replace").strip()
@@ -116,12 +115,13 @@ async def run_grpc(target: Target, action: core.GRPCAction, timeout: float) -> O
     """The standard health protocol; its two messages are small enough to write by hand."""
     service = action.service.encode()
     request = b"\x0a" + bytes([len(service)]) + service if service else b""
-    async with aio.insecure_channel(f"{target.pod_ip}:{action.port}") as channel:
-        method: Callable[..., Awaitable[bytes]] = channel.unary_unary(_HEALTH_METHOD)
-        try:
-            response = await method(request, timeout=timeout)
-        except aio.AioRpcError as error:
-            return Outcome(False, error.details() or error.code().name)
+    channel = open_channel(f"{target.pod_ip}:{action.port}")
+    try:
+        response = await channel.unary_unary(_HEALTH_METHOD, bytes, bytes)(request, timeout=timeout)
+    except RpcError as error:
+        return Outcome(False, error.message or error.code.name)
+    finally:
+        await channel.close()
     ok = response == _SERVING
     return Outcome(ok, "" if ok else "service unhealthy")
 

@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-cert-file", type=Path)
     add("--tls-private-key-file", type=Path)
     add("--client-ca-file", type=Path)
-    add("--address", default="0.0.0.0", help="where the server listens")  # noqa: S104
+    add("--address", default="0.0.0.0", help="where the server listens")  # noqa: S104 - upstream's
     add("--port", type=int, default=10250)
     add("--healthz-port", type=int, default=10248)
     add("--root-dir", type=Path, default=Path("/var/lib/kubelet"))

@@ -11,11 +11,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import grpc
-from grpc import aio
-
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
+from muster.rpc.errors import Code, RpcError
 from worker.kubelet import metrics, names
 from worker.kubelet.cri import Runtime, RuntimeFailure
 
@@ -110,13 +108,13 @@ class Pleg:
         while True:
             try:
                 await self._stream()
-            except aio.AioRpcError as error:
+            except RpcError as error:
                 self._streaming = False
                 metrics.EVENTED_ERRORS.inc()
-                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                if error.code is Code.UNIMPLEMENTED:
                     log.info("runtime has no event stream, relisting every second")
                     return
-                log.debug("event stream broken", error=error.details())
+                log.debug("event stream broken", error=error.message)
             self._streaming = False
             await asyncio.sleep(RELIST_SECONDS)
 

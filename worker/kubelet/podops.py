@@ -7,11 +7,10 @@ import shutil
 import time
 from collections.abc import Iterable
 
-import grpc
-
 from muster.api import core, errors
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
+from muster.rpc.errors import Code
 from worker.kubelet import names
 from worker.kubelet.configs import container_config, sandbox_config
 from worker.kubelet.cri import RuntimeFailure
@@ -352,4 +351,4 @@ def _probe_grace(pod: core.Pod, kill: Kill) -> int | None:
 
 def is_gone(error: RuntimeFailure) -> bool:
     """The runtime itself does not answer, as opposed to refusing."""
-    return error.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    return error.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)

@@ -244,8 +244,8 @@ class Containers:
         record = self.get_running(container_id)
         conmon.reopen_log(self.monitored(record))
         deadline = time.monotonic() + _LOG_REOPEN_SECONDS
-        # conmon tells nobody when it is done.
-        while not Path(record.log_path).exists() and time.monotonic() < deadline:  # noqa: ASYNC110
+        log_file = Path(record.log_path)
+        while not log_file.exists() and time.monotonic() < deadline:  # noqa: ASYNC110 - conmon tells nobody
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:

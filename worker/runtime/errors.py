@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import grpc
+from muster.rpc.errors import Code
 
 
 class RuntimeFailure(Exception):
     """Base of all: something on this node did not work; the message says what."""
 
-    code = grpc.StatusCode.INTERNAL
+    code = Code.INTERNAL
 
 
 class NotFound(RuntimeFailure):
     """No such sandbox, container or image. Kubelets take it for "already gone"."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = Code.NOT_FOUND
 
 
 class InvalidArgument(RuntimeFailure):
     """The request can never work as it is."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Code.INVALID_ARGUMENT
 
 
 class FailedPrecondition(RuntimeFailure):
     """The object is in the wrong state for this call."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Code.FAILED_PRECONDITION
 
 
 class DeadlineExceeded(RuntimeFailure):
     """A command did not end within the time that the caller gave it."""
 
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    code = Code.DEADLINE_EXCEEDED
 
 
 class Unavailable(RuntimeFailure):
     """Not now: retry later (no pod network yet, a registry that does not answer)."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = Code.UNAVAILABLE
 
 
 class Unimplemented(RuntimeFailure):
     """A part of CRI that this runtime does not offer."""
 
-    code = grpc.StatusCode.UNIMPLEMENTED
+    code = Code.UNIMPLEMENTED

@@ -6,28 +6,23 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from muster.cri import api_pb2 as cri
-from muster.cri import api_pb2_grpc
-from muster.runtime import images_pb2, images_pb2_grpc
+from muster.rpc.service import CallContext
+from muster.runtime import images_pb2
 from worker.runtime import archives, convert, registry
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.node import Node
 from worker.runtime.records import ImageRecord
 
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class ImageService(api_pb2_grpc.ImageServiceServicer):
+class ImageService:
     def __init__(self, node: Node, puller: registry.Puller) -> None:
         self._node = node
         self._puller = puller
 
-    async def ListImages(
-        self, request: cri.ListImagesRequest, _: Context
+    async def list_images(
+        self, request: cri.ListImagesRequest, _: CallContext
     ) -> cri.ListImagesResponse:
         if wanted := request.filter.image.image:
             found = self._node.images.find(wanted)
@@ -36,8 +31,8 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
             records = self._node.images.list()
         return cri.ListImagesResponse(images=[self._message(record) for record in records])
 
-    async def ImageStatus(
-        self, request: cri.ImageStatusRequest, _: Context
+    async def image_status(
+        self, request: cri.ImageStatusRequest, _: CallContext
     ) -> cri.ImageStatusResponse:
         if not request.image.image:
             raise InvalidArgument("no image is named")
@@ -46,22 +41,24 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
             return cri.ImageStatusResponse()
         return cri.ImageStatusResponse(image=self._message(record))
 
-    async def PullImage(self, request: cri.PullImageRequest, _: Context) -> cri.PullImageResponse:
+    async def pull_image(
+        self, request: cri.PullImageRequest, _: CallContext
+    ) -> cri.PullImageResponse:
         """An image that is here is not pulled again: labs have to work without a registry."""
         found = self._node.images.find(request.image.image)
         if found is None:
             found = await self._puller.pull(self._node.images, request.image.image, request.auth)
         return cri.PullImageResponse(image_ref=found.id)
 
-    async def RemoveImage(
-        self, request: cri.RemoveImageRequest, _: Context
+    async def remove_image(
+        self, request: cri.RemoveImageRequest, _: CallContext
     ) -> cri.RemoveImageResponse:
         if await asyncio.to_thread(self._node.images.remove, request.image.image):
             await self._node.collect_images()
         return cri.RemoveImageResponse()
 
-    async def ImageFsInfo(
-        self, request: cri.ImageFsInfoRequest, _: Context
+    async def image_fs_info(
+        self, request: cri.ImageFsInfoRequest, _: CallContext
     ) -> cri.ImageFsInfoResponse:
         root = self._node.images.root
         used, inodes = await asyncio.to_thread(_disk_usage, root)
@@ -77,11 +74,13 @@ class ImageService(api_pb2_grpc.ImageServiceServicer):
         return convert.image(record, self._node.images.run_config(record).user)
 
 
-class LoadService(images_pb2_grpc.ImagesServicer):
+class LoadService:
     def __init__(self, node: Node) -> None:
         self._node = node
 
-    async def Load(self, request: images_pb2.LoadRequest, _: Context) -> images_pb2.LoadResponse:
+    async def load(
+        self, request: images_pb2.LoadRequest, _: CallContext
+    ) -> images_pb2.LoadResponse:
         path = Path(request.path)
         if not path.is_absolute():
             raise InvalidArgument(f'"{request.path}" is not an absolute path')

@@ -44,7 +44,7 @@ class _Hashing(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # only a BufferedReader calls it
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
         self.hash.update(data)
@@ -222,7 +222,7 @@ def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
 def _unpack_verified(stream: IO[bytes], digest: str, diff_id: str, root: Path) -> None:
     """Unpack a plain or gzip layer and check both of its digests."""
     raw = _Hashing(stream)
-    buffered = io.BufferedReader(raw, 1 << 20)  # type: ignore[type-var]
+    buffered = io.BufferedReader(raw, 1 << 20)  # type: ignore[type-var]  # readinto is enough
     magic = buffered.peek(4)[:4]
     if magic == _ZSTD_MAGIC:
         raise InvalidArgument("the image has zstd layers; only gzip and plain tar are understood")
@@ -231,7 +231,7 @@ def _unpack_verified(stream: IO[bytes], digest: str, diff_id: str, root: Path) -
         plain = gzip.GzipFile(fileobj=buffered)
     content = _Hashing(plain)
     try:
-        layers.unpack(io.BufferedReader(content, 1 << 20), root)  # type: ignore[type-var]
+        layers.unpack(io.BufferedReader(content, 1 << 20), root)  # type: ignore[type-var]  # as above
         if content.finish() != diff_id:
             raise InvalidArgument(f"layer content does not have the digest {diff_id}")
     except (EOFError, gzip.BadGzipFile) as error:

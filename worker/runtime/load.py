@@ -6,36 +6,37 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from muster.cri import api_pb2 as cri
-from muster.cri import api_pb2_grpc
-from muster.runtime import images_pb2, images_pb2_grpc
+from muster.rpc.channel import Channel, ChannelOptions, open_channel
+from muster.rpc.errors import RpcError
+from muster.runtime import images_pb2
 
 DEFAULT_SOCKET = "/run/muster/runtime.sock"
 _LOAD_SECONDS = 600
 _LIST_SECONDS = 30
+_MAX_ANSWER_BYTES = 16 << 20
 
 
-def load(channel: grpc.Channel, archives: Sequence[Path]) -> list[dict[str, Any]]:
-    stub = images_pb2_grpc.ImagesStub(channel)
+async def load(channel: Channel, archives: Sequence[Path]) -> list[dict[str, Any]]:
+    stub = channel.stub(images_pb2.DESCRIPTOR.services_by_name["Images"])
     loaded: list[dict[str, Any]] = []
     for archive in archives:
         request = images_pb2.LoadRequest(path=str(archive.resolve()))
-        for image in stub.Load(request, timeout=_LOAD_SECONDS).images:
+        for image in (await stub.Load(request, timeout=_LOAD_SECONDS)).images:
             loaded.append({"id": image.id, "names": list(image.names), "changed": image.changed})
     return loaded
 
 
-def list_images(channel: grpc.Channel) -> list[dict[str, Any]]:
-    stub = api_pb2_grpc.ImageServiceStub(channel)
-    response = stub.ListImages(cri.ListImagesRequest(), timeout=_LIST_SECONDS)
+async def list_images(channel: Channel) -> list[dict[str, Any]]:
+    stub = channel.stub(cri.DESCRIPTOR.services_by_name["ImageService"])
+    response = await stub.ListImages(cri.ListImagesRequest(), timeout=_LIST_SECONDS)
     return [
         {
             "id": image.id,
@@ -47,18 +48,25 @@ def list_images(channel: grpc.Channel) -> list[dict[str, Any]]:
     ]
 
 
+async def run(socket: str, archives: Sequence[Path] | None) -> list[dict[str, Any]]:
+    channel = open_channel(f"unix:{socket}", options=ChannelOptions(_MAX_ANSWER_BYTES))
+    try:
+        return await (list_images(channel) if archives is None else load(channel, archives))
+    finally:
+        await channel.close()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m worker.runtime.load", description=__doc__)
     parser.add_argument("--socket", default=DEFAULT_SOCKET)
     parser.add_argument("--list", action="store_true", help="list images as JSON")
     parser.add_argument("archives", nargs="*", type=Path, metavar="ARCHIVE")
     args = parser.parse_args(argv)
-    with grpc.insecure_channel(f"unix:{args.socket}") as channel:
-        try:
-            result = list_images(channel) if args.list else load(channel, args.archives)
-        except grpc.RpcError as error:
-            sys.stderr.write(f"error: {error.details()}\n")
-            return 1
+    try:
+        result = asyncio.run(run(args.socket, None if args.list else args.archives))
+    except RpcError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        return 1
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     return 0
 

@@ -6,26 +6,29 @@ import argparse
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import grpc.aio
 
 from muster.component.log import get_logger
 from muster.component.metrics import metrics_server
 from muster.component.run import notify_ready, run
 from muster.component.tls import TlsFiles, server_context
-from muster.cri import api_pb2_grpc
-from muster.runtime import images_pb2_grpc
+from muster.cri import api_pb2 as cri
+from muster.rpc.listen import Listen
+from muster.rpc.metrics import PrometheusObserver
+from muster.rpc.names import DEFAULT
+from muster.rpc.service import Method, methods_of
+from muster.rpc.transports import rpc_server
+from muster.runtime import images_pb2
 from worker.runtime import capabilities
 from worker.runtime.cgroups import Cgroups
 from worker.runtime.cni import Cni
 from worker.runtime.image_service import ImageService, LoadService
-from worker.runtime.interceptor import OperationInterceptor
 from worker.runtime.node import Node
 from worker.runtime.oci_runtime import OciRuntime
+from worker.runtime.operations import Operations
 from worker.runtime.registry import Puller
 from worker.runtime.resources import NodeFacts, device_rules
 from worker.runtime.runtime_service import RuntimeService
@@ -181,29 +184,29 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
 async def _grpc_server(
     path: Path, node: Node, streaming: StreamingServer, puller: Puller
 ) -> AsyncIterator[None]:
-    interceptor = OperationInterceptor()
-    server = grpc.aio.server(
-        interceptors=[interceptor],
-        options=[
-            ("grpc.max_receive_message_length", _MAX_MESSAGE),
-            ("grpc.max_send_message_length", 4 * _MAX_MESSAGE),
-        ],
-    )
-    api_pb2_grpc.add_RuntimeServiceServicer_to_server(RuntimeService(node, streaming), server)
-    api_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(node, puller), server)
-    images_pb2_grpc.add_ImagesServicer_to_server(LoadService(node), server)
+    operations = Operations()
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    server.add_insecure_port(f"unix:{path}")
-    await server.start()
-    # Whoever may write to this socket is root on the node.
-    path.chmod(0o600)
-    try:
-        yield
-    finally:
-        node.events.close()
-        await server.stop(_GRACE_SECONDS)
-        await interceptor.drain(_GRACE_SECONDS)
+    async with rpc_server(
+        DEFAULT,
+        operations.watched(_methods(node, streaming, puller)),
+        [Listen(f"unix:{path}", 0)],
+        PrometheusObserver(),
+        max_receive_bytes=_MAX_MESSAGE,
+    ):
+        # Whoever may write to this socket is root on the node.
+        path.chmod(0o600)
+        try:
+            yield
+        finally:
+            node.events.close()
+    await operations.drain(_GRACE_SECONDS)
+
+
+def _methods(node: Node, streaming: StreamingServer, puller: Puller) -> Iterator[Method]:
+    services = cri.DESCRIPTOR.services_by_name
+    yield from methods_of(services["RuntimeService"], RuntimeService(node, streaming))
+    yield from methods_of(services["ImageService"], ImageService(node, puller))
+    yield from methods_of(images_pb2.DESCRIPTOR.services_by_name["Images"], LoadService(node))
 
 
 def _directory(path: Path) -> Path:

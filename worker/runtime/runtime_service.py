@@ -7,13 +7,10 @@ import json
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from muster import __version__
 from muster.cri import api_pb2 as cri
-from muster.cri import api_pb2_grpc
+from muster.rpc.service import CallContext
 from worker.runtime import convert, kernel
 from worker.runtime.errors import NotFound, RuntimeFailure, Unimplemented
 from worker.runtime.lifecycle import state
@@ -21,15 +18,13 @@ from worker.runtime.node import Node
 from worker.runtime.records import ContainerRecord, SandboxRecord
 from worker.runtime.streaming import StreamingServer, attach_session, exec_session
 
-Context = grpc.aio.ServicerContext[Any, Any]
 
-
-class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
+class RuntimeService:
     def __init__(self, node: Node, streaming: StreamingServer) -> None:
         self._node = node
         self._streaming = streaming
 
-    async def Version(self, request: cri.VersionRequest, _: Context) -> cri.VersionResponse:
+    async def version(self, request: cri.VersionRequest, _: CallContext) -> cri.VersionResponse:
         return cri.VersionResponse(
             version="0.1.0",  # the version of the kubelet's runtime API, frozen upstream
             runtime_name="muster",
@@ -37,7 +32,7 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
             runtime_api_version="v1",
         )
 
-    async def Status(self, request: cri.StatusRequest, _: Context) -> cri.StatusResponse:
+    async def status(self, request: cri.StatusRequest, _: CallContext) -> cri.StatusResponse:
         problem = self._node.cni.problem()
         response = cri.StatusResponse(
             status=cri.RuntimeStatus(
@@ -62,41 +57,41 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
             response.info["root"] = json.dumps(str(self._node.places.root))
         return response
 
-    async def RuntimeConfig(
-        self, request: cri.RuntimeConfigRequest, _: Context
+    async def runtime_config(
+        self, request: cri.RuntimeConfigRequest, _: CallContext
     ) -> cri.RuntimeConfigResponse:
         return cri.RuntimeConfigResponse(
             linux=cri.LinuxRuntimeConfiguration(cgroup_driver=cri.CGROUPFS)
         )
 
-    async def UpdateRuntimeConfig(
-        self, request: cri.UpdateRuntimeConfigRequest, _: Context
+    async def update_runtime_config(
+        self, request: cri.UpdateRuntimeConfigRequest, _: CallContext
     ) -> cri.UpdateRuntimeConfigResponse:
         # The pod CIDR reaches the CNI configuration through the node network agent.
         return cri.UpdateRuntimeConfigResponse()
 
     # ---- Sandboxes
 
-    async def RunPodSandbox(
-        self, request: cri.RunPodSandboxRequest, _: Context
+    async def run_pod_sandbox(
+        self, request: cri.RunPodSandboxRequest, _: CallContext
     ) -> cri.RunPodSandboxResponse:
         sandbox_id = await self._node.run_sandbox(request.config, request.runtime_handler)
         return cri.RunPodSandboxResponse(pod_sandbox_id=sandbox_id)
 
-    async def StopPodSandbox(
-        self, request: cri.StopPodSandboxRequest, _: Context
+    async def stop_pod_sandbox(
+        self, request: cri.StopPodSandboxRequest, _: CallContext
     ) -> cri.StopPodSandboxResponse:
         await self._node.stop_sandbox(request.pod_sandbox_id)
         return cri.StopPodSandboxResponse()
 
-    async def RemovePodSandbox(
-        self, request: cri.RemovePodSandboxRequest, _: Context
+    async def remove_pod_sandbox(
+        self, request: cri.RemovePodSandboxRequest, _: CallContext
     ) -> cri.RemovePodSandboxResponse:
         await self._node.remove_sandbox(request.pod_sandbox_id)
         return cri.RemovePodSandboxResponse()
 
-    async def PodSandboxStatus(
-        self, request: cri.PodSandboxStatusRequest, _: Context
+    async def pod_sandbox_status(
+        self, request: cri.PodSandboxStatusRequest, _: CallContext
     ) -> cri.PodSandboxStatusResponse:
         record = self._node.sandboxes.get(request.pod_sandbox_id)
         response = cri.PodSandboxStatusResponse(
@@ -108,8 +103,8 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
             response.info["netns"] = json.dumps(self._node.sandboxes.netns(record.id))
         return response
 
-    async def ListPodSandbox(
-        self, request: cri.ListPodSandboxRequest, _: Context
+    async def list_pod_sandbox(
+        self, request: cri.ListPodSandboxRequest, _: CallContext
     ) -> cri.ListPodSandboxResponse:
         items = []
         for record in self._node.sandboxes.all():
@@ -119,8 +114,8 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
                 items.append(convert.sandbox(record, config, ready))
         return cri.ListPodSandboxResponse(items=items)
 
-    async def UpdatePodSandboxResources(
-        self, request: cri.UpdatePodSandboxResourcesRequest, _: Context
+    async def update_pod_sandbox_resources(
+        self, request: cri.UpdatePodSandboxResourcesRequest, _: CallContext
     ) -> cri.UpdatePodSandboxResourcesResponse:
         # The kubelet owns the pod's cgroup; a sandbox without a process has nothing to resize.
         self._node.sandboxes.get(request.pod_sandbox_id)
@@ -128,32 +123,32 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
 
     # ---- Containers
 
-    async def CreateContainer(
-        self, request: cri.CreateContainerRequest, _: Context
+    async def create_container(
+        self, request: cri.CreateContainerRequest, _: CallContext
     ) -> cri.CreateContainerResponse:
         container_id = await self._node.create_container(request.pod_sandbox_id, request.config)
         return cri.CreateContainerResponse(container_id=container_id)
 
-    async def StartContainer(
-        self, request: cri.StartContainerRequest, _: Context
+    async def start_container(
+        self, request: cri.StartContainerRequest, _: CallContext
     ) -> cri.StartContainerResponse:
         await self._node.start_container(request.container_id)
         return cri.StartContainerResponse()
 
-    async def StopContainer(
-        self, request: cri.StopContainerRequest, _: Context
+    async def stop_container(
+        self, request: cri.StopContainerRequest, _: CallContext
     ) -> cri.StopContainerResponse:
         await self._node.containers.stop(request.container_id, float(request.timeout))
         return cri.StopContainerResponse()
 
-    async def RemoveContainer(
-        self, request: cri.RemoveContainerRequest, _: Context
+    async def remove_container(
+        self, request: cri.RemoveContainerRequest, _: CallContext
     ) -> cri.RemoveContainerResponse:
         await self._node.remove_container(request.container_id)
         return cri.RemoveContainerResponse()
 
-    async def ListContainers(
-        self, request: cri.ListContainersRequest, _: Context
+    async def list_containers(
+        self, request: cri.ListContainersRequest, _: CallContext
     ) -> cri.ListContainersResponse:
         found = []
         for record in self._node.containers.all():
@@ -162,8 +157,8 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
                 found.append(convert.container(record, config))
         return cri.ListContainersResponse(containers=found)
 
-    async def ContainerStatus(
-        self, request: cri.ContainerStatusRequest, _: Context
+    async def container_status(
+        self, request: cri.ContainerStatusRequest, _: CallContext
     ) -> cri.ContainerStatusResponse:
         record = self._node.containers.get(request.container_id)
         response = cri.ContainerStatusResponse(status=self._node.container_status(record))
@@ -172,57 +167,57 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
             response.info["bundle"] = json.dumps(str(bundle))
         return response
 
-    async def UpdateContainerResources(
-        self, request: cri.UpdateContainerResourcesRequest, _: Context
+    async def update_container_resources(
+        self, request: cri.UpdateContainerResourcesRequest, _: CallContext
     ) -> cri.UpdateContainerResourcesResponse:
         await self._node.update_container(request.container_id, request.linux)
         return cri.UpdateContainerResourcesResponse()
 
-    async def ReopenContainerLog(
-        self, request: cri.ReopenContainerLogRequest, _: Context
+    async def reopen_container_log(
+        self, request: cri.ReopenContainerLogRequest, _: CallContext
     ) -> cri.ReopenContainerLogResponse:
         await self._node.containers.reopen_log(request.container_id)
         return cri.ReopenContainerLogResponse()
 
     # ---- Commands and streams
 
-    async def ExecSync(self, request: cri.ExecSyncRequest, _: Context) -> cri.ExecSyncResponse:
+    async def exec_sync(self, request: cri.ExecSyncRequest, _: CallContext) -> cri.ExecSyncResponse:
         record = self._node.containers.get_running(request.container_id)
         timeout = float(request.timeout) if request.timeout > 0 else None
         done = await self._node.execs.run(record.id, request.cmd, timeout)
         return cri.ExecSyncResponse(stdout=done.stdout, stderr=done.stderr, exit_code=done.code)
 
-    async def Exec(self, request: cri.ExecRequest, _: Context) -> cri.ExecResponse:
+    async def exec(self, request: cri.ExecRequest, _: CallContext) -> cri.ExecResponse:
         self._node.containers.get_running(request.container_id)
         return cri.ExecResponse(url=self._streaming.url(exec_session(request)))
 
-    async def Attach(self, request: cri.AttachRequest, _: Context) -> cri.AttachResponse:
+    async def attach(self, request: cri.AttachRequest, _: CallContext) -> cri.AttachResponse:
         record = self._node.containers.get_running(request.container_id)
         session = attach_session(request, self._node.containers.monitored(record))
         return cri.AttachResponse(url=self._streaming.url(session))
 
-    async def PortForward(
-        self, request: cri.PortForwardRequest, _: Context
+    async def port_forward(
+        self, request: cri.PortForwardRequest, _: CallContext
     ) -> cri.PortForwardResponse:
         raise Unimplemented("this runtime does not forward ports")
 
-    async def CheckpointContainer(
-        self, request: cri.CheckpointContainerRequest, _: Context
+    async def checkpoint_container(
+        self, request: cri.CheckpointContainerRequest, _: CallContext
     ) -> cri.CheckpointContainerResponse:
         raise Unimplemented("this runtime does not checkpoint containers")
 
     # ---- Stats and events
 
-    async def ContainerStats(
-        self, request: cri.ContainerStatsRequest, _: Context
+    async def container_stats(
+        self, request: cri.ContainerStatsRequest, _: CallContext
     ) -> cri.ContainerStatsResponse:
         stats = self._stats(self._node.containers.get(request.container_id))
         if stats is None:
             raise NotFound(f'container "{request.container_id}" has no cgroup any more')
         return cri.ContainerStatsResponse(stats=stats)
 
-    async def ListContainerStats(
-        self, request: cri.ListContainerStatsRequest, _: Context
+    async def list_container_stats(
+        self, request: cri.ListContainerStatsRequest, _: CallContext
     ) -> cri.ListContainerStatsResponse:
         wanted = cri.ContainerFilter(
             id=request.filter.id,
@@ -236,14 +231,14 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
         )
         return cri.ListContainerStatsResponse(stats=[s for s in found if s is not None])
 
-    async def PodSandboxStats(
-        self, request: cri.PodSandboxStatsRequest, _: Context
+    async def pod_sandbox_stats(
+        self, request: cri.PodSandboxStatsRequest, _: CallContext
     ) -> cri.PodSandboxStatsResponse:
         record = self._node.sandboxes.get(request.pod_sandbox_id)
         return cri.PodSandboxStatsResponse(stats=await self._pod_stats(record))
 
-    async def ListPodSandboxStats(
-        self, request: cri.ListPodSandboxStatsRequest, _: Context
+    async def list_pod_sandbox_stats(
+        self, request: cri.ListPodSandboxStatsRequest, _: CallContext
     ) -> cri.ListPodSandboxStatsResponse:
         wanted = cri.PodSandboxFilter(
             id=request.filter.id, label_selector=request.filter.label_selector
@@ -256,22 +251,22 @@ class RuntimeService(api_pb2_grpc.RuntimeServiceServicer):
                 stats.append(await self._pod_stats(record))
         return cri.ListPodSandboxStatsResponse(stats=stats)
 
-    async def GetContainerEvents(
-        self, request: cri.GetEventsRequest, context: Context
+    async def get_container_events(
+        self, request: cri.GetEventsRequest, context: CallContext
     ) -> AsyncIterator[cri.ContainerEventResponse]:
         with self._node.events.subscription() as events:
             # Tells the client that nothing is missed from here on.
-            await context.send_initial_metadata(())
+            await context.send_headers()
             async for event in events:
                 yield event
 
-    async def ListMetricDescriptors(
-        self, request: cri.ListMetricDescriptorsRequest, _: Context
+    async def list_metric_descriptors(
+        self, request: cri.ListMetricDescriptorsRequest, _: CallContext
     ) -> cri.ListMetricDescriptorsResponse:
         return cri.ListMetricDescriptorsResponse()
 
-    async def ListPodSandboxMetrics(
-        self, request: cri.ListPodSandboxMetricsRequest, _: Context
+    async def list_pod_sandbox_metrics(
+        self, request: cri.ListPodSandboxMetricsRequest, _: CallContext
     ) -> cri.ListPodSandboxMetricsResponse:
         return cri.ListPodSandboxMetricsResponse()
 

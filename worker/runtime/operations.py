@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
-import grpc
-import grpc.aio
 from prometheus_client import Counter, Histogram
 
 from muster.component.log import get_logger
+from muster.rpc.errors import Code, RpcError
+from muster.rpc.service import CallContext, Method, Shape, snake_case
 from worker.runtime.errors import RuntimeFailure
 
 log = get_logger(__name__)
@@ -30,10 +31,12 @@ DURATION = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
 
-Handler = Callable[[Any, Any], Awaitable[Any]]
+Handler = Callable[[Any, CallContext], Awaitable[Any]]
 
 
-class OperationInterceptor(grpc.aio.ServerInterceptor):
+class Operations:
+    """Wraps the services' methods; remembers what is being done for clients that may have left."""
+
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -42,29 +45,14 @@ class OperationInterceptor(grpc.aio.ServerInterceptor):
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        handler = await continuation(handler_call_details)
-        if handler is None:
-            return handler
-        operation = snake(handler_call_details.method.rpartition("/")[2])
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(
-                self._unary(operation, handler.unary_unary),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.unary_stream_rpc_method_handler(
-            _stream(operation, handler.unary_stream),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+    def watched(self, methods: Iterable[Method]) -> Iterator[Method]:
+        for method in methods:
+            operation = snake_case(method.name)
+            wrap = self._unary if method.shape is Shape.UNARY else _stream
+            yield replace(method, handler=wrap(operation, method.handler))
 
     def _unary(self, operation: str, inner: Handler) -> Handler:
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def call(request: Any, context: CallContext) -> Any:
             started = time.perf_counter()
             OPERATIONS.labels(operation).inc()
             task = asyncio.ensure_future(inner(request, context))
@@ -77,47 +65,43 @@ class OperationInterceptor(grpc.aio.ServerInterceptor):
                 raise
             except Exception as error:
                 ERRORS.labels(operation).inc()
-                await _abort(operation, error, context)
+                raise _failure(operation, error) from error
             finally:
                 DURATION.labels(operation).observe(time.perf_counter() - started)
 
         return call
 
 
-def _stream(operation: str, inner: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+def _stream(operation: str, inner: Callable[[Any, CallContext], Any]) -> Callable[..., Any]:
+    async def call(request: Any, context: CallContext) -> AsyncIterator[Any]:
         OPERATIONS.labels(operation).inc()
+        responses = inner(request, context)
         try:
-            async for response in inner(request, context):
+            async for response in responses:
                 yield response
         except RuntimeFailure as error:
             ERRORS.labels(operation).inc()
-            await context.abort(error.code, str(error))
+            raise RpcError(str(error), error.code) from error
+        finally:
+            await responses.aclose()
 
     return call
 
 
-async def _abort(
-    operation: str, error: Exception, context: grpc.aio.ServicerContext[Any, Any]
-) -> None:
+def _failure(operation: str, error: Exception) -> RpcError:
     if isinstance(error, RuntimeFailure):
         log.info("call failed", operation=operation, code=error.code.name, error=str(error))
-        await context.abort(error.code, str(error))
+        return RpcError(str(error), error.code)
     if isinstance(error, OSError):
         # The kernel's own words (a full disk, a missing right) are what the caller can act on.
         log.error("call failed", operation=operation, error=str(error))
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        code = grpc.StatusCode.RESOURCE_EXHAUSTED if full else grpc.StatusCode.INTERNAL
-        await context.abort(code, f"{operation}: {error}")
+        code = Code.RESOURCE_EXHAUSTED if full else Code.INTERNAL
+        return RpcError(f"{operation}: {error}", code)
     log.exception("call failed unexpectedly", operation=operation)
-    await context.abort(grpc.StatusCode.INTERNAL, f"{operation}: {error!r}")
+    return RpcError(f"{operation}: {error!r}", Code.INTERNAL)
 
 
 def _log_orphan(operation: str, task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.warning("call failed after its client left", operation=operation, error=str(error))
-
-
-def snake(name: str) -> str:
-    """`RunPodSandbox` to `run_pod_sandbox`."""
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
