@@ -21,7 +21,7 @@ class Member:
         self.hub = Hub(self.machine.mvcc)
 
     def apply(self, **request: object) -> int:
-        command = command_pb2.Command(**request)  # type: ignore[arg-type]
+        command = command_pb2.Command(**request)
         applied = self.machine.apply(command.SerializeToString())
         assert applied.error is None
         if applied.changes:
@@ -147,6 +147,20 @@ def test_events_of_one_revision_stay_together(member: Member) -> None:
     member.apply(txn=rpc_pb2.TxnRequest(success=ops))
     (response,) = member.take(stream)
     assert len(response.events) == 100
+    member.hub.create(stream, Create(key=b"\0", range_end=b"\0", start_revision=1))
+    _, response = member.take(stream)
+    assert len(response.events) == 100, "also where it is read from history"
+
+
+def test_who_comes_later_hears_nothing_of_before(member: Member) -> None:
+    """Though others that want the same have not taken it yet."""
+    early, late = new_stream(), new_stream()
+    member.hub.create(early, Create(key=b"k"))
+    member.put(b"k", b"before")
+    member.hub.create(late, Create(key=b"k"))
+    member.put(b"k", b"after")
+    values = [[e.kv.value for r in member.take(s) for e in r.events] for s in (early, late)]
+    assert values == [[b"before", b"after"], [b"after"]]
 
 
 def test_fragments_split_a_large_revision(member: Member) -> None:
