@@ -222,3 +222,11 @@ def test_a_limited_read_counts_everything(machine: Machine, revision: int) -> No
     request = rpc_pb2.RangeRequest(key=b"a", range_end=b"\0", limit=2, revision=revision)
     response = rpc_pb2.RangeResponse.FromString(ranges.execute(machine.mvcc, request))
     assert (len(response.kvs), response.count, response.more) == (2, 3, True)
+
+
+@pytest.mark.parametrize("lease", [0, 8], ids=["no lease", "another lease"])
+def test_a_key_that_left_its_lease_outlives_it(machine: Machine, lease: int) -> None:
+    run(machine, lease_grant=rpc_pb2.LeaseGrantRequest(ID=8, TTL=60))
+    run(machine, put=rpc_pb2.PutRequest(key=b"k", value=b"v3", lease=lease))
+    run(machine, lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=7))
+    assert machine.mvcc.get(b"k") is not None
