@@ -395,7 +395,8 @@ class Core:
             return
 
     def _in_lease(self) -> bool:
-        """A leader was heard of within the least timeout: nobody else may unseat it (6.2)."""
+        """A leader was heard of within the least timeout: nobody else may unseat it
+        (dissertation 4.2.3 and 6.2)."""
         return self.leader != NOBODY and self._elapsed < self.config.election_ticks
 
     def _step_newer(self, message: Message) -> None:
@@ -558,6 +559,8 @@ class Core:
         if changes and not self._may_change_membership(len(changes)):
             raise ProposalDropped("a membership change is under way")
         size = sum(len(entry.data) for entry in entries)
+        # Not the paper's, but etcd's: without a majority the log would grow without bound. One
+        # that is too large alone is taken, or it could never be.
         if self._uncommitted_bytes and (
             self._uncommitted_bytes + size > self.config.max_uncommitted_bytes
         ):

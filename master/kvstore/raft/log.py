@@ -63,7 +63,8 @@ class RaftLog:
         self.stable = min(self.stable, first - 1)
 
     def try_append(self, prev_index: int, prev_term: int, entries: Sequence[Entry]) -> int | None:
-        """AppendEntries' consistency check. The last index that now matches, None if refused."""
+        """AppendEntries' consistency check (paper, 5.3). The last index that now matches, None if
+        refused."""
         if self.term_at(prev_index) != prev_term:
             return None
         for position, entry in enumerate(entries):
@@ -111,7 +112,8 @@ class RaftLog:
             self.stable = index
 
     def compact(self, snapshot: SnapshotMeta, keep: int) -> None:
-        """`snapshot` is on disk: forget what it covers, but for `keep` entries for laggards."""
+        """`snapshot` is on disk: forget what it covers, but for `keep` entries for laggards
+        (log compaction: paper, section 7; dissertation 5.1)."""
         assert snapshot.index <= self.applied, "a snapshot covers only what is applied"
         self.snapshot = snapshot
         new_offset = snapshot.index - keep

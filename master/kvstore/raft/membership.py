@@ -2,6 +2,7 @@
 
 One voter more or less: the majorities of both sets overlap, so the new set may count at once
 (dissertation 4.1). More than that goes through a joint membership, which needs both majorities.
+Who is new begins as a learner, without a vote, until it has caught up (dissertation 4.2.1).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What a leader knows about one follower: nextIndex, matchIndex and what is under way to it."""
+"""What a leader knows about one follower: nextIndex, matchIndex (paper, figure 2) and what is
+under way to it. Bounds on that keep a slow follower from being flooded (dissertation 10.2.1)."""
 
 from __future__ import annotations
 
