@@ -99,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--etcd-cafile")
     parser.add_argument("--etcd-certfile")
     parser.add_argument("--etcd-keyfile")
-    parser.add_argument("--bind-address", default="0.0.0.0")  # noqa: S104
+    parser.add_argument("--bind-address", default="0.0.0.0")  # noqa: S104 - upstream's
     parser.add_argument("--advertise-address", default="", help="where others reach this server")
     parser.add_argument("--secure-port", type=int, default=6443)
     parser.add_argument("--grpc-port", type=int, default=6444)

@@ -116,7 +116,7 @@ def _scoring(containers: Iterable[Container], resource: str, default: int) -> in
 
 def _host_ports(containers: Iterable[Container]) -> tuple[Port, ...]:
     return tuple(
-        (port.protocol or "TCP", port.host_ip or "0.0.0.0", port.host_port)  # noqa: S104
+        (port.protocol or "TCP", port.host_ip or "0.0.0.0", port.host_port)  # noqa: S104 - all of them
         for container in containers
         for port in container.ports
         if port.host_port

@@ -82,7 +82,7 @@ def _bind(server: grpc.aio.Server, address: Listen) -> int:
     return server.add_secure_port(target, credentials)
 
 
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc,unused-ignore]
+class _Handlers(grpc.GenericRpcHandler):  # type: ignore[misc,unused-ignore]  # a class of unknown type
     def __init__(
         self, methods: Iterable[Method], observer: Observer, translate: Translate | None
     ) -> None:

@@ -152,7 +152,7 @@ def _steps(path: str) -> list[str | int]:
 def _value_at(document: object, path: str) -> object:
     for step in _steps(path):
         try:
-            document = document[step]  # type: ignore[index]
+            document = document[step]  # type: ignore[index]  # TypeError where it cannot be
         except (KeyError, IndexError, TypeError):
             return None
     return document

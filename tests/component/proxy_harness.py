@@ -164,7 +164,7 @@ class PodServer:
         self._wake.send(b"x")
         self._thread.join()
         for key in list(self._selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
+            key.fileobj.close()
         self._selector.close()
         self._wake.close()
 

@@ -258,9 +258,7 @@ async def test_the_informer_follows_and_resumes_on_another_server_without_a_list
         net.client([one.address, two.address]) as client,
     ):
         informer = Informer(client, ConfigMap)
-        informer.add_handler(
-            lambda kind, old, new: seen.append((kind, (new or old).metadata.name))  # type: ignore[union-attr]
-        )
+        informer.add_handler(lambda kind, old, new: seen.append((kind, (new or old).metadata.name)))
         task = asyncio.create_task(informer.run())
         await informer.wait_synced()
         await until(lambda: "Watch" in one.service.calls)
@@ -290,9 +288,7 @@ async def test_the_informer_lists_again_when_its_version_expired_and_reports_the
         task = asyncio.create_task(informer.run())
         await informer.wait_synced()
         await until(lambda: "Watch" in one.service.calls)
-        informer.add_handler(
-            lambda kind, old, new: seen.append((kind, (new or old).metadata.name))  # type: ignore[union-attr]
-        )
+        informer.add_handler(lambda kind, old, new: seen.append((kind, (new or old).metadata.name)))
         await history.changed.acquire()  # nothing is delivered while the server goes
         await one.stop()
         history.changed.release()

@@ -95,7 +95,7 @@ def test_watch_with_history_and_prev_kv(cluster: StoreCluster) -> None:
             watching.kill()
     assert [event.get("type", 0) for event in events] == [0, 0, 1]
     assert "prev_kv" not in events[0]
-    assert events[2]["prev_kv"]["value"] == "Yg=="  # type: ignore[index]
+    assert events[2]["prev_kv"]["value"] == "Yg=="
 
 
 def test_watch_of_a_compacted_revision_is_told_so(cluster: StoreCluster) -> None:

@@ -229,7 +229,7 @@ def _if_status(lab: Lab, wanted: int) -> tuple[int, dict[str, object]] | None:
 
 async def test_a_node_that_is_deleted_takes_no_load_balancer_traffic(lab: Lab) -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "w1"}}
-    doomed = node["metadata"] | {"deletionTimestamp": "2026-01-02T03:04:05Z"}  # type: ignore[operator]
+    doomed = node["metadata"] | {"deletionTimestamp": "2026-01-02T03:04:05Z"}
     await lab.api.put("nodes", node | {"metadata": doomed})
     await until("ineligible", lambda: _if_status(lab, 503))
     assert lab.get("/livez")[0] == 200

@@ -282,7 +282,7 @@ async def test_more_answers_than_the_cap_for_an_honest_reader(seen: Recorder) ->
 async def test_a_client_that_never_reads(port: int, seen: Recorder) -> None:
     """The socket fills; the server stops reading for it at a bound, or closes."""
     attacker = await attack(port)
-    attacker.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    attacker.writer.transport.pause_reading()
     piece = b"".join(
         opened(2 * n + 1) + frame(DATA, END_STREAM, 2 * n + 1, MESSAGE) for n in range(200)
     )

@@ -154,7 +154,7 @@ def must(lab: LabSpec, name: str, command: str) -> str:
 
 
 def call(coroutine: object) -> None:
-    asyncio.run(coroutine)  # type: ignore[arg-type]
+    asyncio.run(coroutine)
 
 
 def test_systemd_runs_and_starts_nothing_of_the_host(lab: LabSpec) -> None:
@@ -565,7 +565,7 @@ def test_destroy_removes_what_a_crash_left(empty: LabSpec, delay: float) -> None
 
 def wait_until(condition: object, seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 

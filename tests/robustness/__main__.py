@@ -146,7 +146,7 @@ def _merged(workers: list[subprocess.Popen[bytes]]) -> Iterator[Result]:
             selector.register(worker.stdout, selectors.EVENT_READ)
         while selector.get_map():
             for key, _ in selector.select():
-                text = key.fileobj.readline()  # type: ignore[union-attr]
+                text = key.fileobj.readline()
                 if text:
                     yield msgspec.json.decode(text, type=Result)
                 else:

@@ -36,7 +36,7 @@ class Clients:
         self._numbers = count(1)
 
     def operation(self, kind: str, member: Member, **fields: object) -> Op:
-        return Op(next(self._numbers), kind, member.name, 0.0, **fields)  # type: ignore[arg-type]
+        return Op(next(self._numbers), kind, member.name, 0.0, **fields)
 
     async def do(self, op: Op, member: Member) -> Op:
         """Perform it. What certainly never left is not noted, nor a read without an answer."""

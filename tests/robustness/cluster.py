@@ -73,7 +73,7 @@ class Cluster:
         """Every one of them answers a linearizable read. Who died meanwhile does not count."""
         for member in members or list(self.members):
             await wait_for(
-                lambda m=member: self.serves(m) if m.alive else True,  # type: ignore[misc]
+                lambda m=member: self.serves(m) if m.alive else True,
                 seconds, f"{member.name} to serve",
             )  # fmt: skip
             if not member.id and member.alive and (status := await self.status(member)):

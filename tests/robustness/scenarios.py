@@ -54,7 +54,7 @@ FAULTS: dict[str, Fault] = {}
 
 def fault(name: str, **limits: object) -> Callable[[Act], Act]:
     def register(act: Act) -> Act:
-        FAULTS[name] = Fault(act, **limits)  # type: ignore[arg-type]
+        FAULTS[name] = Fault(act, **limits)
         return act
 
     return register

@@ -128,7 +128,7 @@ def shown(*states: ContainerState, phase: str = "Running", **meta: str) -> str:
         for i, state in enumerate(states)
     )
     made = Pod(
-        metadata=ObjectMeta(name="x", **meta),  # type: ignore[arg-type]
+        metadata=ObjectMeta(name="x", **meta),
         spec=PodSpec(containers=tuple(Container(name=s.name) for s in statuses)),
         status=PodStatus(phase=phase, container_statuses=statuses),
     )

@@ -51,7 +51,7 @@ META = ObjectMeta(name="x", namespace="default", uid="u")
 
 def pod(**spec: object) -> Pod:
     given = {"containers": (Container(name="c", image="busybox:1"),), **spec}
-    return Pod(metadata=META, spec=PodSpec(**given))  # type: ignore[arg-type]
+    return Pod(metadata=META, spec=PodSpec(**given))
 
 
 def created(obj: Pod) -> Pod:
@@ -141,7 +141,7 @@ def test_pull_policy_follows_the_tag(image: str, policy: str) -> None:
 
 def test_qos_classes() -> None:
     def of(**resources: dict[str, str]) -> str:
-        made = ResourceRequirements(**resources)  # type: ignore[arg-type]
+        made = ResourceRequirements(**resources)
         return qos_class(created(pod(containers=(Container(resources=made),))).spec)
 
     assert of() == "BestEffort"
@@ -268,9 +268,7 @@ RANGES = allocation.parse_ranges("10.96.0.0/29", "30000-30002")
 def service(**spec: object) -> Service:
     given = {"ports": (ServicePort(port=80),), **spec}
     strategy = TABLE[resource_for(Service)]
-    made: Service = strategy.default(
-        Service(metadata=META, spec=ServiceSpec(**given))  # type: ignore[arg-type]
-    )
+    made: Service = strategy.default(Service(metadata=META, spec=ServiceSpec(**given)))
     return made
 
 

@@ -63,7 +63,7 @@ def deployment(
                 type=strategy, rolling_update=update if strategy == "RollingUpdate" else None
             ),
             progress_deadline_seconds=600,
-            **spec,  # type: ignore[arg-type]
+            **spec,
         ),
     )
 

@@ -30,7 +30,7 @@ def service(target: int | str | None = "http", **spec: object) -> Service:
     port = ServicePort(name="web", port=80, target_port=target, protocol="TCP")
     return Service(
         metadata=ObjectMeta(name="web", namespace="ns", uid="svc", labels={"team": "blue"}),
-        spec=ServiceSpec(ports=(port,), selector={"app": "web"}, **spec),  # type: ignore[arg-type]
+        spec=ServiceSpec(ports=(port,), selector={"app": "web"}, **spec),
     )
 
 

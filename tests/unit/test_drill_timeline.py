@@ -144,7 +144,7 @@ def test_pods_that_were_there_before_the_fault_are_no_replacements() -> None:
 def msgspec_replace(seen: Observations, **changes: object) -> Observations:
     from dataclasses import replace
 
-    return replace(seen, **changes)  # type: ignore[arg-type]
+    return replace(seen, **changes)
 
 
 @pytest.mark.parametrize(

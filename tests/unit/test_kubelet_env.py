@@ -53,7 +53,7 @@ POD = core.Pod(
 
 
 def container(*env: core.EnvVar, **fields: object) -> core.Container:
-    return core.Container(name="c", env=env, **fields)  # type: ignore[arg-type]
+    return core.Container(name="c", env=env, **fields)
 
 
 def config_ref(name: str, key: str, optional: bool = False) -> core.EnvVar:

@@ -23,7 +23,7 @@ FILE = b"\n".join(LINES) + b"\n"
 
 
 def render(**options: object) -> bytes:
-    return LogFormatter(LogOptions(**options)).feed(FILE)  # type: ignore[arg-type]
+    return LogFormatter(LogOptions(**options)).feed(FILE)
 
 
 def test_partial_records_are_one_line() -> None:

@@ -16,7 +16,7 @@ NOW = 1000.0
 
 
 def container(name: str = "web", **fields: object) -> core.Container:
-    return core.Container(name=name, image="busybox:1", **fields)  # type: ignore[arg-type]
+    return core.Container(name=name, image="busybox:1", **fields)
 
 
 def pod(
@@ -32,7 +32,7 @@ def pod(
             containers=containers or (container(),),
             init_containers=inits,
             restart_policy=policy,
-            **spec,  # type: ignore[arg-type]
+            **spec,
         ),
         status=status or core.PodStatus(),
     )
@@ -41,7 +41,7 @@ def pod(
 def sandbox(attempt: int = 0, ready: bool = True, **fields: object) -> SandboxRecord:
     return SandboxRecord(
         id=f"s{attempt}", attempt=attempt, ready=ready, created_at=100.0 + attempt,
-        **({"ips": ("10.1.0.5",)} | fields),  # type: ignore[arg-type]
+        **({"ips": ("10.1.0.5",)} | fields),
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def run(
     }
     return ContainerRecord(
         id=f"{name}-{attempt}", name=name, sandbox_id=box, attempt=attempt, state=state,
-        **(defaults | fields),  # type: ignore[arg-type]
+        **(defaults | fields),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ def pod(policy: str = "Always", inits: tuple[str, ...] = (), **status: object) -
             init_containers=tuple(core.Container(name=n, image="i:1") for n in inits),
             restart_policy=policy,
         ),
-        status=core.PodStatus(**status),  # type: ignore[arg-type]
+        status=core.PodStatus(**status),
     )
 
 
@@ -38,7 +38,7 @@ def ran(
         attempt,
         state,
         created_at=float(attempt),
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 
@@ -50,7 +50,7 @@ def status_of(
 ) -> core.PodStatus:
     newest_first = tuple(sorted(runs, key=lambda r: -r.attempt))
     record = PodRecord("u", sandboxes=boxes, containers=newest_first)
-    return pod_status(subject, record, Facts(host_ip="10.0.0.1", now=1000.0, **facts))  # type: ignore[arg-type]
+    return pod_status(subject, record, Facts(host_ip="10.0.0.1", now=1000.0, **facts))
 
 
 def conditions(status: core.PodStatus) -> dict[str, tuple[str, str]]:
@@ -229,7 +229,7 @@ def server() -> Recorder:
 
 
 def writer_of(server: Recorder) -> StatusWriter:
-    return StatusWriter(server)  # type: ignore[arg-type]
+    return StatusWriter(server)
 
 
 RUNNING, FAILED = core.PodStatus(phase="Running"), core.PodStatus(phase="Failed")

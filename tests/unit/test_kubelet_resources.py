@@ -34,7 +34,7 @@ def container(
     requests: dict[str, str] | None = None, limits: dict[str, str] | None = None, **fields: object
 ) -> core.Container:
     resources = core.ResourceRequirements(requests=dict(requests or {}), limits=dict(limits or {}))
-    return core.Container(name="c", image="i:1", resources=resources, **fields)  # type: ignore[arg-type]
+    return core.Container(name="c", image="i:1", resources=resources, **fields)
 
 
 FULL = {"cpu": "500m", "memory": "64Mi"}

@@ -29,7 +29,7 @@ SOURCES = Sources(
 
 
 def config_volume(**fields: object) -> core.Volume:
-    source = core.ConfigMapVolumeSource(name="cm", **fields)  # type: ignore[arg-type]
+    source = core.ConfigMapVolumeSource(name="cm", **fields)
     return core.Volume(name="v", config_map=source)
 
 
@@ -174,7 +174,7 @@ class TestNames:
     dns = ClusterDns(("10.96.0.10",), "cluster.local", Resolver(("1.1.1.1",), ("lan",), ("edns0",)))
 
     def pod(self, **spec: object) -> core.Pod:
-        return core.Pod(metadata=POD.metadata, spec=core.PodSpec(**spec))  # type: ignore[arg-type]
+        return core.Pod(metadata=POD.metadata, spec=core.PodSpec(**spec))
 
     def test_cluster_first(self) -> None:
         assert pod_resolver(self.pod(), self.dns) == Resolver(

@@ -160,7 +160,7 @@ def test_each_branch_of_a_transaction_must_be_allowed(branch: str) -> None:
 
     def of(key: bytes) -> rpc_pb2.TxnRequest:
         read = rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key))
-        return rpc_pb2.TxnRequest(**{branch: [read]})  # type: ignore[arg-type]
+        return rpc_pb2.TxnRequest(**{branch: [read]})
 
     check_txn(auth, Lessor(), caller, of(b"k"))
     with pytest.raises(PermissionDenied):
@@ -209,7 +209,7 @@ def test_a_corrupt_cluster_writes_nothing_until_the_alarm_is_off() -> None:
     machine = Machine()
 
     def apply(**request: object) -> StoreError | None:
-        return machine.apply(command_pb2.Command(**request).SerializeToString()).error  # type: ignore[arg-type]
+        return machine.apply(command_pb2.Command(**request).SerializeToString()).error
 
     alarm = rpc_pb2.AlarmRequest(
         action=rpc_pb2.AlarmRequest.ACTIVATE, memberID=7, alarm=rpc_pb2.CORRUPT

@@ -23,7 +23,7 @@ META = SnapshotMeta(70, 2, Membership(frozenset({1, 2}), learners=frozenset({3})
 
 
 def apply(machine: Machine, **request: object) -> None:
-    command = command_pb2.Command(**request)  # type: ignore[arg-type]
+    command = command_pb2.Command(**request)
     assert machine.apply(command.SerializeToString()).error is None
 
 

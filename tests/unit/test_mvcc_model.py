@@ -41,7 +41,7 @@ def in_range(key: bytes, start: bytes, end: bytes) -> bool:
 
 
 def command(**request: object) -> bytes:
-    return command_pb2.Command(**request).SerializeToString()  # type: ignore[arg-type]
+    return command_pb2.Command(**request).SerializeToString()
 
 
 class MvccModel(RuleBasedStateMachine):

@@ -137,7 +137,7 @@ def test_the_archive_is_the_same_bytes_for_the_same_payload(pki: Pki) -> None:
 def test_the_archive_holds_what_the_manifest_says(pki: Pki) -> None:
     with tarfile.open(fileobj=io.BytesIO(payload_archive(payload(pki, "m1")))) as archive:
         names = set(archive.getnames())
-        manifest = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+        manifest = json.load(archive.extractfile("manifest.json"))
         assert names == {"manifest.json", "apply.py"} | {f"files{p}" for p in manifest["files"]}
         assert archive.getmember("files/etc/kubernetes/pki/sa.key").mode == 0o600
         assert manifest["files"]["/etc/muster/keepalived.conf"]["interface"] is True

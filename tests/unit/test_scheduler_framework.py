@@ -78,7 +78,7 @@ def pod(
             name=name, namespace="default", uid=f"uid-{name}", labels=labels or {},
             owner_references=refs,
         ),
-        spec=PodSpec(containers=(container,), **spec),  # type: ignore[arg-type]
+        spec=PodSpec(containers=(container,), **spec),
     )  # fmt: skip
 
 

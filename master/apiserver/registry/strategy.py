@@ -81,7 +81,7 @@ class StatusStrategy(Strategy[T]):
 
     # By getattr: T also stands for kinds that have no spec or status; those use other strategies.
     def prepare_update(self, new: T, old: T) -> T:
-        return msgspec.structs.replace(new, status=getattr(old, "status"))  # noqa: B009
+        return msgspec.structs.replace(new, status=getattr(old, "status"))  # noqa: B009 - T may lack it
 
     def prepare_status(self, new: T, old: T) -> T:
-        return msgspec.structs.replace(new, spec=getattr(old, "spec"))  # noqa: B009
+        return msgspec.structs.replace(new, spec=getattr(old, "spec"))  # noqa: B009 - T may lack it

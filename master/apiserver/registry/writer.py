@@ -96,7 +96,7 @@ class Writer:
         self._ranges = ranges
         self._clock = clock
         # Only spreads allocations and name suffixes; collisions are found by the store.
-        self._random = random.Random(secrets.randbits(64))  # noqa: S311
+        self._random = random.Random(secrets.randbits(64))  # noqa: S311 - guards nothing
 
     def strategy(self, resource: Resource) -> AnyStrategy:
         return self._strategies[resource]

@@ -163,7 +163,7 @@ class _Hijacked(web.StreamResponse):
         super().__init__(status=101)
         self._head = head
 
-    async def _start(self, request: web.BaseRequest) -> None:  # type: ignore[override]
+    async def _start(self, request: web.BaseRequest) -> None:  # type: ignore[override]  # it has no writer
         self._req = request
         return
 

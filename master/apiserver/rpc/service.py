@@ -202,8 +202,8 @@ def _decode(target: Target, body: bytes) -> msgspec.Struct:
     return decode_fast(type_, body, what)
 
 
-def _status_error(error: Exception) -> StatusError:
-    return error if isinstance(error, StatusError) else as_status_error(error)  # type: ignore[arg-type]
+def _status_error(error: StatusError | StoreError) -> StatusError:
+    return error if isinstance(error, StatusError) else as_status_error(error)
 
 
 def _failure(error: StatusError) -> RpcError:

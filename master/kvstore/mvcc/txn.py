@@ -183,10 +183,9 @@ def _compare(compare: rpc_pb2.Compare, record: Record | None) -> bool:
         case _Compare.NOT_EQUAL:
             return have != want
         case _Compare.GREATER:
-            # Both sides are of the compared target's type: int against int, bytes against bytes.
-            return have > want  # type: ignore[operator]
+            return have > want  # type: ignore[operator]  # both of the target's type
         case _Compare.LESS:
-            return have < want  # type: ignore[operator]
+            return have < want  # type: ignore[operator]  # both of the target's type
     return True  # a result that etcd does not know restricts nothing
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from master.kvstore.auth import password
 from master.kvstore.auth.tokens import new_token
@@ -14,7 +14,14 @@ from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
 _Command = command_pb2.Command
-_Response = TypeVar("_Response")
+
+
+class _Headed(Protocol):
+    @property
+    def header(self) -> rpc_pb2.ResponseHeader: ...
+
+
+_Response = TypeVar("_Response", bound=_Headed)
 
 
 class AuthService:
@@ -161,5 +168,5 @@ class AuthService:
         return self._filled(applied.response)
 
     def _filled(self, response: _Response) -> _Response:
-        self._node.fill(response.header)  # type: ignore[attr-defined]
+        self._node.fill(response.header)
         return response

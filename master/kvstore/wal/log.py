@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -132,17 +133,17 @@ class Wal:
     # --- starting
 
     @classmethod
-    def create(cls, directory: Path, identity: Identity, **options: object) -> Wal:
+    def create(cls, directory: Path, identity: Identity, **options: Any) -> Wal:
         directory.mkdir(parents=True, exist_ok=True)
-        wal = cls(directory, Contents(identity=identity), **options)  # type: ignore[arg-type]
+        wal = cls(directory, Contents(identity=identity), **options)
         wal._open_segment()
         return wal
 
     @classmethod
-    def open(cls, directory: Path, **options: object) -> tuple[Wal, Contents]:
+    def open(cls, directory: Path, **options: Any) -> tuple[Wal, Contents]:
         """Replay what is there; cut a torn tail off. WalCorrupt when acknowledged data is lost."""
         contents = Contents()
-        wal = cls(directory, contents, **options)  # type: ignore[arg-type]
+        wal = cls(directory, contents, **options)
         files = segment_files(directory)
         for path in files:
             wal._replay(path, contents, last=path is files[-1])

@@ -111,7 +111,7 @@ class Cloud:
         try:
             self._client.run_instances(
                 ImageId=image,
-                InstanceType=kind,  # type: ignore[arg-type]
+                InstanceType=kind,  # type: ignore[arg-type]  # AWS knows which there are
                 MinCount=1,
                 MaxCount=1,
                 DryRun=True,
@@ -147,7 +147,7 @@ class Cloud:
         image, root_device = self.image()
         made = self._client.run_instances(
             ImageId=image,
-            InstanceType=instance_type(self._settings, machine),  # type: ignore[arg-type]
+            InstanceType=instance_type(self._settings, machine),  # type: ignore[arg-type]  # as above
             MinCount=1,
             MaxCount=1,
             KeyName=key,
@@ -280,7 +280,7 @@ class Cloud:
             try:
                 self._client.authorize_security_group_ingress(
                     GroupId=group,
-                    IpPermissions=[permission],  # type: ignore[list-item]
+                    IpPermissions=[permission],  # type: ignore[list-item]  # it is one
                 )
             except ClientError as error:
                 if code_of(error) != "InvalidPermission.Duplicate":

@@ -108,7 +108,7 @@ def _become_init(spec: LaunchSpec, go: int, failure: int) -> None:
         kernel.join_namespace(spec["netns"], kernel.CLONE_NEWNET)
         kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP)
         _prepare(spec)
-        os.execve(spec["init"][0], spec["init"], _ENVIRONMENT)  # noqa: S606
+        os.execve(spec["init"][0], spec["init"], _ENVIRONMENT)  # noqa: S606 - no shell is meant
     except BaseException as error:
         os.write(failure, f"{type(error).__name__}: {error}".encode())
     finally:

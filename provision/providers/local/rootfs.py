@@ -93,7 +93,7 @@ def mount_kernel_file_systems(spec: LaunchSpec) -> None:
     # sign that devices are not its business. Mounts below /sys keep their own flag.
     kernel.make_read_only("/sys")
     kernel.mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755")
-    kernel.mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
+    kernel.mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108 - its own
     Path("/run/lock").mkdir()
     Path("/run/lock").chmod(0o1777)
     # Container runtimes expect a shared root, as systemd makes it on a real machine.
@@ -118,7 +118,7 @@ def _make_devices() -> None:
         Path("/dev", name).symlink_to(target)
     options = "newinstance,ptmxmode=0666,mode=0620,gid=5"
     kernel.mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options)
-    kernel.mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
+    kernel.mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108 - its own
 
 
 def _guard_proc() -> None:
