@@ -168,8 +168,9 @@ class Core:
             # Everybody notices at once: taking turns by id avoids a split vote.
             others = sorted(self.membership.voters - {self.leader})
             turn = others.index(self.id) if self.id in others else len(others)
-            self._timeout = self.config.election_ticks + 2 * turn
-            self._elapsed = max(self._elapsed, self.config.election_ticks - 1)
+            self._timeout = self.config.election_ticks + 1 + 2 * turn
+            # The lease of who is gone ends now: whoever asks first must not be refused for it.
+            self._elapsed = max(self._elapsed, self.config.election_ticks)
 
     def report_snapshot(self, to: int, *, delivered: bool) -> None:
         """The transport's word on a snapshot that it was told to send."""
