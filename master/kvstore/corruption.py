@@ -37,11 +37,13 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
         return self.compacted == other.compacted and self.hash != other.hash
 
 
-def digest(node: Node, revision: int) -> Digest:
+async def digest(node: Node, revision: int) -> Digest:
     """Raises Compacted or FutureRevision when this member is not there (any more)."""
     store = node.machine.mvcc
     store.check_readable(revision)
-    return Digest(store.hash(revision), store.compacted, revision)
+    history = store.history()  # as of now; the rest may take a while
+    checksum = await asyncio.to_thread(history.hash, revision)
+    return Digest(checksum, history.compacted, revision)
 
 
 async def watch_for_corruption(node: Node, interval_seconds: float) -> None:
@@ -63,7 +65,7 @@ async def check_before_joining(node: Node, tls: ssl.SSLContext | None) -> None:
     """CannotRun when another member holds other data than this one's disk says."""
     while node.applied < node.commit:  # noqa: ASYNC110 - once, for one tick: the known is applied
         await asyncio.sleep(node.timing.tick_seconds)
-    mine = digest(node, node.machine.mvcc.revision)
+    mine = await digest(node, node.machine.mvcc.revision)
     for member in (other for other in node.members if node.id != other.ID):
         theirs = await _digest_at(member.peerURLs[0], tls, mine.revision)
         if theirs is not None and mine.differs(theirs):
@@ -85,7 +87,7 @@ async def _digest_at(url: str, tls: ssl.SSLContext | None, revision: int) -> Dig
 
 async def find_corrupt(node: Node) -> list[int]:
     """Members whose digest at the leader's revision differs; who lags or is away is not asked."""
-    mine = digest(node, node.machine.mvcc.revision)
+    mine = await digest(node, node.machine.mvcc.revision)
     different = []
     for member, peer in list(node.peers.items()):
         try:

@@ -63,6 +63,7 @@ log = get_logger(__name__)
 
 _RECORDS_FOR_AN_ENTRY = 10
 _MOST_ENTRIES = 100_000  # etcd 3.4's --snapshot-count
+_SWEEP_RECORDS = 2000  # at once: about a millisecond
 _EXPIRE_SECONDS = 0.5
 _EXPIRE_AT_ONCE = 1000
 _PEER_REQUEST_SECONDS = 2.0
@@ -154,6 +155,8 @@ class Node:
         self._leader_lost_at: float | None = monotonic()
         self._applied_term = 0
         self._snapshotting = False
+        self._sweeping = False
+        self._on_swept: list[asyncio.Future[None]] = []
         self._received: dict[int, Path] = {}  # installed snapshots that the log does not know yet
         self._tasks: set[asyncio.Task[None]] = set()
         self._on_leaderless: set[Callable[[], None]] = set()
@@ -390,7 +393,7 @@ class Node:
         if method == "ping":
             return b""
         if method == "digest":
-            return msgspec.msgpack.encode(digest(self, int(payload)))
+            return msgspec.msgpack.encode(await digest(self, int(payload)))
         if method == "cluster":
             return msgspec.msgpack.encode(self._cluster_info())
         if not self.is_leader:
@@ -688,9 +691,34 @@ class Node:
             self.applied_kinds[kind] += 1
         if applied.changes and self.hub.streams:
             self.hub.changed(applied.changes)
-        if kind not in _KEYS_ONLY:
+        if kind == "compaction":
+            self._schedule_sweep()
+        elif kind not in _KEYS_ONLY:
             self._follow(entry, applied)
         self._proposals.settle(applied)
+
+    def _schedule_sweep(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            self._spawn(self._sweep(), "sweep")
+
+    async def _sweep(self) -> None:
+        """What compactions have superseded goes away in pieces, between everything else."""
+        more = True
+        while more:
+            more = self.machine.mvcc.sweep(_SWEEP_RECORDS)
+            await asyncio.sleep(0)
+        self._sweeping = False
+        for waiter in self._on_swept:
+            waiter.set_result(None)
+        self._on_swept = []
+
+    async def swept(self) -> None:
+        """Return once the memory of what is compacted is free."""
+        if self._sweeping:
+            waiter = asyncio.get_running_loop().create_future()
+            self._on_swept.append(waiter)
+            await asyncio.shield(waiter)
 
     def _follow(self, entry: Entry, applied: Applied) -> None:
         """What a command changes outside of the state machine."""
@@ -753,7 +781,7 @@ class Node:
     def _maybe_snapshot(self) -> None:
         if self._snapshotting:
             return
-        _, records = self.machine.mvcc.records()
+        records = self.machine.mvcc.history().count
         if self.applied - self.core.log.snapshot.index >= self._limits.entries_for(records):
             self._snapshotting = True
             self._spawn(self._snapshot(), "snapshot")
@@ -803,7 +831,7 @@ _IN_SYNC = 0.9
 # These take their place in the log as changes of Raft's membership.
 _MEMBERSHIP = ("member_add", "member_remove", "member_promote")
 # These change keys and nothing that the node itself keeps.
-_KEYS_ONLY = frozenset(("put", "delete_range", "txn", "compaction"))
+_KEYS_ONLY = frozenset(("put", "delete_range", "txn"))
 _MEMBERS_CHANGED = (*_MEMBERSHIP, "member_update")
 # What a leader's refusal is called between members.
 _ERRORS: dict[bytes, type[StoreError]] = {

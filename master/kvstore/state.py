@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from master.kvstore.bolt.writer import Plan
 from master.kvstore.buckets import REVISION
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
+from master.kvstore.mvcc.compaction import History
 from master.kvstore.mvcc.records import Record, deleted
 from master.kvstore.mvcc.store import Mvcc
 from master.kvstore.raft.messages import SnapshotMeta
@@ -43,31 +45,32 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """The first `count` of `records`, the leases, and all other buckets."""
+    """The key-values' history, the leases, and all other buckets."""
 
     meta: SnapshotMeta
-    records: list[Record]
-    count: int
+    history: History
     leases: list[Lease]
     small: buckets.Buckets
 
 
 def capture(machine: Machine, meta: SnapshotMeta) -> Capture:
     leases = list(machine.lessor.leases.values())
-    return Capture(meta, *machine.mvcc.records(), leases, buckets.captured(machine, meta))
+    return Capture(meta, machine.mvcc.history(), leases, buckets.captured(machine, meta))
 
 
 def plan(captured: Capture) -> Plan:
     """The file's layout; the file itself is its `pages()`."""
     small = {name: lambda items=items: (items,) for name, items in captured.small.items()}
     leases = buckets.lease_items(captured.leases)
-    return Plan({**small, _LEASES: lambda: (leases,), _KEYS: lambda: _key_items(captured)})
+    records, count = captured.history.surviving()
+    keys = partial(_key_items, records, count)
+    return Plan({**small, _LEASES: lambda: (leases,), _KEYS: keys})
 
 
-def _key_items(captured: Capture) -> Iterator[list[Item]]:
-    for start in range(0, captured.count, _RECORDS_PER_BATCH):
-        end = min(start + _RECORDS_PER_BATCH, captured.count)
-        yield [(_revision(record), record.encoded) for record in captured.records[start:end]]
+def _key_items(records: list[Record], count: int) -> Iterator[list[Item]]:
+    for start in range(0, count, _RECORDS_PER_BATCH):
+        end = min(start + _RECORDS_PER_BATCH, count)
+        yield [(_revision(record), record.encoded) for record in records[start:end]]
 
 
 def _revision(record: Record) -> bytes:

@@ -48,6 +48,8 @@ def save(directory: Path, machine: Machine, meta: SnapshotMeta = META) -> Path:
 
 def content(machine: Machine) -> tuple[object, ...]:
     store = machine.mvcc
+    while store.sweep(50):
+        pass
     return (
         store.revision, store.compacted, store.total_bytes, store.hash(store.revision),
         list(store.live()), [store.get_at(b"k150", r) for r in range(250, store.revision)],

@@ -128,6 +128,14 @@ class MvccModel(RuleBasedStateMachine):
         assert self.machine.apply(command(compaction=request)).error is None
         self.compacted = revision
 
+    @precondition(lambda self: not self.machine.mvcc.swept)
+    @rule(budget=st.integers(1, 5))
+    def sweep(self, budget: int) -> None:
+        """At any pace, between any other steps, and nobody who reads notices."""
+        before = self.machine.mvcc.hash(self.revision)
+        self.machine.mvcc.sweep(budget)
+        assert self.machine.mvcc.hash(self.revision) == before
+
     @rule()
     def restart_from_snapshot(self) -> None:
         before = self.machine.mvcc.hash(self.revision)
@@ -216,7 +224,7 @@ class MvccModel(RuleBasedStateMachine):
     def sizes_agree(self) -> None:
         mvcc = self.machine.mvcc
         assert mvcc.keys() == len(self.now)
-        assert mvcc.total_bytes == sum(record.size for record in mvcc.records()[0])
+        assert mvcc.total_bytes == sum(record.size for record in mvcc.history().records)
 
 
 TestMvccModel = MvccModel.TestCase

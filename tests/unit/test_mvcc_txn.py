@@ -230,3 +230,25 @@ def test_a_key_that_left_its_lease_outlives_it(machine: Machine, lease: int) -> 
     run(machine, put=rpc_pb2.PutRequest(key=b"k", value=b"v3", lease=lease))
     run(machine, lease_revoke=rpc_pb2.LeaseRevokeRequest(ID=7))
     assert machine.mvcc.get(b"k") is not None
+
+
+@pytest.mark.parametrize("budget", [1, 3, 1000])
+def test_a_sweep_frees_what_a_compaction_superseded(budget: int) -> None:
+    machine = Machine()
+    for number in range(4):
+        for key in (b"a", b"b", b"gone"):
+            run(machine, put=rpc_pb2.PutRequest(key=key, value=b"%d" % number))
+    run(machine, delete_range=rpc_pb2.DeleteRangeRequest(key=b"gone"))
+    run(machine, put=rpc_pb2.PutRequest(key=b"a", value=b"last"))
+    store = machine.mvcc
+    full = store.total_bytes
+    run(machine, compaction=rpc_pb2.CompactionRequest(revision=store.revision))
+    assert (store.history().count, store.total_bytes) == (14, full)
+    while store.sweep(budget):
+        run(machine, put=rpc_pb2.PutRequest(key=b"b", value=b"meanwhile"))
+    left, count = store.history().records, store.history().count
+    assert [(record.key, record.version) for record in left[:2]] == [(b"b", 4), (b"a", 5)]
+    assert all(record.key == b"b" for record in left[2:count])
+    assert store.total_bytes == sum(record.size for record in left)
+    assert store.get(b"gone") is None
+    assert not store.sweep(budget)

@@ -5,7 +5,6 @@ Single-threaded: whoever reads between two writes sees one consistent state.
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -13,6 +12,7 @@ from itertools import islice
 from sortedcontainers import SortedList
 
 from master.kvstore.errors import Compacted, FutureRevision
+from master.kvstore.mvcc.compaction import History, Sweep
 from master.kvstore.mvcc.records import Change, Record, deleted, written
 from master.kvstore.mvcc.sorting import sorted_gently
 
@@ -30,6 +30,8 @@ class Mvcc:
         self.revision = 1
         self.head = 1  # like revision, but ahead of it while a transaction is writing
         self.compacted = -1
+        self._swept = -1
+        self._sweep: Sweep | None = None
         self.total_bytes = 0
         # Most keys have one version: a history is its newest record, and a list of those before
         # it only where there are any. That is a third of a small key's memory.
@@ -115,14 +117,6 @@ class Mvcc:
             return None
         return older[position - 1]
 
-    def hash(self, revision: int) -> int:
-        """A checksum of all records up to `revision`: equal on all members."""
-        checksum = zlib.crc32(b"%d" % self.compacted)
-        for record in self._log[: bisect_right(self._log, revision, key=_mod)]:
-            checksum = zlib.crc32(b"%d.%d" % (record.mod, record.sub), checksum)
-            checksum = zlib.crc32(record.encoded, checksum)
-        return checksum
-
     def keys(self) -> int:
         return len(self._live)
 
@@ -165,53 +159,59 @@ class Mvcc:
         self.total_bytes += len(record.encoded) + len(key)
 
     def compact(self, revision: int) -> None:
-        """Forget every version that a read at `revision` or later cannot see."""
+        """From now on nothing before `revision` can be read. `sweep` gives the memory back."""
         if revision <= self.compacted:
             raise Compacted
         if revision > self.revision:
             raise FutureRevision
         self.compacted = revision
-        # Only these can have something to forget: most keys of a large store are not looked at.
-        superseded: set[int] = set()
-        for name in (*self._older, *self._deleted.difference(self._older)):
-            for record in self._compact_key(name, revision):
-                superseded.add(id(record))
-                self.total_bytes -= record.size
-        if superseded:
-            self._log = [record for record in self._log if id(record) not in superseded]
 
-    def _compact_key(self, name: bytes, revision: int) -> Sequence[Record]:
-        """Cut one history. A tombstone written at `revision` itself stays: a watcher may start
-        exactly there and must see it."""
-        newest, older = self._newest[name], self._older.get(name, ())
-        if newest.mod > revision:
-            seen = bisect_right(older, revision, key=_mod) - 1
-            if seen >= 0 and older[seen].tombstone and older[seen].mod < revision:
-                seen += 1
-            return self._forget_older(name, max(seen, 0))
-        gone = self._forget_older(name, len(older))
-        if newest.tombstone and newest.mod < revision:
-            del self._newest[name]
-            self._deleted.remove(name)
-            self._keys.remove(name)
-            gone.append(newest)
-        return gone
+    @property
+    def swept(self) -> bool:
+        """Whether everything that compactions have superseded is gone."""
+        return self._swept == self.compacted
 
-    def _forget_older(self, name: bytes, count: int) -> list[Record]:
-        """Take the `count` oldest versions of a key away."""
-        older = self._older.get(name, [])
-        gone = older[:count]
-        del older[:count]
+    def sweep(self, budget: int) -> bool:
+        """Do about `budget` records' share of the work that compactions have left. True: there is
+        more to do."""
+        if self._sweep is None:
+            if self.swept:
+                return False
+            self._sweep = Sweep(self._log, len(self._log), self.compacted)
+        sweep = self._sweep
+        if not sweep.found:
+            sweep.look(budget)
+        elif sweep.dropped:
+            for _ in range(min(budget, len(sweep.dropped))):
+                self._forget(*sweep.dropped.popitem())
+        elif self._swept < sweep.revision:
+            self._log = sweep.remaining()
+            self.total_bytes -= sweep.bytes
+            self._swept = sweep.revision
+        elif not sweep.free(budget):
+            self._sweep = None
+        return self._sweep is not None or not self.swept
+
+    def _forget(self, key: bytes, count: int) -> None:
+        """Take the `count` oldest versions of a key away; they may be all it has."""
+        older = self._older.get(key, [])
+        gone = min(count, len(older))
+        del older[:gone]
         if gone and not older:
-            del self._older[name]
-        return gone
+            del self._older[key]
+        if gone < count:
+            del self._newest[key]
+            self._keys.remove(key)
 
     # --- snapshots
 
-    def records(self) -> tuple[list[Record], int]:
-        """All records, oldest first, as a list and how much of it counts: more is added at its
-        end only, and a compaction makes a new list. So this is a snapshot that costs nothing."""
-        return self._log, len(self._log)
+    def history(self) -> History:
+        """All records as of now. More is added to the log at its end only, and a compaction makes
+        a new one, so this costs nothing."""
+        return History(self._log, len(self._log), self.compacted, self.swept)
+
+    def hash(self, revision: int) -> int:
+        return self.history().hash(revision)
 
     @classmethod
     def restore(cls, compacted: int, batches: Iterable[Sequence[Record]]) -> Mvcc:
@@ -231,7 +231,7 @@ class Mvcc:
         # What was written last is never compacted, unless it was a deletion.
         last = store._log[-1].mod if store._log else 1
         store.revision = store.head = max(last, compacted)
-        store.compacted = compacted
+        store.compacted = store._swept = compacted
         store.total_bytes = sum(len(r.encoded) + len(r.key) for r in store._log)
         names = sorted_gently(newest)
         store._deleted = gone = {record.key for record in newest.values() if record.tombstone}

@@ -111,11 +111,13 @@ class KvService:
     async def compact(
         self, request: rpc_pb2.CompactionRequest, context: CallContext
     ) -> rpc_pb2.CompactionResponse:
-        """`physical` asks to wait until space is free: here it always is, when it is applied."""
+        """`physical` asks to wait until the space is free."""
         check_call(self._node, context)
         command = command_pb2.Command(compaction=request)
         applied = await self._node.propose(signed(self._node, context, command))
         response = applied.response
         assert isinstance(response, rpc_pb2.CompactionResponse)
         self._node.fill(response.header)
+        if request.physical:
+            await self._node.swept()
         return response

@@ -90,8 +90,9 @@ class MaintenanceService:
         check_call(self._node, context)
         require_admin(self._node, context)
         store = self._node.machine.mvcc
-        response = rpc_pb2.HashResponse(hash=store.hash(store.revision))
+        response = rpc_pb2.HashResponse()
         self._node.fill(response.header)
+        response.hash = await asyncio.to_thread(store.history().hash, store.revision)
         return response
 
     async def hash_kv(
@@ -102,10 +103,9 @@ class MaintenanceService:
         store = self._node.machine.mvcc
         revision = request.revision or store.revision
         store.check_readable(revision)
-        response = rpc_pb2.HashKVResponse(
-            hash=store.hash(revision), compact_revision=store.compacted, hash_revision=revision
-        )
+        response = rpc_pb2.HashKVResponse(compact_revision=store.compacted, hash_revision=revision)
         self._node.fill(response.header)
+        response.hash = await asyncio.to_thread(store.history().hash, revision)
         return response
 
     async def snapshot(
