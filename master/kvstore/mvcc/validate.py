@@ -17,14 +17,14 @@ from master.kvstore.errors import (
 from muster.etcd import rpc_pb2
 
 MAX_TXN_OPS = 128
+_SORT_ORDERS = frozenset(rpc_pb2.RangeRequest.SortOrder.values())
+_SORT_TARGETS = frozenset(rpc_pb2.RangeRequest.SortTarget.values())
 
 
 def check_range(request: rpc_pb2.RangeRequest) -> None:
     if not request.key:
         raise EmptyKey
-    if request.sort_order not in rpc_pb2.RangeRequest.SortOrder.values():
-        raise InvalidSortOption
-    if request.sort_target not in rpc_pb2.RangeRequest.SortTarget.values():
+    if request.sort_order not in _SORT_ORDERS or request.sort_target not in _SORT_TARGETS:
         raise InvalidSortOption
 
 
