@@ -74,8 +74,12 @@ def methods(seen: Recorder) -> list[Method]:
                 return Msg(value=b"x" * int(request.value))
         return request
 
-    async def server_stream(request: Msg, context: CallContext) -> AsyncIterator[Msg]:
+    async def server_stream(
+        request: Msg, context: CallContext
+    ) -> AsyncIterator[Msg | list[Msg | bytes]]:
         count, size = (int(part) for part in request.value.split())
+        if request.key == b"at once":
+            yield [Msg(key=b"message"), Msg(key=b"encoded").SerializeToString()]
         if request.key == b"head":
             await context.send_headers()
             await asyncio.sleep(60)

@@ -126,6 +126,11 @@ async def test_server_stream(pair: Pair, count: int, size: int) -> None:
     assert all(len(message.value) == size for message in got)
 
 
+async def test_a_stream_may_give_several_answers_at_once_and_encoded_ones(pair: Pair) -> None:
+    got = await collect(pair.ServerStream(Msg(key=b"at once", value=b"1 1")))
+    assert [message.key for message in got] == [b"message", b"encoded", b"0"]
+
+
 async def test_a_stream_that_fails_after_messages(pair: Pair) -> None:
     got = []
 

@@ -14,7 +14,7 @@ from master.kvstore.bolt.reader import Database
 from master.kvstore.errors import Compacted, FutureRevision
 from master.kvstore.machine import Machine
 from master.kvstore.mvcc import ranges
-from master.kvstore.mvcc.records import Change
+from master.kvstore.mvcc.records import Change, Record, written
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.watch.hub import Hub
 from master.kvstore.watch.watcher import Stream
@@ -252,3 +252,26 @@ def test_events_encoded_by_hand_are_what_protobuf_says(
     assert event.kv.value == (b"" if delete else value)
     assert event.HasField("prev_kv") == (old is not None or delete)
     assert not kv_pb2.Event.FromString(change.event(prev_kv=False)).HasField("prev_kv")
+
+
+@given(
+    key=st.binary(min_size=1, max_size=200),
+    value=st.binary(max_size=200) | st.integers(0, 20_000).map(bytes),
+    lease=st.sampled_from([0, 0, 7, -1]),
+    mod=st.integers(2, 1 << 62),
+    prev=st.none() | st.tuples(st.integers(2, 1 << 62), st.integers(1, 1 << 40)),
+)
+def test_key_values_encoded_by_hand_are_what_protobuf_says(
+    key: bytes, value: bytes, lease: int, mod: int, prev: tuple[int, int] | None
+) -> None:
+    before = Record(key, 2, 0, *prev, 0, b"") if prev else None
+    create, version = prev or (mod, 0)
+    expected = kv_pb2.KeyValue(
+        key=key,
+        value=value,
+        lease=lease,
+        mod_revision=mod,
+        create_revision=create,
+        version=version + 1,
+    )
+    assert written(key, value, lease, mod, 0, before).encoded == expected.SerializeToString()
