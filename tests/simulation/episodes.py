@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from tests.simulation.raft_cluster import TICK, Cluster, Conditions
+from tests.simulation.raft_cluster import Cluster, Conditions
 from tests.simulation.storm import change_membership, isolate_leader, partition
+from tests.simulation.timeline import TICK
 
 RECOVER_MS = 20_000  # after healing; the next episode comes no earlier
 _PROBE_MS = 500  # so long a write may take when all is well

@@ -1,16 +1,13 @@
 """A whole Raft cluster in one thread: virtual time, a hostile network and hostile disks.
 
-One seed decides everything. Time is in milliseconds; a member's tick takes 100 of them and an
-election timeout ten ticks, as in the store itself. Two queues drive it: what the cluster brings
-about itself (ticks, messages, writes) and what comes from outside (`at`: clients, faults, repairs).
-After each step `Checker` judges the whole cluster. Faults are the business of `storm` and
+One seed decides everything. Timing is the store's own: a tick of 100 ms, an election timeout of
+ten. After each step `Checker` judges the whole cluster. Faults are the business of `storm` and
 `episodes`; this module carries them out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -32,13 +29,9 @@ from master.kvstore.raft.messages import (
 from tests.simulation.disk import Disk
 from tests.simulation.invariants import Checker
 from tests.simulation.quiet import picture
+from tests.simulation.timeline import ELECTION_TICKS, PERIOD, TICK, Timeline
 
-TICK = 100
-ELECTION_TICKS = 10
-PERIOD = TICK * ELECTION_TICKS  # a leader looks back on so much (CheckQuorum): no less repeats
-_SETTLE = 400  # so long after the last interference it may be worth looking whether all is quiet
 _SNAPSHOT_MS = 50
-_NEVER = 1 << 62
 
 _DELIVER, _WRITTEN, _TICK, _SAVED = range(4)
 _Sets = tuple[frozenset[int], frozenset[int]]  # what a change aims at: voters and learners
@@ -63,9 +56,6 @@ class Conditions:
 class Counts:
     """What happened, for the report."""
 
-    stepped: int = 0  # events
-    skipped: int = 0  # events that were not stepped because they only repeat
-    skipped_ms: int = 0
     commits: int = 0
     proposed: int = 0
     acknowledged: int = 0
@@ -75,7 +65,7 @@ class Counts:
     changes: int = 0
 
 
-class Cluster:
+class Cluster(Timeline):
     def __init__(
         self,
         seed: int,
@@ -86,6 +76,7 @@ class Cluster:
         trace: Callable[[int, str], None] | None = None,
     ) -> None:
         """`spares` run from the start but belong to nobody until a change takes them in."""
+        super().__init__(skip_quiet=skip_quiet, trace=trace)
         self.rng = random.Random(seed)
         self.membership = Membership(voters=frozenset(range(1, members + 1)))
         self.everybody = range(1, members + spares + 1)
@@ -102,63 +93,20 @@ class Cluster:
             (a, b): self.rng.randrange(near, far) for a in self.everybody for b in self.everybody
         }
         self.disk_ms = {member: self.rng.randrange(1, 8) for member in self.everybody}
-        self.now = 0
         self.counts = Counts()
         self.faults: Counter[str] = Counter()
         self.changes: list[Membership] = []  # as they were first applied
         self.leaders_removed = 0
-        self.calm = False  # no fault is on: it is worth looking for quiet time
-        self._sequence = 0
         self._generation = dict.fromkeys(self.everybody, 0)
-        self._events: list[tuple[int, int, int, int, Any]] = []
-        self._plan: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
-        self._planned = 0
         self._writing: dict[int, Write] = {}
         self._saving: set[int] = set()  # members that write a snapshot of their own
         self._waiting: dict[bytes, tuple[int, int]] = {}  # proposal: member, its generation
         self._reads: dict[bytes, int] = {}  # request: what was committed when it began
         self._last_delivered: dict[tuple[int, int], int] = {}
-        self._skip = skip_quiet
-        self._trace = trace
-        self._lines: list[tuple[int, str]] = []  # of the period that may be repeated
-        self._look_at = _NEVER
-        self._look_stepped = 0
-        self._picture: object = None
         for member in self.everybody:
             self.start(member)
 
-    # --- time
-
-    def at(self, delay: int, what: Callable[..., None], *args: object) -> None:
-        """Interfere from outside, `delay` ms from now."""
-        self._planned += 1
-        heapq.heappush(self._plan, (self.now + delay, self._planned, what, args))
-
-    def run(self, ms: int) -> None:
-        end = self.now + ms
-        while True:
-            happens = self._events[0][0] if self._events else _NEVER
-            planned = self._plan[0][0] if self._plan else _NEVER
-            following = min(happens, planned)
-            if self._look_at <= following and self._look_at <= end:
-                self._look(min(planned, end))
-            elif following > end:
-                break
-            elif planned <= happens:
-                self._interfere()
-            else:
-                self._step()
-        self.now = end
-
-    def _interfere(self) -> None:
-        self.now, _, what, args = heapq.heappop(self._plan)
-        what(*args)
-        self._picture = None
-        self._look_at = self.now + _SETTLE if self.calm and self._skip else _NEVER
-
-    def _step(self) -> None:
-        self.now, sequence, kind, member, what = heapq.heappop(self._events)
-        self.counts.stepped += 1
+    def _handle(self, kind: int, member: int, what: Any, sequence: int) -> None:
         if member in self.parked:
             self.parked[member].append((kind, what))
         elif kind == _TICK:
@@ -170,64 +118,22 @@ class Cluster:
         else:
             self._saved(member, *what)
 
-    def _schedule(self, delay: int, kind: int, member: int, what: object) -> None:
-        self._sequence += 1
-        heapq.heappush(self._events, (self.now + delay, self._sequence, kind, member, what))
-
-    # --- quiet time (see quiet.py)
-
-    def _look(self, horizon: int) -> None:
-        """All before `_look_at` is done. Is it as it was one period ago?"""
-        self.now = self._look_at
-        before, self._picture = self._picture, self._take_picture()
-        if before == self._picture:
-            self._skip_periods((horizon - self.now) // PERIOD)
-            self._look_at = _NEVER
-        else:
-            self._look_at += PERIOD
-            self._look_stepped = self.counts.stepped
-            self._lines = []
-
-    def _take_picture(self) -> object:
-        on_its_way = [
-            (when - self.now, kind, member, picture(what))
-            for when, _, kind, member, what in sorted(self._events, key=lambda event: event[:2])
-        ]
+    def _whole_state(self) -> object:
         return (
-            tuple(on_its_way),
             picture(self.cores),
             tuple(picture(disk) for disk in self.disks.values()),
             picture(self.rng),
             picture(self._generation),
             picture(self._saving),
             picture(self.checker.applied),
-            self._planned,
         )
-
-    def _skip_periods(self, periods: int) -> None:
-        self.assert_settled()
-        shift = periods * PERIOD
-        self._events = [(event[0] + shift, *event[1:]) for event in self._events]
-        self.now += shift
-        self.counts.skipped_ms += shift
-        self.counts.skipped += periods * (self.counts.stepped - self._look_stepped)
-        if self._trace is not None:
-            for number in range(1, periods + 1):
-                for when, line in self._lines:
-                    self._trace(when + number * PERIOD, line)
 
     def state(self) -> object:
         """All there is, for comparing two runs at the end."""
         return self._take_picture(), self.checker.committed, self.checker.leaders, self.faults
 
-    def trace(self, line: str) -> None:
-        if self._trace is not None:
-            self._trace(self.now, line)
-            if self._look_at != _NEVER:
-                self._lines.append((self.now, line))
-
     def _trace_member(self, member: int, what: str) -> None:
-        if self._trace is not None and (core := self.cores.get(member)) is not None:
+        if self.traced and (core := self.cores.get(member)) is not None:
             log = core.log
             self.trace(
                 f"{member} {what}: {core.role.value} term={core.term} leader={core.leader}"

@@ -114,10 +114,10 @@ def perform(
         Totals(
             1,
             cluster.now,
-            cluster.counts.skipped_ms,
+            cluster.skipped_ms,
             episodes,
             len(cluster.checker.leaders),
-            asdict(cluster.counts),
+            {"stepped": cluster.stepped, "skipped": cluster.skipped, **asdict(cluster.counts)},
             dict(cluster.faults),
         ),
         failure,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tests.simulation.raft_cluster import TICK, Cluster, Conditions
+from tests.simulation.raft_cluster import Cluster, Conditions
+from tests.simulation.timeline import TICK
 
 
 @dataclass(frozen=True)

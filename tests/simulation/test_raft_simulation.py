@@ -13,9 +13,10 @@ import pytest
 from master.kvstore.raft import core
 from tests.simulation.__main__ import main
 from tests.simulation.episodes import Episodes
-from tests.simulation.raft_cluster import PERIOD, TICK, Cluster
+from tests.simulation.raft_cluster import Cluster
 from tests.simulation.runs import MINUTE, STORM_MS, Run, perform
 from tests.simulation.storm import Rates, Storm
+from tests.simulation.timeline import PERIOD, TICK
 
 SEEDS = range(int(os.environ.get("RAFT_SEEDS", "3")))
 
