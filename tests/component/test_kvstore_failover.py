@@ -163,6 +163,8 @@ def test_without_a_majority_writes_wait_and_stale_reads_work(tmp_path: Path, pki
             member.kill()
         put = cluster.etcdctl("--command-timeout=3s", "put", "k", "w", member=alone, check=False)
         assert put.returncode != 0
+        read = cluster.etcdctl("--command-timeout=3s", "get", "k", member=alone, check=False)
+        assert read.returncode != 0, "who is alone cannot know whether it is still true"
         read = cluster.etcdctl("get", "k", "--consistency=s", member=alone)
         assert read.stdout == "k\nv\n"
         for member in others:
