@@ -53,13 +53,19 @@ def verify(path: Path) -> Summary:
 
 
 def restore(
-    path: Path, data_dir: Path, name: str, members: Mapping[str, tuple[str, ...]], token: str
+    path: Path,
+    data_dir: Path,
+    name: str,
+    members: Mapping[str, tuple[str, ...]],
+    token: str,
+    *,
+    check: bool = True,
 ) -> Identity:
     """Make `data_dir` the beginning of member `name` of a new cluster. Its identity."""
     if data_dir.exists() and any(data_dir.iterdir()):
         raise ClusterFlagsError(f'data-dir "{data_dir}" is not empty')
     identity = bootstrap_identity(name, members, token)
-    _, machine = state.load(path)
+    _, machine = state.load(path, check=check)
     machine.members = members_of(identity)
     machine.alarms.clear()
     meta = SnapshotMeta(_FIRST, _FIRST, identity.membership())

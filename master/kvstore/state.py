@@ -78,10 +78,10 @@ def _revision(record: Record) -> bytes:
     return revision + _TOMBSTONE if record.tombstone else revision
 
 
-def load(path: Path) -> tuple[SnapshotMeta | None, Machine]:
+def load(path: Path, *, check: bool = True) -> tuple[SnapshotMeta | None, Machine]:
     """A snapshot file, checked. SnapshotCorrupt when anything is wrong with it."""
     try:
-        with opened(path) as database:
+        with opened(path, check=check) as database:
             return restore(database)
     except _UNREADABLE as error:
         raise SnapshotCorrupt(f'"{path}": {error}') from error

@@ -280,8 +280,14 @@ def _summary(file: Path) -> dict[str, int]:
 @click.option("--name", "member", default="default", show_default=True, help="This member.")
 @click.option("--initial-cluster", required=True, metavar="NAME=URL,...", help="All members.")
 @click.option("--initial-cluster-token", default="etcd-cluster", show_default=True)
+@click.option("--skip-hash-check", is_flag=True, help="For etcd's member/snap/db, copied.")
 def restore(
-    file: Path, data_dir: Path, member: str, initial_cluster: str, initial_cluster_token: str
+    file: Path,
+    data_dir: Path,
+    member: str,
+    initial_cluster: str,
+    initial_cluster_token: str,
+    skip_hash_check: bool,
 ) -> None:
     """Make a member's data directory from FILE, ours or etcd's: the beginning of a new cluster.
 
@@ -293,7 +299,9 @@ def restore(
 
     try:
         cluster = parse_initial_cluster(initial_cluster)
-        identity = make(file, data_dir, member, cluster, initial_cluster_token)
+        identity = make(
+            file, data_dir, member, cluster, initial_cluster_token, check=not skip_hash_check
+        )
     except ClusterFlagsError as error:
         raise click.UsageError(str(error)) from error
     except SnapshotCorrupt as error:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from master.kvstore import state
 from tests.component.kvstore_harness import ROOT, StoreCluster, StoreProcess, store_cluster
 from tests.component.pki_fixture import Pki
 
@@ -100,6 +101,9 @@ def test_a_snapshot_moves_the_store(
         for member in cluster.members:
             member.kill()
         check_status(file, before["now"]["revision"])
+        if source == THEIRS:
+            _, machine = state.load(cluster.members[0].data_dir / "member/snap/db", check=False)
+            assert machine.mvcc.revision == before["now"]["revision"], "a stopped etcd's own file"
         for member in cluster.members:
             member.program = target
             member.directory = tmp_path / "moved"

@@ -133,6 +133,16 @@ def test_what_is_no_snapshot_is_refused(tmp_path: Path, size: int) -> None:
         state.load(path)
 
 
+def test_a_bare_database_is_taken_on_request(tmp_path: Path) -> None:
+    machine = busy_machine()
+    path = save(tmp_path, machine)
+    path.write_bytes(path.read_bytes()[:-HASH_BYTES])
+    with pytest.raises(SnapshotCorrupt, match="no sha256"):
+        state.load(path)
+    _, again = state.load(path, check=False)
+    assert content(again) == content(machine)
+
+
 def test_a_record_that_contradicts_its_revision_is_refused(tmp_path: Path) -> None:
     """The hash is right, the content is not: a file that somebody made."""
     machine = Machine()

@@ -52,19 +52,28 @@ def stream(pages: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Database]:
+def opened(path: Path, *, check: bool = True) -> Iterator[Database]:
     """The database in a snapshot file, once its hash is found to be right."""
     with path.open("rb") as source:
-        size = os.fstat(source.fileno()).st_size - HASH_BYTES
+        whole = os.fstat(source.fileno()).st_size
+        hashed = whole % _SECTOR == HASH_BYTES
+        size = whole - HASH_BYTES if hashed else whole
         if size <= 0 or size % _SECTOR:
-            raise SnapshotCorrupt(f'"{path}": not a snapshot: its size leaves no room for a hash')
-        digest = hashlib.sha256()
-        for piece in _up_to(source, size):
-            digest.update(piece)
-        if digest.digest() != source.read():
-            raise SnapshotCorrupt(f'"{path}": the sha256 does not match the content')
+            raise SnapshotCorrupt(f'"{path}": not a snapshot: {whole} bytes are no whole pages')
+        if check and not hashed:
+            raise SnapshotCorrupt(f'"{path}": there is no sha256 at its end')
+        if check:
+            _check_hash(source, size)
         with mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield Database(data, size)
+
+
+def _check_hash(source: BinaryIO, size: int) -> None:
+    digest = hashlib.sha256()
+    for piece in _up_to(source, size):
+        digest.update(piece)
+    if digest.digest() != source.read():
+        raise SnapshotCorrupt(f'"{source.name}": the sha256 does not match the content')
 
 
 def _up_to(source: BinaryIO, size: int) -> Iterator[bytes]:
