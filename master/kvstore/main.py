@@ -78,7 +78,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         DiskWriter(
             wal,
             asyncio.get_running_loop(),
-            on_fatal=on_fatal,
+            on_fatal=node.fail,
             observe_seconds=WAL_FSYNC.observe,
         )
     )

@@ -165,6 +165,7 @@ class Node:
         self._removed_ticks = 0
         self._members_moved = False
         self._stopping = False
+        self._failed = False
 
     # --- what the services see
 
@@ -215,11 +216,15 @@ class Node:
 
     def header(self, revision: int) -> bytes:
         """The header of an answer, encoded: field 1 of every response."""
+        if self._failed:
+            raise Stopped
         rest = b"\x18%b\x20%b" % (varint(revision), varint(self.core.term))
         return field(b"\x0a", self._who + rest)
 
     def fill(self, header: rpc_pb2.ResponseHeader) -> None:
         """Say who answers, and at which revision unless the answer already says that."""
+        if self._failed:
+            raise Stopped
         header.cluster_id = self.identity.cluster_id
         header.member_id = self.id
         header.raft_term = self.core.term
@@ -429,11 +434,23 @@ class Node:
     def _task_ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_fatal(error)
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """What is in memory may be half of a change: from now on nothing is done to it, and
+        nobody is answered from it."""
+        self._failed = self._stopping = True
+        self._fail_waiting()
+        self._on_fatal(error)
+
+    def _fail_waiting(self) -> None:
+        self._proposals.fail_all(Stopped())
+        self.barrier.fail_all(Stopped())
 
     async def stop(self) -> None:
         """Hand leadership on if somebody can take it, then let go of everything."""
-        if self.is_leader and self.peers and (heir := self._best_heir()):
+        heir = self._best_heir() if self.is_leader and self.peers and not self._failed else NOBODY
+        if heir:
             self.transfer_leadership(heir)
             for _ in range(self.timing.election_ticks):
                 if not self.is_leader:
@@ -443,8 +460,7 @@ class Node:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._proposals.fail_all(Stopped())
-        self.barrier.fail_all(Stopped())
+        self._fail_waiting()
         if self._writer is not None:
             self._writer.stop()
 
@@ -586,7 +602,7 @@ class Node:
                 self._follow_members()
             self._notice_leader()
         except Exception as error:
-            self._on_fatal(error)
+            self.fail(error)
         finally:
             self._pumping = False
 
