@@ -47,6 +47,7 @@ class Config:
     initial_corrupt_check: bool = False
     max_txn_ops: int = 128
     max_request_bytes: int = 3 << 19  # 1.5 MiB
+    bcrypt_cost: int = 10
     snapshot_catchup_entries: int = 5000
     wal_segment_bytes: int = SEGMENT_BYTES
 
@@ -92,6 +93,7 @@ def _build(flags: argparse.Namespace) -> Config:
         initial_corrupt_check=flags.experimental_initial_corrupt_check,
         max_txn_ops=flags.max_txn_ops,
         max_request_bytes=flags.max_request_bytes,
+        bcrypt_cost=flags.bcrypt_cost,
         snapshot_catchup_entries=flags.experimental_snapshot_catchup_entries,
         wal_segment_bytes=flags.wal_segment_bytes,
     )
@@ -177,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quota-backend-bytes", type=int, default=0, help="0: 2 GiB; negative: none")
     add("--max-txn-ops", type=int, default=128, help="operations in a transaction")
     add("--max-request-bytes", type=int, default=3 << 19, help="of what a client may send")
+    add("--bcrypt-cost", type=int, default=10, choices=range(4, 32), metavar="4..31")
     add("--snapshot-count", type=int, default=10_000, help="applied entries between snapshots")
     add("--experimental-watch-progress-notify-interval", default="10m", metavar="DURATION")
     add_flag(parser)

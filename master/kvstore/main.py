@@ -153,6 +153,7 @@ def recover(
         config.snapshot_catchup_entries,
         config.max_txn_ops,
         config.max_request_bytes,
+        config.bcrypt_cost,
     )
     log.info(
         "recovered",

@@ -98,6 +98,7 @@ class Limits:
     catchup_entries: int = 5000  # kept behind a snapshot, for members that lag a little
     max_txn_ops: int = 128
     max_request_bytes: int = 3 << 19  # 1.5 MiB
+    bcrypt_cost: int = 10
 
     def entries_for(self, records: int) -> int:
         """How many entries make a new snapshot of `records` worth while: a large state less

@@ -230,7 +230,7 @@ def store_cluster(
     plain: bool = False,
 ) -> Iterator[StoreCluster]:
     """`count` members, started and healthy; killed at the end whatever happens."""
-    ports = free_ports(3 * count)
+    ports = free_ports(4 * count)
     server = pki.issue("kvstore-server")
     members = [
         StoreProcess(f"m{i + 1}", directory, *ports[3 * i : 3 * i + 3], server)
@@ -242,7 +242,7 @@ def store_cluster(
         for member in members:
             member.cluster, member.flags = cluster, flags
             member.program = program or member.program
-            member.plain_port = free_ports(1)[0] if plain else 0
+            member.plain_port = ports.pop() if plain else 0
             member.start()
         running.wait_healthy()
         yield running

@@ -71,7 +71,7 @@ COMPACTIONS = [
     "get c --rev=2", "get c --rev=4", "compaction 6 --physical", "compaction 6 --physical",
     "get c --rev=5", "watch c --rev=1", "watch c --rev=1 -w json", "watch c --rev=1 -w fields",
     "endpoint hashkv --rev=1", "endpoint hashkv --rev=9999", "check nonsense",
-    "check perf --load=q", "check datascale --load=q",
+    "check datascale", "check perf --load=q", "check datascale --load=q",
 ]  # fmt: skip
 
 LEASES = [

@@ -168,14 +168,14 @@ def test_each_branch_of_a_transaction_must_be_allowed(branch: str) -> None:
 
 
 def test_passwords() -> None:
-    kept = password.hashed("secret")
+    kept = password.hashed("secret", 4)
     assert password.matches("secret", kept)
     assert not password.matches("Secret", kept)
     assert not password.matches("", "")
-    assert kept != password.hashed("secret"), "salted"
+    assert kept != password.hashed("secret", 4), "salted"
     of_etcd = "$2a$10$LEJSvd.PK0VVyDvqdPe8Lud2vXvFnI3PznlU09sU86SLIi7Bb43nC"
     assert password.matches("secret", of_etcd), "a hash that etcd 3.4 made"
-    long = password.hashed("a" * 80)
+    long = password.hashed("a" * 80, 4)
     assert password.matches("a" * 72, long), "etcd counts no more of it either"
 
 

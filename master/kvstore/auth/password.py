@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import bcrypt
 
-_ROUNDS = 10  # etcd: bcrypt.DefaultCost
 _COUNTED_BYTES = 72  # bcrypt looks at no more
 
 
-def hashed(password: str) -> str:
-    salt = bcrypt.gensalt(_ROUNDS, prefix=b"2a")
+def hashed(password: str, cost: int) -> str:
+    salt = bcrypt.gensalt(cost, prefix=b"2a")
     return bcrypt.hashpw(_counted(password), salt).decode()
 
 

@@ -74,11 +74,14 @@ class AuthService:
             raise AuthFailed
 
     async def user_add(self, request: rpc_pb2.AuthUserAddRequest, context: CallContext) -> Any:
-        """A hash that the client made would be bcrypt's, so only plain passwords are taken."""
+        """As in etcd, a hash that the client sends is not looked at."""
         kept = rpc_pb2.AuthUserAddRequest(name=request.name)
         if not request.options.no_password:
-            kept.hashedPassword = await asyncio.to_thread(password.hashed, request.password)
+            kept.hashedPassword = await self._hashed(request.password)
         return await self._agree(_Command(user_add=kept), context)
+
+    async def _hashed(self, plain: str) -> str:
+        return await asyncio.to_thread(password.hashed, plain, self._node.limits.bcrypt_cost)
 
     async def user_get(
         self, request: rpc_pb2.AuthUserGetRequest, context: CallContext
@@ -107,7 +110,7 @@ class AuthService:
     ) -> Any:
         kept = rpc_pb2.AuthUserChangePasswordRequest(
             name=request.name,
-            hashedPassword=await asyncio.to_thread(password.hashed, request.password),
+            hashedPassword=await self._hashed(request.password),
         )
         return await self._agree(_Command(user_change_password=kept), context)
 
