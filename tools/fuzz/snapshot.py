@@ -33,6 +33,8 @@ def episode(seed: int) -> int:
             meta, state.plan(state.capture(machine, meta)).pages()
         )
         whole = path.read_bytes()
+        while machine.mvcc.sweep(100):  # the file leaves out what a compaction has left for later
+            pass
         held = meta, essence(machine)
         assert _loaded(path) == held, "a whole file is read as something else"
         foreign = rng.randbytes(400)
