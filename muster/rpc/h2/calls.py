@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from time import monotonic
 from typing import Any, Protocol
 
@@ -54,7 +54,7 @@ class ServerCall:
         connection: Connection,
         stream: int,
         method: Method,
-        metadata: dict[str, str | bytes],
+        metadata: Mapping[str, str | bytes],
         timeout: float | None,
     ) -> None:
         self._owner = owner

@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self._greeted = False
         self._pinged_at: float | None = None  # until something is heard
         self._certificate: bytes | None = None  # b"": there is none
+        self._peer = ""
         self._room: asyncio.Future[None] | None = None
         self._waiting = 0
         self._born = self._heard = self._busy = self.loop.time()
@@ -84,11 +85,15 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._heard = self.loop.time()
         self._pinged_at = None
-        if len(data) <= _PIECE_BYTES:
-            self._feed(data)
-        else:
-            for at in range(0, len(data), _PIECE_BYTES):
-                self._feed(data[at : at + _PIECE_BYTES])
+        self._flushing = True  # what is answered at once goes out with the flush below
+        try:
+            if len(data) <= _PIECE_BYTES:
+                self._feed(data)
+            else:
+                for at in range(0, len(data), _PIECE_BYTES):
+                    self._feed(data[at : at + _PIECE_BYTES])
+        finally:
+            self._flushing = False
         self.flush()
 
     def _feed(self, data: bytes) -> None:
@@ -96,7 +101,7 @@ class Connection(asyncio.Protocol):
             self._dispatch(event)
 
     def _dispatch(self, event: Event) -> None:
-        if event[0] == Kind.SETTINGS and not self._greeted:
+        if not self._greeted and event[0] == Kind.SETTINGS:
             self._greeted = True
             if self._timer is not None:
                 self._timer.cancel()
@@ -245,6 +250,11 @@ class Connection(asyncio.Protocol):
 
     def peer(self) -> str:
         """As gRPC writes addresses: `ipv4:10.0.0.1:4711`, `ipv6:%5B::1%5D:4711`."""
+        if not self._peer:
+            self._peer = self._read_peer()
+        return self._peer
+
+    def _read_peer(self) -> str:
         name: Any = self.transport.get_extra_info("peername") if self.transport else None
         if not isinstance(name, tuple):
             return "unix:"

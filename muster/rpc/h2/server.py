@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
 from muster.component.tls import server_context
 from muster.rpc.errors import Code, RpcError
@@ -36,6 +37,9 @@ _NOTICE_SECONDS = 0.2
 # How long a closing connection has for what is written already.
 _LINGER_SECONDS = 0.5
 _DRAIN_PING = 0x6E64
+_HEADERS, _MESSAGE = int(Kind.HEADERS), int(Kind.MESSAGE)  # looked up once: there are many
+# Clients say the same header block again and again: so many are remembered, if so short.
+_MAX_KNOWN, _MAX_KNOWN_BYTES = 256, 1024
 
 
 @asynccontextmanager
@@ -65,6 +69,18 @@ async def h2_server(
         await server.stop(_GRACE_SECONDS)
 
 
+# What a request's headers ask for: the method, the metadata, and seconds until the deadline.
+Asked = tuple[Method, Mapping[str, str | bytes], float | None]
+
+
+class _NoGrpc(Exception):
+    """HTTP, but no call: answered with an HTTP status."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(status)
+        self.status = status
+
+
 class Server:
     """All listeners and connections of one process's services."""
 
@@ -80,7 +96,31 @@ class Server:
         self.translate = translate
         self.settings = settings
         self.connections: set[ServerConnection] = set()
+        self.known: dict[bytes, Asked] = {}
         self._listeners: list[Listener] = []
+
+    def understand(self, block: bytes) -> Asked:
+        """Read a request's headers. Raises _NoGrpc, RpcError, BadHeader."""
+        headers = decode_block(block)
+        if headers.get(":method") != "POST":
+            raise _NoGrpc("405")
+        if not headers.get("content-type", "").startswith("application/grpc"):
+            raise _NoGrpc("415")
+        method = self.methods.get(headers[":path"])
+        if method is None:
+            raise RpcError("Method not found!", Code.UNIMPLEMENTED)
+        encoding = headers.get("grpc-encoding", "identity")
+        if encoding != "identity":
+            raise RpcError(f'grpc-encoding "{encoding[:40]}"', Code.UNIMPLEMENTED)
+        text = headers.get("grpc-timeout")
+        timeout = None if text is None else parse_timeout(text)
+        asked = method, MappingProxyType(decode_metadata(headers)), timeout
+        # One with a deadline hardly comes twice: clients send what is left of theirs.
+        if timeout is None and len(block) <= _MAX_KNOWN_BYTES:
+            if len(self.known) >= _MAX_KNOWN:
+                self.known.clear()
+            self.known[block] = asked
+        return asked
 
     def listen(self, address: Listen) -> int:
         listening = listening_socket(address.host, address.port)
@@ -156,16 +196,14 @@ class ServerConnection(Connection):
 
     def on_event(self, event: Event) -> None:
         kind, ends, stream, code, data = event
-        if kind == Kind.HEADERS:
+        if kind == _HEADERS:
             self._open(stream, data, bool(ends))
             return
-        if kind == Kind.PONG and code == _DRAIN_PING:
-            self._refuse_more()
-            return
         call = self._calls.get(stream)
-        if call is None:
-            return
-        if kind == Kind.MESSAGE:
+        if call is None:  # most streams' CLOSED: their call has answered
+            if kind == Kind.PONG and code == _DRAIN_PING:
+                self._refuse_more()
+        elif kind == _MESSAGE:
             call.message(data)
         elif kind in (Kind.END, Kind.TRAILERS):
             call.end()
@@ -184,32 +222,21 @@ class ServerConnection(Connection):
     # -- calls
 
     def _open(self, stream: int, block: bytes, ends: bool) -> None:
-        headers = decode_block(block)
-        if headers.get(":method") != "POST":
-            self._refuse_http(stream, "405")
-            return
-        if not headers.get("content-type", "").startswith("application/grpc"):
-            self._refuse_http(stream, "415")
-            return
-        try:
-            method = self._server.methods.get(headers[":path"])
-            if method is None:
-                raise RpcError("Method not found!", Code.UNIMPLEMENTED)
-            encoding = headers.get("grpc-encoding", "identity")
-            if encoding != "identity":
-                raise RpcError(f'grpc-encoding "{encoding[:40]}"', Code.UNIMPLEMENTED)
-            timeout = headers.get("grpc-timeout")
-            call = ServerCall(
-                self, self, stream, method, decode_metadata(headers),
-                None if timeout is None else parse_timeout(timeout),
-            )  # fmt: skip
-        except RpcError as error:
-            self._refuse(stream, error)
-            return
-        except BadHeader as error:
-            self._refuse(stream, RpcError(f"bad header: {error}", Code.INTERNAL))
-            return
-        self._calls[stream] = call
+        asked = self._server.known.get(block)
+        if asked is None:
+            try:
+                asked = self._server.understand(block)
+            except _NoGrpc as error:
+                self._refuse_http(stream, error.status)
+                return
+            except RpcError as error:
+                self._refuse(stream, error)
+                return
+            except BadHeader as error:
+                self._refuse(stream, RpcError(f"bad header: {error}", Code.INTERNAL))
+                return
+        method, metadata, timeout = asked
+        call = self._calls[stream] = ServerCall(self, self, stream, method, metadata, timeout)
         self.busy()
         if ends:
             call.end()
