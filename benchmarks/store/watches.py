@@ -63,24 +63,32 @@ def run(
     body = h2load.write_body(directory / "watched", message)
     shot = h2load.Shot("/etcdserverpb.KV/Put", body, 16, 1)
     puts: dict[tuple[FanOut, str], int] = {}
+    shares: dict[tuple[FanOut, str], list[float]] = {}
     for round_ in range(rounds + 1):
         for fan_out in FAN_OUTS:
             for program in PROGRAMS if round_ % 2 else PROGRAMS[::-1]:
                 count = puts.get((fan_out, program), _LEAST_PUTS)
-                rate, cpu = _measure(both[program], fan_out, shot, count, figures)
+                rate, cpu, client = _measure(both[program], fan_out, shot, count, figures)
                 wanted = int(rate * seconds / fan_out.watchers)
                 puts[fan_out, program] = max(wanted, _LEAST_PUTS)
                 if round_:
                     figures.add(fan_out.rate, program, rate)
                     figures.add(fan_out.cpu, program, cpu * 1000)
+                    shares.setdefault((fan_out, program), []).append(client)
         for cluster in both.values():
             cluster.compact()
+    for (fan_out, program), values in shares.items():
+        share = max(values)
+        verdict = "the bottleneck" if share > _BUSY_CLIENT else "not the bottleneck"
+        figures.note(
+            f"{program}, {fan_out.name}: the client used up to {share:.0%} of one CPU, {verdict}"
+        )
 
 
 def _measure(
     cluster: Cluster, fan_out: FanOut, shot: h2load.Shot, puts: int, figures: Figures
-) -> tuple[float, float]:
-    """Deliveries per second and CPU-seconds per delivery."""
+) -> tuple[float, float, float]:
+    """Deliveries per second, CPU-seconds per delivery, and the client's share of a CPU."""
     port = cluster.leader().client_port
     with WatchClient(_KEY, _MARKER) as client:
         fan_out.connect(client, cluster)
@@ -99,9 +107,7 @@ def _measure(
         cpu = cpu_seconds(cluster.pids) - cpu
         if not complete:
             figures.note(f"{cluster.program}, {fan_out.name}: {client.count} of {wanted} came")
-        if own / took > _BUSY_CLIENT:
-            figures.note(f"{cluster.program}, {fan_out.name}: the client was the bottleneck")
-        return client.count / took, cpu / client.count
+        return client.count / took, cpu / client.count, own / took
 
 
 def _wait_watching(client: WatchClient, cluster: Cluster, watchers: int) -> None:

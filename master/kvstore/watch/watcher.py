@@ -11,8 +11,8 @@ from master.kvstore.watch.group import Group, Header, Wanted, body, revision_hea
 from master.kvstore.watch.queue import MAX_RESPONSE_BYTES, Batch, Queue
 from muster.etcd import rpc_pb2
 
-# What one `take` gives, roughly: more would only wait in memory.
-_TAKE_BYTES = 4 << 20
+# What one `take` gives, roughly. It is what a stream keeps while its client does not read.
+_TAKE_BYTES = 256 << 10
 
 # Fields of WatchResponse: 2, and 7 with `true`.
 _WATCH_ID = b"\x10"
