@@ -75,7 +75,7 @@ async def test_a_snapshot_goes_on_where_it_broke_off(broken_after: int, tmp_path
     async with two_members(tmp_path, received, set(), [], sizes) as client:
         assert not await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=True))
         async with asyncio.timeout(5):
-            while sum(f.stat().st_size for f in tmp_path.iterdir()) < broken_after << 16:
+            while sum(f.stat().st_size for f in tmp_path.glob("*.part")) < broken_after << 16:
                 await asyncio.sleep(0)
         assert await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=False))
     assert received == [DATA]

@@ -100,9 +100,11 @@ def test_the_newest_file_counts_and_three_are_kept(tmp_path: Path) -> None:
 
 def test_what_a_crash_left_half_done_is_dropped(tmp_path: Path) -> None:
     directory = SnapshotDirectory(tmp_path)
+    directory.incoming(2, META).finish()
     incoming = directory.incoming(1, META)
     incoming.add(b"half")
     incoming.close()
+    assert len(list(tmp_path.iterdir())) == 2
     (tmp_path / "0005-0001.tmp").write_bytes(b"half")
     path = save(tmp_path, Machine())
     SnapshotDirectory(tmp_path).drop_unfinished()
@@ -164,6 +166,18 @@ def test_a_transfer_goes_on_where_it_broke_off(tmp_path: Path) -> None:
     assert second.finish().read_bytes() == b"first second"
 
 
+def test_the_same_snapshot_once_more_is_another_file(tmp_path: Path) -> None:
+    """The first may not be installed yet: what becomes of the second must not touch it."""
+    directory = SnapshotDirectory(tmp_path)
+    files = []
+    for content in (b"first", b"second"):
+        incoming = directory.incoming(1, META)
+        assert incoming.size == 0
+        incoming.add(content)
+        files.append(incoming.finish())
+    assert [path.read_bytes() for path in files] == [b"first", b"second"]
+
+
 def test_another_snapshots_transfer_begins_at_the_beginning(tmp_path: Path) -> None:
     directory = SnapshotDirectory(tmp_path)
     directory.incoming(1, META).add(b"of member 1")
@@ -181,6 +195,8 @@ def test_installing_may_be_repeated(tmp_path: Path) -> None:
     received = incoming.finish()
     directory.install(META, received)
     directory.install(META, received)
+    with pytest.raises(FileNotFoundError):
+        directory.install(SnapshotMeta(71, 2), received)
     newest = directory.newest()
     assert newest is not None
     assert newest.read_bytes() == b"state"

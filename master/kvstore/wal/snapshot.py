@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,7 @@ _STREAM_PIECE = 64 << 10
 # A database is whole pages, so a file of this many bytes more has the hash behind it.
 _SECTOR = 512
 _KEEP_FILES = 3
+_numbers = count(1)
 
 
 class SnapshotCorrupt(CannotRun):
@@ -101,11 +103,12 @@ class Incoming:
             self.size += len(data)
 
     def finish(self) -> Path:
-        """All is there: make it durable."""
+        """All is there: make it durable. It gets a name of its own, so that the same snapshot,
+        sent once more before this one is installed, is another file."""
         with self._lock:
             fsync(self._file.fileno())
             self._file.close()
-        return self.path
+        return self.path.rename(self.path.with_suffix(f".{next(_numbers)}.received"))
 
     def close(self) -> None:
         with self._lock:
@@ -151,7 +154,7 @@ class SnapshotDirectory:
 
     def install(self, meta: SnapshotMeta, received: Path) -> None:
         """Keep what a leader sent and what was checked already. May be repeated."""
-        if received.exists():
+        if received.exists() or not self.path(meta).exists():
             self._publish(received, self.path(meta))
 
     def newest(self) -> Path | None:
@@ -164,7 +167,7 @@ class SnapshotDirectory:
 
     def drop_unfinished(self) -> None:
         """What a process that ended in the middle has left. Not while anything is under way."""
-        for pattern in ("*.tmp", "*.part"):
+        for pattern in ("*.tmp", "*.part", "*.received"):
             for path in self.directory.glob(pattern):
                 path.unlink(missing_ok=True)
 
