@@ -36,6 +36,7 @@ from time import monotonic
 
 import msgspec
 
+from tests.robustness.clients import recorded_revision
 from tests.robustness.cluster import SLOTS, Cluster
 from tests.robustness.history import Run, load
 from tests.robustness.judge import judge
@@ -43,7 +44,7 @@ from tests.robustness.network import Network
 from tests.robustness.plan import Planned, parse, plan, scenarios
 from tests.robustness.programs import ROOT, Program, etcd, ours
 from tests.robustness.report import Result, line, table
-from tests.robustness.runner import execute, revisions_of
+from tests.robustness.runner import execute
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +100,7 @@ def _run(one: Planned, program: Program, network: Network, keep: Path, *, always
         kept = _keep(run, cluster, keep) if verdict.problems or always else None
     return Result(
         program.name, one.scenario, one.members, one.seed, monotonic() - began,
-        len(run.ops), run.acknowledged, revisions_of(run), verdict.lost, verdict.problems,
+        len(run.ops), run.acknowledged, recorded_revision(run), verdict.lost, verdict.problems,
         verdict.undecided, str(kept or ""),
     )  # fmt: skip
 
@@ -143,10 +144,10 @@ def _merged(workers: list[subprocess.Popen[bytes]]) -> Iterator[Result]:
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             assert worker.stdout is not None
-            selector.register(worker.stdout, selectors.EVENT_READ)
+            selector.register(worker.stdout, selectors.EVENT_READ, worker.stdout)
         while selector.get_map():
             for key, _ in selector.select():
-                text = key.fileobj.readline()
+                text = key.data.readline()
                 if text:
                     yield msgspec.json.decode(text, type=Result)
                 else:

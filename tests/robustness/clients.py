@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from itertools import count
 from time import monotonic
+from typing import Any
 
 from muster.rpc.errors import Code, RpcError
 from tests.robustness.history import Compare, Found, Op, Run, Write
@@ -35,7 +36,7 @@ class Clients:
         self.stopping = asyncio.Event()
         self._numbers = count(1)
 
-    def operation(self, kind: str, member: Member, **fields: object) -> Op:
+    def operation(self, kind: str, member: Member, **fields: Any) -> Op:
         return Op(next(self._numbers), kind, member.name, 0.0, **fields)
 
     async def do(self, op: Op, member: Member) -> Op:

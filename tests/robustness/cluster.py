@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -72,12 +73,13 @@ class Cluster:
     async def wait_serving(self, seconds: float, members: Iterable[Member] = ()) -> None:
         """Every one of them answers a linearizable read. Who died meanwhile does not count."""
         for member in members or list(self.members):
-            await wait_for(
-                lambda m=member: self.serves(m) if m.alive else True,
-                seconds, f"{member.name} to serve",
-            )  # fmt: skip
+            serves = partial(self._serves_or_died, member)
+            await wait_for(serves, seconds, f"{member.name} to serve")
             if not member.id and member.alive and (status := await self.status(member)):
                 member.id = status.header.member_id
+
+    async def _serves_or_died(self, member: Member) -> bool:
+        return not member.alive or await self.serves(member)
 
     async def serves(self, member: Member) -> bool:
         stub: Any = rpc_pb2_grpc.KVStub(member.channel)

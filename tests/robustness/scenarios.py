@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from tests.robustness.clients import Clients, Compactor
 from tests.robustness.cluster import Cluster, wait_for
@@ -52,7 +53,7 @@ class Fault:
 FAULTS: dict[str, Fault] = {}
 
 
-def fault(name: str, **limits: object) -> Callable[[Act], Act]:
+def fault(name: str, **limits: Any) -> Callable[[Act], Act]:
     def register(act: Act) -> Act:
         FAULTS[name] = Fault(act, **limits)
         return act
