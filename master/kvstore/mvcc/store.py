@@ -37,7 +37,6 @@ class Mvcc:
         # it only where there are any. That is a third of a small key's memory.
         self._newest: dict[bytes, Record] = {}
         self._older: dict[bytes, list[Record]] = {}
-        self._deleted: set[bytes] = set()  # keys whose newest record is a tombstone
         self._keys: SortedList = SortedList()  # every key that has a history
         self._live: SortedList = SortedList()  # those that exist now
         self._log: list[Record] = []  # all records in the order in which they were written
@@ -150,10 +149,8 @@ class Mvcc:
         self._newest[key] = record
         if record.tombstone:
             self._live.remove(key)
-            self._deleted.add(key)
         elif prev is None:
             self._live.add(key)
-            self._deleted.discard(key)
         self._log.append(record)
         self.head = record.mod
         self.total_bytes += len(record.encoded) + len(key)
@@ -234,7 +231,7 @@ class Mvcc:
         store.compacted = store._swept = compacted
         store.total_bytes = sum(len(r.encoded) + len(r.key) for r in store._log)
         names = sorted_gently(newest)
-        store._deleted = gone = {record.key for record in newest.values() if record.tombstone}
+        gone = {record.key for record in newest.values() if record.tombstone}
         store._keys = SortedList(names)
         store._live = SortedList(name for name in names if name not in gone)
         return store
