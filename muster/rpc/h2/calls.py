@@ -197,8 +197,10 @@ class ServerCall:
     async def _stream(self, responses: AsyncIterator[Message]) -> None:
         try:
             async for response in responses:
+                await self.send_headers()
                 for one in response if isinstance(response, list) else (response,):
                     await self._send(_encoded(one))
+                self._connection.flush_soon()
         finally:
             close = getattr(responses, "aclose", None)
             if close is not None:
@@ -215,14 +217,14 @@ class ServerCall:
 
     async def _send(self, data: bytes) -> None:
         """Waits while the client reads more slowly than the method writes."""
-        await self.send_headers()
-        session = self._connection.session
-        while (pending := session.send(self._id, data)) == FULL:
-            await self._connection.room()
+        connection = self._connection
+        while (pending := connection.session.send(self._id, data)) == FULL:
+            connection.flush_soon()
+            await connection.room()
         self._owner.observer.sent(self._method, len(data))
-        self._connection.flush_soon()
-        if pending >= self._connection.settings.limits.stream_high_bytes:
-            self._writable = self._connection.loop.create_future()
+        if pending >= connection.settings.limits.stream_high_bytes:
+            connection.flush_soon()
+            self._writable = connection.loop.create_future()
             await self._writable
 
     async def _answer(self, response: Message | bytes) -> None:
