@@ -85,7 +85,7 @@ class Channel(ABC):
 
 
 class Stub:
-    """As the generated stubs, but from the descriptor: those import grpcio (20 MB a process)."""
+    """As the generated stubs, but from the descriptor: those import grpcio."""
 
     def __init__(self, channel: Channel, service: ServiceDescriptor) -> None:
         makers = {

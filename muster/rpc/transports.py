@@ -51,7 +51,7 @@ def rpc_server(
 
 
 def _server(transport: str) -> Callable[..., AbstractAsyncContextManager[list[int]]]:
-    """Imports the one that is used: grpcio costs a process 20 MB."""
+    """Imports the one that is used: grpcio is large."""
     if transport == NGHTTP2:
         from muster.rpc.h2.server import h2_server
 
