@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 
@@ -325,6 +326,11 @@ class Node:
             raise LeaseNotFound  # its revocation is on the way
         self._expiry.renew(lease_id, lease.ttl_seconds, monotonic())
         return lease.ttl_seconds
+
+    def lease_seconds(self, lease_id: int) -> float:
+        """What is left of it; without end where nobody counts, on a follower."""
+        remaining = self._expiry.remaining(lease_id, monotonic())
+        return inf if remaining is None else remaining
 
     async def lease_state(self, lease_id: int) -> LeaseState:
         if not self.is_leader:

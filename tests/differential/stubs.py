@@ -31,6 +31,7 @@ def channel(cluster: StoreCluster, member: StoreProcess | None = None) -> Iterat
 
 @dataclass
 class Stubs:
+    auth: Any
     kv: Any
     watch: Any
     lease: Any
@@ -40,6 +41,7 @@ class Stubs:
     @classmethod
     def on(cls, opened: grpc.Channel) -> Stubs:
         return cls(
+            rpc_pb2_grpc.AuthStub(opened),
             rpc_pb2_grpc.KVStub(opened),
             rpc_pb2_grpc.WatchStub(opened),
             rpc_pb2_grpc.LeaseStub(opened),

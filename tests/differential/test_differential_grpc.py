@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import product
 
 import grpc
@@ -15,7 +16,7 @@ import pytest
 from google.protobuf.message import Message
 
 from muster.etcd import election_pb2, lock_pb2, rpc_pb2
-from tests.component.kvstore_harness import wait_until
+from tests.component.kvstore_harness import StoreCluster, wait_until
 from tests.differential.pair import Pair, difference
 from tests.differential.stubs import SECONDS, Stubs, WatchStream, answer, channel, shown
 
@@ -296,6 +297,20 @@ def test_leases(both: tuple[Stubs, Stubs]) -> None:
     compare(both, script)
 
 
+def test_the_leader_lists_leases_by_what_is_left_of_them(pair: Pair) -> None:
+    def listed(cluster: StoreCluster) -> list[int]:
+        with channel(cluster, cluster.leader()) as opened:
+            stubs = Stubs.on(opened)
+            for lease, ttl in ((51, 300), (52, 100), (53, 200)):
+                stubs.lease.LeaseGrant(rpc_pb2.LeaseGrantRequest(ID=lease, TTL=ttl))
+            answered = stubs.lease.LeaseLeases(rpc_pb2.LeaseLeasesRequest(), timeout=SECONDS)
+            for lease in (51, 52, 53):
+                stubs.lease.LeaseRevoke(rpc_pb2.LeaseRevokeRequest(ID=lease))
+            return [one.ID for one in answered.leases if one.ID in (51, 52, 53)]
+
+    assert pair.each(listed) == [[52, 53, 51]] * 2
+
+
 def leases(stubs: Stubs) -> list[str]:
     """etcd's leader lists them by what is left of them, its followers in any order."""
     listed = stubs.lease.LeaseLeases(rpc_pb2.LeaseLeasesRequest(), timeout=SECONDS).leases
@@ -474,6 +489,45 @@ def test_lock_service(both: tuple[Stubs, Stubs]) -> None:
         return [*said, str(left.grantedTTL)]
 
     compare(both, script)
+
+
+def test_locks_and_elections_want_permission(pair: Pair, both: tuple[Stubs, Stubs]) -> None:
+    """The services act in the client's name: they are no way around its permissions."""
+    for line in (
+        "user add root:r", "user grant-role root root", "role add some", "user add bob:b",
+        "role grant-permission some readwrite may/ --prefix", "user grant-role bob some",
+        "auth enable",
+    ):  # fmt: skip
+        pair.run(line)
+
+    def script(stubs: Stubs) -> list[str]:
+        token = stubs.auth.Authenticate(rpc_pb2.AuthenticateRequest(name="bob", password="b"))
+        said = []
+        for metadata in ((), (("token", token.token),)):
+
+            def ask(call: Callable[..., Message], request: Message) -> None:
+                said.append(answer(partial(call, metadata=metadata), request))  # noqa: B023  # now
+
+            for name, lease in ((b"may", 41), (b"not", 42)):
+                ask(stubs.lease.LeaseGrant, rpc_pb2.LeaseGrantRequest(ID=lease, TTL=600))
+                ask(stubs.lock.Lock, lock_pb2.LockRequest(name=name, lease=lease))
+                ask(stubs.lock.Unlock, lock_pb2.UnlockRequest(key=b"%b/%x" % (name, lease)))
+                ask(
+                    stubs.election.Campaign,
+                    election_pb2.CampaignRequest(name=name, lease=lease, value=b"v"),
+                )
+                ask(stubs.election.Leader, election_pb2.LeaderRequest(name=name))
+                leader = election_pb2.LeaderKey(key=b"%b/%x" % (name, lease), lease=lease)
+                ask(stubs.election.Resign, election_pb2.ResignRequest(leader=leader))
+                ask(stubs.lease.LeaseRevoke, rpc_pb2.LeaseRevokeRequest(ID=lease))
+        return said
+
+    try:
+        answers = compare(both, script)
+        assert any("permission denied" in one for one in answers)
+    finally:
+        for cluster in pair.both:
+            cluster.etcdctl("--user=root:r", "auth", "disable")
 
 
 def wait_for_keys(stubs: Stubs, prefix: bytes, count: int) -> None:

@@ -67,10 +67,12 @@ class LeaseService:
     async def lease_leases(
         self, request: rpc_pb2.LeaseLeasesRequest, context: CallContext
     ) -> rpc_pb2.LeaseLeasesResponse:
+        """The leader names first what ends first."""
         check_call(self._node, context)
         await self._node.read_barrier()
         response = rpc_pb2.LeaseLeasesResponse()
-        for lease_id in sorted(self._node.machine.lessor.leases):
+        leases = self._node.machine.lessor.leases
+        for lease_id in sorted(leases, key=lambda one: (self._node.lease_seconds(one), one)):
             response.leases.add(ID=lease_id)
         self._node.fill(response.header)
         return response
