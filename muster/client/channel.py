@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from muster.component.tls import TlsMaterial
 from muster.rpc.channel import Channel, ChannelOptions, open_channel
-from muster.rpc.errors import RpcError
+from muster.rpc.errors import Code, RpcError
 from muster.rpc.listen import Keepalive
 from muster.rpc.names import DEFAULT
 
@@ -88,8 +88,9 @@ class ServerList:
                 while True:
                     try:
                         await channel.ready()
-                    except RpcError:
-                        if not alone:
+                    except RpcError as error:
+                        closed = error.code is Code.CANCELLED
+                        if closed or not alone:
                             return False
                     else:
                         return True

@@ -24,7 +24,8 @@ from muster.rpc.names import DEFAULT, NGHTTP2
 
 # etcd's clients take answers of any size: the server is trusted, and its limits hold.
 ANY_SIZE = 2**31 - 1
-_KEEPALIVE = Keepalive(60.0, 20.0)
+# As good as never, as gRPC's own: Go's servers take pings that they did not allow for abuse.
+_KEEPALIVE = Keepalive(7200.0, 20.0)
 
 
 @dataclass(frozen=True, slots=True)

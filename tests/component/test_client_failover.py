@@ -248,6 +248,19 @@ async def test_no_server_at_all_is_one_clear_error(net: Net) -> None:
             await client.list(ConfigMap)
 
 
+async def test_a_client_that_is_closed_while_it_looks_for_its_server_gives_up_at_once() -> None:
+    net = Net("nghttp2")
+    async with net.serving(History()) as dead:
+        await dead.stop()
+    client = net.client([dead.address])
+    asking = asyncio.create_task(client.get(ConfigMap, "a", "default"))
+    await asyncio.sleep(0.2)  # it is waiting to try again
+    await client.close()
+    async with asyncio.timeout(5):
+        with pytest.raises(errors.ServiceUnavailable):
+            await asking
+
+
 async def test_the_informer_follows_and_resumes_on_another_server_without_a_list(net: Net) -> None:
     history = History()
     await history.write("ADDED", "a")
