@@ -24,6 +24,8 @@ from muster.component.version import ETCD_VERSION
 from muster.etcd import command_pb2, rpc_pb2
 from muster.rpc.service import CallContext
 
+# etcd's file before the first key. JSON leaves a size of 0 out, and etcd never has one.
+_EMPTY_BYTES = 5 * 4096
 _VERSION = re.compile(r"v?\d+\.\d+(\.\d+)?")
 
 
@@ -37,8 +39,8 @@ class MaintenanceService:
         node = self._node
         response = rpc_pb2.StatusResponse(
             version=ETCD_VERSION,
-            dbSize=node.machine.mvcc.total_bytes,
-            dbSizeInUse=node.machine.mvcc.total_bytes,
+            dbSize=_EMPTY_BYTES + node.machine.mvcc.total_bytes,
+            dbSizeInUse=_EMPTY_BYTES + node.machine.mvcc.total_bytes,
             leader=node.core.leader,
             raftIndex=node.commit,
             raftTerm=node.core.term,
