@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -25,12 +26,13 @@ def lie(member: StoreProcess) -> None:
     meta, machine = state.load(newest)
     assert meta is not None
     captured = state.capture(machine, meta)
-    records = [
+    kept = captured.history.records
+    lies = [
         msgspec.structs.replace(record, encoded=record.encoded.replace(b"true", b"lies"))
-        for record in captured.records[: captured.count]
+        for record in kept
     ]
-    assert records != captured.records[: captured.count]
-    changed = state.Capture(meta, records, len(records), captured.small)
+    assert lies != kept
+    changed = replace(captured, history=replace(captured.history, records=lies))
     snapshots.save(meta, state.plan(changed).pages())
 
 
@@ -67,7 +69,7 @@ def test_other_data_are_found_and_the_member_is_replaced(tmp_path: Path, pki: Pk
 
         liar.flags = FLAGS
         liar.start()
-        wait_until(lambda: value(cluster, liar) == "lies", 20, "it serves what is not true")
+        wait_until(lambda: value(cluster, liar) == "lies", 30, "it serves what is not true")
         wait_until(
             lambda: "alarm:CORRUPT" in cluster.etcdctl("alarm", "list", member=others[0]).stdout,
             30,
