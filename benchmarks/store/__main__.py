@@ -61,7 +61,7 @@ def keys_part(options: argparse.Namespace, directory: Path, figures: Figures) ->
 
 def perf_part(options: argparse.Namespace, directory: Path, figures: Figures) -> None:
     with clusters(directory, tls=True) as both:
-        checkperf.run(both, ("s",) if options.quick else ("s", "m"), figures)
+        checkperf.run(both, ("s", "m"), figures)
 
 
 _PARTS: dict[str, Part] = {
@@ -73,6 +73,16 @@ _PARTS: dict[str, Part] = {
     "keys": keys_part,
     "perf": perf_part,
 }
+
+
+_WHOLE = {
+    "parts": ",".join(_PARTS),
+    "rounds": 5, "seconds": 2.0, "kills": 30, "keys": 100_000, "restarts": 3,
+}  # fmt: skip
+_QUICK = {
+    "parts": ",".join(part for part in _PARTS if part != "perf"),
+    "rounds": 1, "seconds": 1.0, "kills": 3, "keys": 20_000, "restarts": 1,
+}  # fmt: skip
 
 
 def _conditions(options: argparse.Namespace, directory: str) -> dict[str, str]:
@@ -97,21 +107,22 @@ def _conditions(options: argparse.Namespace, directory: str) -> dict[str, str]:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.store", description=__doc__)
     add = parser.add_argument
-    add("--parts", default=",".join(_PARTS), help=f"of {','.join(_PARTS)} (default: all)")
-    add("--rounds", type=int, default=5)
-    add("--seconds", type=float, default=2.0, help="for each load in each round")
-    add("--kills", type=int, default=30, help="of the leader, each")
-    add("--keys", type=int, default=100_000, help="held for memory and restarts")
-    add("--restarts", type=int, default=3, help="of one member, and of all, each")
-    add("--quick", action="store_true", help="few, short rounds; perf takes its two minutes")
+    add("--quick", action="store_true", help="a look in two minutes: other defaults, no perf")
+    add("--parts", help=f"of {','.join(_PARTS)} (default: all)")
+    add("--rounds", type=int, help="of each load (default: 5)")
+    add("--seconds", type=float, help="for each load in each round (default: 2)")
+    add("--kills", type=int, help="of the leader, each (default: 30)")
+    add("--keys", type=int, help="held for memory and restarts (default: 100,000)")
+    add("--restarts", type=int, help="of one member, and of all, each (default: 3)")
     add("--directory", type=Path, help="where the members' data lie (a disk; default: TMPDIR)")
     add("-o", "--output", choices=("table", "json"), default="table")
     options = parser.parse_args(argv)
+    for name, value in (_QUICK if options.quick else _WHOLE).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
     options.parts = options.parts.split(",")
     if unknown := set(options.parts) - set(_PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    if options.quick:
-        options.rounds, options.seconds, options.kills, options.restarts = 1, 1.0, 3, 1
     return options
 
 
