@@ -65,6 +65,7 @@ log = get_logger(__name__)
 _RECORDS_FOR_AN_ENTRY = 10
 _MOST_ENTRIES = 100_000  # etcd 3.4's --snapshot-count
 _SWEEP_RECORDS = 2000  # at once: about a millisecond
+_COMMIT_SECONDS = 0.002  # a commit that nobody waits for is told with what else is sent until then
 _EXPIRE_SECONDS = 0.5
 _EXPIRE_AT_ONCE = 1000
 _PEER_REQUEST_SECONDS = 2.0
@@ -153,6 +154,7 @@ class Node:
         self._writer: DiskWriter | None = None
         self._pumping = False
         self._pump_scheduled = False
+        self._telling = False
         self._leader = NOBODY
         self._leader_lost_at: float | None = monotonic()
         self._applied_term = 0
@@ -592,14 +594,14 @@ class Node:
         self._pump_scheduled = False
         self._pump()
 
-    def _pump(self) -> None:
+    def _pump(self, *, tell_commits: bool = False) -> None:
         """Do everything that Raft wants done. Never waits."""
         if self._pumping or self._stopping:
             return
         self._pumping = True
         try:
             self._hand_over_proposals()
-            while (ready := self.core.ready()) != _NOTHING:
+            while (ready := self.core.ready(tell_commits=tell_commits)) != _NOTHING:
                 self._perform(ready)
             for peer in self.peers.values():
                 peer.flush()
@@ -608,10 +610,19 @@ class Node:
                 self._members_moved = False
                 self._follow_members()
             self._notice_leader()
+            if not self._telling and self.core.untold_commits():
+                self._telling = True
+                asyncio.get_running_loop().call_later(_COMMIT_SECONDS, self._tell_commits)
         except Exception as error:
             self.fail(error)
         finally:
             self._pumping = False
+
+    def _tell_commits(self) -> None:
+        """No append came that would have said it. A message of its own for each commit would
+        double the messages of a client that writes one key after the other."""
+        self._telling = False
+        self._pump(tell_commits=True)
 
     def _hand_over_proposals(self) -> None:
         while self.has_leader and (batch := self._proposals.next_batch()):

@@ -351,3 +351,34 @@ def test_a_refused_vote_tells_what_is_committed() -> None:
     core.step(refusal)
     assert core.log.commit == 2
     assert settle(core)[1][-1].kind is EntryKind.CONFIG
+
+
+def test_a_commit_is_told_with_the_next_append_unless_its_proposer_waits() -> None:
+    core = new_core()
+    elect(core)
+    settle(core)
+    for member in (2, 3):
+        core.step(Message(MessageType.APPEND_RESPONSE, 1, member, core.term, core.log.last_index))
+    settle(core)
+
+    def told_after(member: int) -> list[int]:
+        """Who hears at once that an entry is committed which `member` has proposed."""
+        entries = (Entry(0, 0, b"x"),)
+        core.step(Message(MessageType.PROPOSE, 1, member, entries=entries))
+        ready = core.ready(tell_commits=False)
+        assert ready.write is not None
+        core.advance(ready.write)
+        for follower in (2, 3):
+            last = core.log.last_index
+            core.step(Message(MessageType.APPEND_RESPONSE, 1, follower, core.term, last))
+        messages = core.ready(tell_commits=False).messages
+        assert all(message.type is MessageType.COMMIT for message in messages)
+        return [message.to for message in messages]
+
+    assert told_after(2) == [2]
+    assert core.untold_commits()
+    assert told_after(3) == [3]
+    late = core.ready().messages
+    assert [(message.type, message.to) for message in late] == [(MessageType.COMMIT, 2)]
+    assert late[0].commit == core.log.commit
+    assert not core.untold_commits()

@@ -231,11 +231,15 @@ class Core:
             self._pending_config = self.log.last_index + 1
             self._append([Entry(self.term, self._pending_config, b"", EntryKind.CONFIG)])
 
-    def ready(self) -> Ready:
-        """Everything there is to do now."""
+    def ready(self, *, tell_commits: bool = True) -> Ready:
+        """Everything there is to do now.
+
+        Without `tell_commits` followers hear of a commit only by what is sent anyway, unless one
+        of their own proposals is in it. The driver must then ask again soon, `untold_commits`.
+        """
         if self.role is Role.LEADER:
             self._end_joint_change()
-            self._send_appends()
+            self._send_appends(tell_commits=tell_commits)
         write = self._next_write() if self._writing is None else None
         if self._held and self._writing is None:
             self._now.extend(self._held)
@@ -394,6 +398,8 @@ class Core:
             self._append_proposals(message.entries)
         except ProposalDropped:
             return
+        if message.sender in self.progress:
+            self.progress[message.sender].awaited = self.log.last_index
 
     def _in_lease(self) -> bool:
         """A leader was heard of within the least timeout: nobody else may unseat it
@@ -639,7 +645,15 @@ class Core:
             )
             self._start_reads()
 
-    def _send_appends(self) -> None:
+    def untold_commits(self) -> bool:
+        """Whether followers could be told of a commit."""
+        return any(
+            progress.commit_sent < min(progress.match, self.log.commit)
+            for member, progress in self.progress.items()
+            if member != self.id
+        )
+
+    def _send_appends(self, *, tell_commits: bool) -> None:
         """Bring every follower up to date, as far as its window allows."""
         for member, progress in self.progress.items():
             if member == self.id:
@@ -647,7 +661,8 @@ class Core:
             while not progress.paused and progress.next <= self.log.last_index:
                 if not self._send_append(member, progress, even_empty=False):
                     break
-            self._send_commit(member, progress)
+            if tell_commits or progress.commit_sent < progress.awaited:
+                self._send_commit(member, progress)
 
     def _send_commit(self, to: int, progress: Progress) -> None:
         """Tell what is committed, when no append has said so already. The paper's leader leaves
