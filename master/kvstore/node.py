@@ -603,8 +603,7 @@ class Node:
             self._hand_over_proposals()
             while (ready := self.core.ready(tell_commits=tell_commits)) != _NOTHING:
                 self._perform(ready)
-            for peer in self.peers.values():
-                peer.flush()
+            self._flush()
             if self._members_moved:
                 # Not before: who was removed is to hear of it, and that was among the messages.
                 self._members_moved = False
@@ -640,12 +639,18 @@ class Node:
         for message in ready.messages:
             self._send(message)
         if ready.write is not None:
+            # What is sent leaves first: the disk's thread would take the interpreter meanwhile.
+            self._flush()
             self._write(ready.write)
         if ready.committed:
             with BACKEND_COMMIT.time():
                 self._apply(ready.committed)
         for read in ready.reads:
             self.barrier.answered(read, monotonic())
+
+    def _flush(self) -> None:
+        for peer in self.peers.values():
+            peer.flush()
 
     def _send(self, message: Message) -> None:
         peer = self.peers.get(message.to)
