@@ -101,7 +101,7 @@ CONNECTIONS = [
     "get a --endpoints={dead} --command-timeout=500ms",
     "put a b --endpoints={dead} --dial-timeout=500ms --command-timeout=500ms",
     "get a --endpoints={m2url},{m3url},{m1url}",
-    "endpoint health --endpoints={m1url},{dead} --command-timeout=500ms",
+    "endpoint health --endpoints={m1url},{dead} --command-timeout=3s",
     "endpoint status --endpoints={dead} --command-timeout=500ms",
     "get a --endpoints=nonsense --command-timeout=500ms", "get a --cert=/dev/null",
     "get a --cacert={othercert} --command-timeout=500ms",
