@@ -19,7 +19,8 @@ from tests.differential.stubs import channel
 pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs Debian's etcd-server")
 
 WRITES = ("put w/1 a", "put w/1 b", "put v x", "put w/2 c", "del w/1", "del w/2", "put w/end z")
-# What is watched, and the last thing that is said of it.
+# What is watched, and the last thing that is said of it. A revision that is told is that of a
+# response, so it depends on how events are gathered.
 WATCHES = {
     "watch w/ --prefix --rev={rev}": "\nz\n",
     "watch w/ --prefix --rev={rev} --prev-kv": "\nz\n",
@@ -27,8 +28,8 @@ WATCHES = {
     "watch w/ --prefix --rev={rev} --hex": "\\x7a",
     "watch w/1 w/z --rev={rev}": "\nz\n",
     "watch '' --prefix --rev={rev}": "\nz\n",
-    "watch w/ --prefix --rev={rev} -- sh -c 'env | grep ^ETCD_WATCH | sort'": '_VALUE="z"',
-    "watch w/1 w/z --rev={rev} --prev-kv -- sh -c 'echo $ETCD_WATCH_REVISION $ETCD_WATCH_KEY'": (
+    "watch w/ --prefix --rev={rev} -- sh -c 'env | grep ^ETCD_WATCH_[^R] | sort'": '_VALUE="z"',
+    "watch w/1 w/z --rev={rev} --prev-kv -- sh -c 'echo $ETCD_WATCH_EVENT_TYPE $ETCD_WATCH_KEY'": (
         'w/end"\n'
     ),
 }
