@@ -11,10 +11,11 @@ import logging
 import random
 import struct
 import zlib
-from asyncio import StreamReader
+from collections.abc import Iterator
 from pathlib import Path
 
 from master.kvstore.errors import StoreError
+from master.kvstore.members import check_urls
 from master.kvstore.raft.messages import (
     Entry,
     EntryKind,
@@ -43,7 +44,7 @@ def episode(seed: int) -> int:
                 runner.run(_read_damaged(rng, sent))
             else:
                 data = b"".join(_forged(rng, one) for one in sent)
-                runner.run(_served(data, SnapshotDirectory(scratch)))
+                runner.run(_served(_pieces(rng, data), SnapshotDirectory(scratch)))
     return _INPUTS
 
 
@@ -97,20 +98,35 @@ async def _read_damaged(rng: random.Random, sent: list[bytes]) -> None:
     known = [await _decoded(one) for one in (*sent, foreign)]
     if rng.random() < 0.3:
         sent = shuffled(rng, sent)
-    reader = _fed(damaged(rng, b"".join(sent), foreign))
-    while True:
-        try:
-            frame, _ = await frames.read(reader)
-        except (BadFrame, asyncio.IncompleteReadError):
-            return
-        assert frame in known, f"never sent: {frame}"
+    reader = frames.FrameReader()
+    found: list[Frame] = []
+    if rng.random() < 0.5:
+        reader.deliver = lambda batch, size: found.append(batch)
+    whole = b"".join(sent)
+    data = damaged(rng, whole, foreign) if rng.random() < 0.9 else whole
+    for piece in _pieces(rng, data):
+        reader.feed_data(piece)
+    reader.feed_eof()
+    try:
+        while True:
+            found.append((await frames.read(reader))[0])
+    except (BadFrame, asyncio.IncompleteReadError):
+        for frame in found:
+            assert frame in known, f"never sent: {frame}"
+        assert data != whole or len(found) == len(sent), "not all that came was read"
+
+
+def _pieces(rng: random.Random, data: bytes) -> Iterator[bytes]:
+    """As they may arrive."""
+    step = rng.choice((1 << 20, 1 << 20, 200, 50, 5))
+    return (data[at : at + step] for at in range(0, len(data), step))
 
 
 async def _decoded(data: bytes) -> Frame:
     return (await frames.read(_fed(data)))[0]
 
 
-def _fed(data: bytes) -> StreamReader:
+def _fed(data: bytes) -> frames.FrameReader:
     reader = frames.FrameReader()
     reader.feed_data(data)
     reader.feed_eof()
@@ -149,17 +165,22 @@ class _Memory(asyncio.Transport):
         return self.closed
 
 
-async def _served(data: bytes, snapshots: SnapshotDirectory) -> None:
-    """As for a connection that ends after `data`: it is closed, and no task is left."""
+async def _served(pieces: Iterator[bytes], snapshots: SnapshotDirectory) -> None:
+    """As for a connection that ends after `pieces`: it is closed, and no task is left."""
     loop = asyncio.get_running_loop()
     failures: list[dict[str, object]] = []
     loop.set_exception_handler(lambda _, context: failures.append(context))
     transport = _Memory()
-    reader = _fed(data)
+    reader = frames.FrameReader()
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
     writer = asyncio.StreamWriter(transport, protocol, reader, loop)
     server = PeerServer(Hello(frames.PROTOCOL, 1, 1, 0, 9), _handlers(snapshots))
-    await server._accepted(reader, writer)
+    serving = asyncio.create_task(server._accepted(reader, writer))
+    for piece in pieces:
+        reader.feed_data(piece)
+        await asyncio.sleep(0)
+    reader.feed_eof()
+    await serving
     await asyncio.sleep(0)
     assert transport.closed, "the connection was left open"
     left = asyncio.all_tasks() - {asyncio.current_task()}
@@ -189,7 +210,7 @@ def _handlers(snapshots: SnapshotDirectory) -> PeerHandlers:
 
     return PeerHandlers(
         removed=lambda member: member == 3,
-        greeted=lambda hello: None,
+        greeted=lambda hello: check_urls(hello.peer_urls) if hello.peer_urls else None,
         messages=lambda messages: None,
         request=request,
         incoming=snapshots.incoming,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from master.kvstore.errors import BadMemberUrls
+from master.kvstore.members import check_urls
 from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
 from master.kvstore.transport import frames
 from master.kvstore.transport.frames import (
@@ -101,6 +103,11 @@ class PeerServer:
         if self._handlers.removed(hello.sender):
             writer.write(frames.encode(Response(0, False, frames.REMOVED)))
             raise BadFrame(f"member {hello.sender:x} was removed")
+        if hello.peer_urls:  # kept, and dialled from now on
+            try:
+                check_urls(hello.peer_urls)
+            except BadMemberUrls as error:
+                raise BadFrame(f"listens on no URL: {hello.peer_urls}") from error
 
     async def _serve(self, sender: int, reader: FrameReader, writer: asyncio.StreamWriter) -> None:
         tasks: set[asyncio.Task[None]] = set()
