@@ -251,19 +251,20 @@ class WriteTxn:
         return self._main if self.changes else self._store.revision
 
     def put(self, key: bytes, value: bytes, lease: int) -> Record | None:
+        changes = self.changes
         prev = self._store.get(key)
-        self._record(written(key, value, lease, self._main, len(self.changes), prev), prev)
+        record = written(key, value, lease, self._main, len(changes), prev)
+        self._store._add(record, prev)
+        changes.append(Change(record, prev))
         return prev
 
     def delete_range(self, key: bytes, end: bytes) -> list[Record]:
         doomed, _ = self._store.scan(key, end, self._main, 0)
         for prev in doomed:
-            self._record(deleted(prev.key, self._main, len(self.changes)), prev)
+            record = deleted(prev.key, self._main, len(self.changes))
+            self._store._add(record, prev)
+            self.changes.append(Change(record, prev))
         return doomed
-
-    def _record(self, record: Record, prev: Record | None) -> None:
-        self._store._add(record, prev)
-        self.changes.append(Change(record, prev))
 
     def end(self) -> list[Change]:
         if self.changes:

@@ -35,6 +35,11 @@ class Answer(NamedTuple):
     body: bytes
 
 
+# Nearly every operation is a put that nothing can be wrong with: a kind of its own.
+_PLAIN_PUT = "plain_put"
+_PUTS = frozenset((_PLAIN_PUT, "request_put"))
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """Which branch runs: its operations by kind, a nested transaction as its own plan."""
@@ -97,12 +102,18 @@ def _plan(store: Mvcc, request: rpc_pb2.TxnRequest) -> _Plan:
         kind = op.WhichOneof("request")
         assert kind is not None, "validated before it was proposed"
         inner = getattr(op, kind)
-        ops.append((kind, _plan(store, inner) if kind == "request_txn" else inner))
+        if kind == "request_put":
+            plain = not (inner.lease or inner.ignore_value or inner.ignore_lease)
+            ops.append((_PLAIN_PUT if plain else kind, inner))
+        else:
+            ops.append((kind, _plan(store, inner) if kind == "request_txn" else inner))
     return _Plan(succeeded, ops)
 
 
 def _check(store: Mvcc, plan: _Plan, leases: Container[int]) -> None:
     for kind, inner in plan.ops:
+        if kind == _PLAIN_PUT:
+            continue
         if kind == "request_put":
             _check_put(store, inner, leases)
         elif kind == "request_txn":
@@ -124,15 +135,15 @@ def _check_put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int])
 def _run(store: Mvcc, txn: WriteTxn, plan: _Plan) -> bytes:
     """The encoded TxnResponse without its header."""
     parts = [_SUCCEEDED] if plan.succeeded else []
-    written, as_ever = -1, b""  # the answer to every put, once something is written
+    as_ever = b""  # the answer to every put: the revision does not change after the first one
     for kind, inner in plan.ops:
-        if kind == "request_put":
-            prev = txn.put(inner.key, *_value_and_lease(store, inner))
-            if txn.revision != written:
-                written = txn.revision
-                as_ever = _response(_PUT, _header(written))
+        if kind in _PUTS:
+            put = (inner.value, 0) if kind == _PLAIN_PUT else _value_and_lease(store, inner)
+            prev = txn.put(inner.key, *put)
+            as_ever = as_ever or _response(_PUT, _header(txn.revision))
             if prev is not None and inner.prev_kv:
-                parts.append(_response(_PUT, _header(written) + field(_PREV_KV, prev.encoded)))
+                before = field(_PREV_KV, prev.encoded)
+                parts.append(_response(_PUT, _header(txn.revision) + before))
             else:
                 parts.append(as_ever)
         elif kind == "request_range":
