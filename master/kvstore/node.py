@@ -136,6 +136,7 @@ class Node:
         self.machine = machine
         self.hub = Hub(machine.mvcc, self.header)
         self.timing = timing
+        self._request_seconds = timing.request_seconds
         self.tokens = Tokens()
         self.trusts_certificates = False  # whether a client's certificate says who it is
         self._peers: Peers | None = None
@@ -260,7 +261,7 @@ class Node:
     def _deadline(self) -> float:
         if self._stopping:
             raise Stopped
-        return monotonic() + self.timing.request_seconds
+        return monotonic() + self._request_seconds
 
     def check_space(self, growth: int) -> None:
         """Refuse what would not fit, before it takes a place in the log."""
