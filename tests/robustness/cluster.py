@@ -122,6 +122,15 @@ class Cluster:
         self.note(f"kill -9 {member.name}")
         member.kill()
 
+    def kill_all(self) -> None:
+        """At one moment, as far as one process can."""
+        self.note("kill -9 all")
+        for member in self.members:
+            if member.process is not None:
+                member.process.kill()
+        for member in self.members:
+            member.kill()
+
     def start_again(self, member: Member, failpoint: str = "") -> None:
         self.note(f"start {member.name} {failpoint}")
         member.start(failpoint)

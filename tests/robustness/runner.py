@@ -109,8 +109,13 @@ class _Execution:
             strike = failpoints.strike_of(run.scenario, run.members, run.seed)
             armed = failpoints.armed_at_start(strike, cluster.members, self._rng)
             cluster.note(f"armed {[(m.name, spec) for m, spec in armed.items()]}")
-        elif FAULTS[run.scenario].small_disk:
-            cluster.give_small_disk(cluster.members[0])
+        else:
+            fault = FAULTS[run.scenario]
+            if fault.small_disk:
+                cluster.give_small_disk(cluster.members[0])
+            if fault.failpoint and cluster.program.ours:
+                slow = cluster.members[1:] or cluster.members
+                armed = dict.fromkeys(slow, fault.failpoint)
         await cluster.start(armed)
         cluster.note("serving")
         return strike, armed

@@ -47,6 +47,7 @@ class Fault:
     act: Act
     least_members: int = 1
     small_disk: bool = False
+    failpoint: str = ""  # armed at their first start in all members but the first of several
     possible: Callable[[], bool] = lambda: True
 
 
@@ -254,15 +255,31 @@ async def maintenance(world: World) -> None:
 
 @fault("power-loss")
 async def power_loss(world: World) -> None:
-    """All at once, and what was not synced is gone."""
-    for member in world.cluster.members:
-        world.cluster.kill(member)
-    for member in world.cluster.members:
-        world.cluster.lose_unsynced(member)
+    """All at once, and what was not synced is gone. A majority must have everything, also when
+    who led comes back later."""
+    cluster = world.cluster
+    minority = (len(cluster.members) - 1) // 2
+    late = [await cluster.leader()] if minority and world.rng.random() < 0.7 else []
+    cluster.kill_all()
+    for member in cluster.members:
+        cluster.lose_unsynced(member)
     await world.sleep(0, 0.3)
-    for member in world.cluster.pick(len(world.cluster.members)):
-        world.cluster.start_again(member)
+    early = world.others(*late)
+    for member in world.rng.sample(early, len(early)):
+        cluster.start_again(member)
         await world.sleep(0, 0.2)
+    if late:
+        await cluster.wait_serving(60, early)
+    for member in late:
+        cluster.start_again(member)
+
+
+@fault("power-loss-slow", failpoint="wal-after-append:1:sleep=0.08")
+async def power_loss_on_slow_disks(world: World) -> None:
+    """It is long between a follower's write and its fsync, and the leader's disk is fast."""
+    await world.cluster.move_leader(world.cluster.members[0])
+    await world.writes(20)
+    await power_loss(world)
 
 
 @fault("restart")
