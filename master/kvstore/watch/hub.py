@@ -24,7 +24,6 @@ class Hub:
     def __init__(self, store: Mvcc, header: Header = revision_header) -> None:
         self.store = store
         self._header = header
-        self.events_sent = 0
         self.slow = 0  # how often a watcher fell behind its queue
         self._by_key: dict[bytes, dict[Wanted, Group]] = {}
         self._by_range: dict[tuple[bytes, bytes], dict[Wanted, Group]] = {}
