@@ -107,11 +107,13 @@ async def _pause(world: World, victim: Member, low: float, high: float) -> None:
 @fault("lease-pause", least_members=3)
 async def lease_pause(world: World) -> None:
     """A leader that was asleep while another one took over is asked to keep leases alive at the
-    moment it wakes up: what it promises then must hold, or it must promise nothing."""
+    moment it wakes up, and nobody tells it: what it promises then must hold, or it must promise
+    nothing."""
     leader, ttl = await world.cluster.leader(), 4
     leases = [world.rng.getrandbits(60) + 1 for _ in range(5)]
     for lease in leases:
         await _hold(world, leader, lease, ttl)
+    world.cluster.cut([leader], world.others(leader))
     world.cluster.note(f"pause {leader.name}")
     leader.pause()
     await asyncio.sleep(ttl - 1.3)
@@ -124,6 +126,7 @@ async def lease_pause(world: World) -> None:
     world.cluster.note(f"resume {leader.name}")
     leader.resume()
     await waking
+    world.cluster.reconnect_all()
 
 
 async def _hold(world: World, member: Member, lease: int, ttl: int) -> None:
