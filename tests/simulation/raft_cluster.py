@@ -46,6 +46,7 @@ class Conditions:
     jitter: int = 0  # ms that a message takes longer, at most
     slow_disk: int = 0  # ms that a write takes longer, at most
     compact_after: int = 25  # entries
+    crash_voters: float = 0.0  # who has just voted for somebody crashes, and is soon back
 
     @property
     def hostile(self) -> bool:
@@ -166,6 +167,11 @@ class Cluster(Timeline):
             return False
         self.faults["crash"] += 1
         return True
+
+    def _maybe_restart(self, member: int) -> None:
+        if self.rng.random() < self.conditions.crash_voters:
+            self.at(0, self.crash, member)
+            self.at(self.rng.randrange(1, TICK), self.start, member)
 
     def stop(self, member: int) -> bool:
         """The write that is under way reaches the disk or not; nobody will hear of it."""
@@ -311,6 +317,8 @@ class Cluster(Timeline):
     def _send(self, message: Message) -> None:
         if message.type is MessageType.VOTE_RESPONSE:
             self.checker.voted(message)
+            if self.conditions.crash_voters and not message.reject:
+                self._maybe_restart(message.sender)
         link, conditions = (message.sender, message.to), self.conditions
         delay = self.latency[link]
         if link in self.cut:

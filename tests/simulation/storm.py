@@ -26,7 +26,7 @@ class Rates:
     change: float = 0.0  # of the membership: one voter, several at once, learners
 
 
-STORM = Conditions(drop=0.05, duplicate=0.05, jitter=600, slow_disk=500)
+STORM = Conditions(drop=0.05, duplicate=0.05, jitter=600, slow_disk=500, crash_voters=0.3)
 
 
 class Storm:
@@ -65,7 +65,9 @@ class Storm:
         for member in sorted(cluster.cores):
             if rng.random() < rates.crash:
                 cluster.crash(member)
-                cluster.at(rng.randrange(TICK, 60 * TICK), cluster.start, member)
+                # Some are back before the election that they took part in is over.
+                longest = rng.choice([TICK, 60 * TICK])
+                cluster.at(rng.randrange(longest), cluster.start, member)
             elif rng.random() < rates.suspend:
                 cluster.park(member)
                 cluster.at(rng.randrange(TICK, 40 * TICK), cluster.unpark, member)
