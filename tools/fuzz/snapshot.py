@@ -91,7 +91,8 @@ def _forged(rng: random.Random, whole: bytes) -> bytes:
     pages = [content[at : at + PAGE_SIZE] for at in range(0, len(content), PAGE_SIZE)]
     if rng.random() < 0.2:
         pages = shuffled(rng, pages)
-    branches = [page for page in pages if HEADER.unpack_from(page)[1] == BRANCH]
+    # By its number, too: a page of a long value may look like anything.
+    branches = [page for n, page in enumerate(pages) if HEADER.unpack_from(page)[:2] == (n, BRANCH)]
     if branches and rng.random() < 0.3:
         victim = pages.index(rng.choice(branches))
         pages[victim] = _relinked(rng, pages[victim], len(pages))
