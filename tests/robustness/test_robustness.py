@@ -18,7 +18,7 @@ RUNS = (
     "fail:wal-after-append/3/4",  # dies before the fsync, and what was not synced is lost
     "fail:snapshot-after-install/1/0",
     "cut-leader/3/0",
-    "power-loss/3/0",
+    "power-loss/1/0",
 )
 
 
