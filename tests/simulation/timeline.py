@@ -31,7 +31,7 @@ class Timeline(ABC):
         self.skipped_ms = 0
         self._sequence = 0
         self._events: list[tuple[int, int, int, int, Any]] = []
-        self._plan: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._plan: list[tuple[int, int, Callable[..., object], tuple[Any, ...]]] = []
         self._planned = 0
         self._skip = skip_quiet
         self._trace = trace
@@ -52,7 +52,7 @@ class Timeline(ABC):
     def assert_settled(self) -> None:
         """What must hold whenever all is quiet."""
 
-    def at(self, delay: int, what: Callable[..., None], *args: object) -> None:
+    def at(self, delay: int, what: Callable[..., object], *args: object) -> None:
         """Interfere from outside, `delay` ms from now."""
         self._planned += 1
         heapq.heappush(self._plan, (self.now + delay, self._planned, what, args))
