@@ -382,3 +382,22 @@ def test_a_commit_is_told_with_the_next_append_unless_its_proposer_waits() -> No
     assert [(message.type, message.to) for message in late] == [(MessageType.COMMIT, 2)]
     assert late[0].commit == core.log.commit
     assert not core.untold_commits()
+
+
+def test_the_only_voter_leads_when_its_vote_is_on_disk_not_before() -> None:
+    """Else it might lead the same term twice, with a crash in between, and a learner would keep
+    what it was sent the first time."""
+    core = new_core(members=Membership(frozenset({1}), frozenset(), frozenset({2})))
+    core.tick()
+    ready = core.ready()
+    assert core.role is Role.CANDIDATE
+    assert ready.messages == ()
+    assert ready.write is not None
+    assert ready.write.hard_state == HardState(1, 1, 0)
+    for _ in range(50):
+        core.tick()
+    assert core.term == 1, "a slow disk begins no further election"
+    core.advance(ready.write)
+    assert core.role is Role.LEADER
+    sent, _ = settle(core)
+    assert [m.to for m in sent if m.entries] == [2]

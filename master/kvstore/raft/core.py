@@ -120,6 +120,8 @@ class Core:
         self._elapsed += 1
         if self.role is Role.LEADER:
             self._tick_leader()
+        elif self.role is Role.CANDIDATE and self._saved != (self.term, self.vote):
+            self._elapsed = 0  # nobody was asked yet: the wait for votes begins after the disk's
         elif self._elapsed >= self._timeout and self.membership.votes(self.id):
             self._campaign(pre_vote=True)
 
@@ -256,9 +258,18 @@ class Core:
         self._saved = (write.hard_state.term, write.hard_state.vote)
         if write.entries:
             self.log.stable_to(write.entries[-1].index, write.entries[-1].term)
+        if self.role is Role.CANDIDATE and self._saved == (self.term, self.vote):
+            self._count_own_vote()
         if self.role is Role.LEADER:
             self.progress[self.id].acknowledged(self.log.stable)
             self._maybe_commit()
+
+    def _count_own_vote(self) -> None:
+        """The own vote counts once it is on disk, like any other (paper, figure 2). The only voter
+        wins by it alone: had it led before, a crash could let it lead the same term twice, and
+        learners keep what it sent the first time. The simulation found that."""
+        if vote_result(self.membership, self._votes):
+            self._won()
 
     def _next_write(self) -> Write | None:
         entries = self.log.unstable(16 * self.config.max_message_bytes)
@@ -351,8 +362,8 @@ class Core:
             self.vote = self.id
             kind, term = MessageType.VOTE, self.term
         self._votes = {self.id: True}
-        if vote_result(self.membership, self._votes):
-            self._won()
+        if pre_vote and vote_result(self.membership, self._votes):
+            self._won()  # nobody else votes; who stands alone leads once its vote is on disk
             return
         for member in sorted(self.membership.everyone() - {self.id}):
             if self.membership.votes(member):
