@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any
 
@@ -109,6 +110,12 @@ class GrpcioCall:
                 yield response
         except aio.AioRpcError as error:
             raise _failure(error) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            # Not this task was cancelled but the call, by somebody else's `cancel`.
+            raise RpcError("Locally cancelled by application!", Code.CANCELLED) from error
         finally:
             self._call.cancel()
 

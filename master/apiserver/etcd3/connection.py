@@ -1,5 +1,8 @@
 """Channels to the store's members, and the loop that turns to another one when a call fails.
 
+The first member is home: on a lab's master it is the one beside the api-server, so that no other
+machine's death cuts a connection. Who had to turn away comes home when home answers again.
+
 Retrying is safe for every call made here: reads are idempotent, and `store.py` recognises its
 own writes when an answer was lost (see `Store.commit`).
 """
@@ -7,7 +10,8 @@ own writes when an answer was lost (see `Store.commit`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -21,6 +25,7 @@ from master.apiserver.etcd3.errors import (
 )
 from muster.component.log import get_logger
 from muster.component.tls import TlsMaterial
+from muster.etcd import rpc_pb2 as pb
 from muster.rpc.channel import ANY_SIZE, Channel, ChannelOptions, open_channel
 from muster.rpc.errors import Code, RpcError
 from muster.rpc.listen import Keepalive
@@ -36,6 +41,10 @@ ATTEMPT_SECONDS = 3.0
 TOTAL_SECONDS = 10.0
 PAUSE_SECONDS = 0.05
 MAX_PAUSE_SECONDS = 0.5
+# A machine without power refuses nothing: who does not answer a SYN in time is not there.
+CONNECT_SECONDS = 1.0
+# A member that failed is not asked for so long when there is another; and so often home is tried.
+REST_SECONDS = 5.0
 
 _OPTIONS = ChannelOptions(
     max_receive_bytes=ANY_SIZE,
@@ -43,7 +52,7 @@ _OPTIONS = ChannelOptions(
     keepalive=Keepalive(6.0, 2.0),
     ping_when_idle=False,
     idle_seconds=60.0,
-    connect_seconds=ATTEMPT_SECONDS,
+    connect_seconds=CONNECT_SECONDS,
     backoff_seconds=(0.1, 1.0),
 )
 _RETRIED = {
@@ -53,6 +62,10 @@ _RETRIED = {
     Code.INTERNAL,
     Code.UNKNOWN,
 }
+# What a member says that lives and has, or is about to have, a new leader: ask it again. Turning
+# away could mean turning to the one that has just died.
+_ASK_AGAIN = ("possibly due to previous leader failure", "etcdserver: leader changed")
+_KV = pb.DESCRIPTOR.services_by_name["KV"]
 
 
 def channel_to(url: str, tls: TlsMaterial | None, transport: str) -> Channel:
@@ -88,16 +101,53 @@ class Connection:
         self._endpoints = tuple(endpoints)
         self._channels = [channel_to(url, tls, transport) for url in endpoints]
         self._current = 0
+        self._failed_at: dict[int, float] = {}
+        self._streams: set[Callable[[], object]] = set()
+        self._coming_home: asyncio.Task[None] | None = None
 
     @property
     def channel(self) -> Channel:
         return self._channels[self._current]
 
     def rotate(self, failed: Channel) -> None:
-        """Ask the next member from now on, unless somebody has already turned away."""
-        if failed is self.channel and len(self._channels) > 1:
-            self._current = (self._current + 1) % len(self._channels)
-            log.warning("turning to another etcd server", server=self._endpoints[self._current])
+        """Ask another member from now on, unless somebody has already turned away."""
+        if failed is not self.channel or len(self._channels) == 1:
+            return
+        now = asyncio.get_running_loop().time()
+        self._failed_at[self._current] = now
+        count = len(self._channels)
+        others = [(self._current + step) % count for step in range(1, count)]
+        rested = [i for i in others if now - self._failed_at.get(i, -REST_SECONDS) >= REST_SECONDS]
+        self._current = (rested or others)[0]
+        log.warning("turning to another etcd server", server=self._endpoints[self._current])
+        if self._coming_home is None:
+            self._coming_home = asyncio.create_task(self._come_home(), name="etcd home")
+
+    async def _come_home(self) -> None:
+        """Until the first member is asked again, streams included."""
+        home = self._channels[0]
+        while self._current != 0:
+            await asyncio.sleep(REST_SECONDS)
+            try:
+                # Linearizable, so that a member without a leader is none to come home to.
+                await home.stub(_KV).Range(pb.RangeRequest(key=b"health"), timeout=CONNECT_SECONDS)
+            except RpcError:
+                continue
+            if self._current != 0:
+                self._current = 0
+                log.info("back at the first etcd server", server=self._endpoints[0])
+                for end in list(self._streams):
+                    end()
+        self._coming_home = None
+
+    @contextmanager
+    def stream(self, end: Callable[[], object]) -> Iterator[None]:
+        """A stream that `end` ends: told when another member has become the one to ask."""
+        self._streams.add(end)
+        try:
+            yield
+        finally:
+            self._streams.discard(end)
 
     async def call(
         self,
@@ -133,10 +183,13 @@ class Connection:
                     raise failure from error
                 if loop.time() + pause >= deadline:
                     raise failure from error
-                self.rotate(channel)
+                if not any(text in error.message for text in _ASK_AGAIN):
+                    self.rotate(channel)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
     async def close(self) -> None:
+        if self._coming_home is not None:
+            self._coming_home.cancel()
         for channel in self._channels:
             await channel.close()

@@ -43,12 +43,13 @@ async def watch_everything(
 
     call = channel.stub(_WATCH).Watch(requests(), metadata=_METADATA)
     try:
-        async for answer in call:
-            if answer.canceled:
-                if answer.compact_revision:
-                    raise Compacted(answer.compact_revision)
-                raise StoreUnavailable(answer.cancel_reason or "the store cancelled the watch")
-            yield list(answer.events)
+        with connection.stream(call.cancel):
+            async for answer in call:
+                if answer.canceled:
+                    if answer.compact_revision:
+                        raise Compacted(answer.compact_revision)
+                    raise StoreUnavailable(answer.cancel_reason or "the store cancelled the watch")
+                yield list(answer.events)
         raise StoreUnavailable("the store ended the watch")
     except RpcError as error:
         connection.rotate(channel)
