@@ -81,4 +81,4 @@ async def _stub(member: Member) -> AsyncIterator[rpc_pb2_grpc.KVAsyncStub]:
     """By our lean client, towards both: grpcio's is slower than what is measured."""
     async with Channel("127.0.0.1", member.client_port) as channel:
         # It has the shape that generated stubs expect.
-        yield rpc_pb2_grpc.KVStub(channel)  # type: ignore[call-overload]
+        yield rpc_pb2_grpc.KVStub(channel)
