@@ -168,6 +168,30 @@ def test_ignore_value_and_ignore_lease_keep_what_is_there(machine: Machine) -> N
     assert (record.value(), record.lease) == (b"v4", 7)
 
 
+@pytest.mark.parametrize(
+    "wanting",
+    [
+        [put(b"k", ignore_value=True)],
+        [put(b"k", ignore_lease=True)],
+        [nested(rpc_pb2.TxnRequest(failure=[put(b"k", ignore_value=True)]))],
+    ],
+)
+def test_nothing_is_kept_of_what_the_transaction_deletes_to_the_end(
+    machine: Machine, wanting: list[rpc_pb2.RequestOp]
+) -> None:
+    """Such a request, once in the log, would stop every member that applies it."""
+    to_the_end = delete(b"a", b"\0")
+    with pytest.raises(DuplicateKey):
+        validate.check_txn(rpc_pb2.TxnRequest(success=[to_the_end, *wanting]))
+    validate.check_txn(rpc_pb2.TxnRequest(success=wanting, failure=[to_the_end]))
+    plain = rpc_pb2.TxnRequest(success=[to_the_end, put(b"k", b"v3")])
+    validate.check_txn(plain)
+    run(machine, txn=plain)
+    record = machine.mvcc.get(b"k")
+    assert record is not None
+    assert record.value() == b"v3"
+
+
 def test_revoking_a_lease_deletes_its_keys_in_one_revision(machine: Machine) -> None:
     run(machine, put=rpc_pb2.PutRequest(key=b"a", lease=7))
     run(machine, put=rpc_pb2.PutRequest(key=b"free"))

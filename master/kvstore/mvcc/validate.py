@@ -14,6 +14,7 @@ from master.kvstore.errors import (
     TooManyOps,
     ValueProvided,
 )
+from master.kvstore.mvcc.store import TO_THE_END
 from muster.etcd import rpc_pb2
 
 MAX_TXN_OPS = 128
@@ -54,6 +55,7 @@ class _Branch:
     """What a list of operations may write."""
 
     puts: list[bytes] = field(default_factory=list)
+    keeps: list[bytes] = field(default_factory=list)  # puts that keep a part of what is there
     deletes: list[tuple[bytes, bytes]] = field(default_factory=list)
     nested: list[tuple[_Branch, _Branch]] = field(default_factory=list)
 
@@ -78,6 +80,8 @@ def _check_branch(ops: Iterable[rpc_pb2.RequestOp], allowed: int) -> _Branch:
                 put = op.request_put
                 check_put(put)
                 branch.puts.append(put.key)
+                if put.ignore_value or put.ignore_lease:
+                    branch.keeps.append(put.key)
             case "request_range":
                 check_range(op.request_range)
             case "request_delete_range":
@@ -96,7 +100,15 @@ class _Writes:
     """The keys that a branch puts and the ranges that it deletes, nested ones included."""
 
     deletes: list[tuple[bytes, bytes]]
+    keeps: list[bytes]
     puts: set[bytes] = field(default_factory=set)
+
+    def check_keeps(self) -> None:
+        """`_covers` lets a deletion to the end pass, as etcd's check does; etcd then dies of a put
+        that wants to keep what that has deleted."""
+        starts = [start for start, end in self.deletes if end == TO_THE_END]
+        if any(key >= start for key in self.keeps for start in starts):
+            raise DuplicateKey
 
     def add_put(self, key: bytes) -> None:
         if key in self.puts:
@@ -115,12 +127,14 @@ def _covers(interval: tuple[bytes, bytes], key: bytes) -> bool:
 
 def _writes(branch: _Branch) -> _Writes:
     """One revision may write a key only once. A nested transaction runs one of its branches."""
-    writes = _Writes(list(branch.deletes))
+    writes = _Writes(list(branch.deletes), list(branch.keeps))
     for nested in branch.nested:
         success, failure = map(_writes, nested)
         for key in sorted(success.puts | failure.puts):
             writes.add_put(key)
         writes.deletes += success.deletes + failure.deletes
+        writes.keeps += success.keeps + failure.keeps
     for key in branch.puts:
         writes.add_put(key)
+    writes.check_keeps()
     return writes
