@@ -73,16 +73,13 @@ def deleted(key: bytes, mod: int, sub: int) -> Record:
     return Record(key, mod, sub, 0, 0, 0, encoded, tombstone=True)
 
 
-class Change:
+class Change(msgspec.Struct, eq=False, gc=False):
     """A record and what it replaced. Its event is encoded at most once per form."""
 
-    __slots__ = ("_plain", "_with_prev", "prev", "record")
-
-    def __init__(self, record: Record, prev: Record | None) -> None:
-        self.record = record
-        self.prev = prev
-        self._plain: bytes | None = None
-        self._with_prev: bytes | None = None
+    record: Record
+    prev: Record | None
+    _plain: bytes | None = None
+    _with_prev: bytes | None = None
 
     def event(self, *, prev_kv: bool) -> bytes:
         """The encoded mvccpb.Event (fields: 1 type, 2 kv, 3 prev_kv), written by hand because

@@ -15,6 +15,7 @@ from master.kvstore.errors import Compacted, FutureRevision
 from master.kvstore.mvcc.compaction import History, Sweep
 from master.kvstore.mvcc.records import Change, Record, deleted, written
 from master.kvstore.mvcc.sorting import sorted_gently
+from muster.etcd import rpc_pb2
 
 TO_THE_END = b"\0"  # a range_end that means: every key from `key` on
 
@@ -37,8 +38,8 @@ class Mvcc:
         # it only where there are any. That is a third of a small key's memory.
         self._newest: dict[bytes, Record] = {}
         self._older: dict[bytes, list[Record]] = {}
-        self._keys: SortedList = SortedList()  # every key that has a history
-        self._live: SortedList = SortedList()  # those that exist now
+        self._live: SortedList = SortedList()  # the keys that exist now
+        self._gone: SortedList = SortedList()  # those that have a history and no more
         self._log: list[Record] = []  # all records in the order in which they were written
 
     # --- reading
@@ -70,7 +71,7 @@ class Mvcc:
             return self._scan_now(key, end, limit)
         found = [
             record
-            for name in self._between(self._keys, key, end)
+            for name in self._ever_between(key, end)
             if (record := self.get_at(name, revision))
         ]
         return found[:limit] if limit else found, len(found)
@@ -99,6 +100,12 @@ class Mvcc:
             return iter(())
         keys: Iterator[bytes] = names.irange(key, upper, inclusive=(True, False))
         return keys
+
+    def _ever_between(self, key: bytes, end: bytes) -> list[bytes]:
+        """Those that exist now, and those that once did."""
+        names = [*self._between(self._live, key, end), *self._between(self._gone, key, end)]
+        names.sort()  # two sorted runs: that is one merge
+        return names
 
     def changes_from(self, revision: int, until: int) -> Iterator[Change]:
         """Every change of revisions `revision..=until`, in order. For watchers that catch up."""
@@ -139,21 +146,28 @@ class Mvcc:
 
     def _add(self, record: Record, prev: Record | None) -> None:
         key = record.key
-        before = prev or self._newest.get(key)
-        if before is None:
-            self._keys.add(key)
-        elif (older := self._older.get(key)) is not None:
-            older.append(before)
-        else:
-            self._older[key] = [before]
+        before = prev or self._newest.get(key)  # a tombstone at most, where there is no `prev`
         self._newest[key] = record
-        if record.tombstone:
-            self._live.remove(key)
-        elif prev is None:
+        if before is None:
             self._live.add(key)
+        else:
+            self._replace(record, before)
         self._log.append(record)
         self.head = record.mod
         self.total_bytes += len(record.encoded) + len(key)
+
+    def _replace(self, record: Record, before: Record) -> None:
+        key = record.key
+        if (older := self._older.get(key)) is not None:
+            older.append(before)
+        else:
+            self._older[key] = [before]
+        if record.tombstone:
+            self._live.remove(key)
+            self._gone.add(key)
+        elif before.tombstone:
+            self._gone.remove(key)
+            self._live.add(key)
 
     def compact(self, revision: int) -> None:
         """From now on nothing before `revision` can be read. `sweep` gives the memory back."""
@@ -198,7 +212,7 @@ class Mvcc:
             del self._older[key]
         if gone < count:
             del self._newest[key]
-            self._keys.remove(key)
+            self._gone.remove(key)  # or its newest version would be needed
 
     # --- snapshots
 
@@ -232,8 +246,8 @@ class Mvcc:
         store.total_bytes = sum(len(r.encoded) + len(r.key) for r in store._log)
         names = sorted_gently(newest)
         gone = {record.key for record in newest.values() if record.tombstone}
-        store._keys = SortedList(names)
         store._live = SortedList(name for name in names if name not in gone)
+        store._gone = SortedList(sorted_gently(gone))
         return store
 
 
@@ -257,6 +271,29 @@ class WriteTxn:
         self._store._add(record, prev)
         changes.append(Change(record, prev))
         return prev
+
+    def put_all(self, puts: Iterable[rpc_pb2.PutRequest]) -> list[Change]:
+        """Key and value of many puts: as `put` for each, in less time."""
+        store, changes, mod = self._store, self.changes, self._main
+        newest, add_name = store._newest, store._live.add
+        first = len(changes)
+        size = 0
+        for sub, request in enumerate(puts, first):
+            key = request.key
+            before = newest.get(key)
+            prev = None if before is None or before.tombstone else before
+            newest[key] = record = written(key, request.value, 0, mod, sub, prev)
+            if before is None:
+                add_name(key)
+            else:
+                store._replace(record, before)
+            size += len(record.encoded) + len(key)
+            changes.append(Change(record, prev))
+        done = changes[first:]
+        store._log += [change.record for change in done]
+        store.head = mod
+        store.total_bytes += size
+        return done
 
     def delete_range(self, key: bytes, end: bytes) -> list[Record]:
         doomed, _ = self._store.scan(key, end, self._main, 0)

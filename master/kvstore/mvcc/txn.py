@@ -35,9 +35,8 @@ class Answer(NamedTuple):
     body: bytes
 
 
-# Nearly every operation is a put that nothing can be wrong with: a kind of its own.
-_PLAIN_PUT = "plain_put"
-_PUTS = frozenset((_PLAIN_PUT, "request_put"))
+# Nearly every operation is a put that nothing can be wrong with: a row of those is one kind.
+_PLAIN_PUTS = "plain_puts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +97,24 @@ def _plan(store: Mvcc, request: rpc_pb2.TxnRequest) -> _Plan:
     """Nested comparisons, too, look at the state before the transaction."""
     succeeded = all(_holds(store, compare) for compare in request.compare)
     ops: list[tuple[str, Any]] = []
+    row: list[rpc_pb2.PutRequest] = []
     for op in request.success if succeeded else request.failure:
         kind = op.WhichOneof("request")
         assert kind is not None, "validated before it was proposed"
         inner = getattr(op, kind)
-        if kind == "request_put":
-            plain = not (inner.lease or inner.ignore_value or inner.ignore_lease)
-            ops.append((_PLAIN_PUT if plain else kind, inner))
+        if kind == "request_put" and not (inner.lease or inner.ignore_value or inner.ignore_lease):
+            if not row:
+                ops.append((_PLAIN_PUTS, row))
+            row.append(inner)
         else:
+            row = []
             ops.append((kind, _plan(store, inner) if kind == "request_txn" else inner))
     return _Plan(succeeded, ops)
 
 
 def _check(store: Mvcc, plan: _Plan, leases: Container[int]) -> None:
     for kind, inner in plan.ops:
-        if kind == _PLAIN_PUT:
+        if kind == _PLAIN_PUTS:
             continue
         if kind == "request_put":
             _check_put(store, inner, leases)
@@ -135,17 +137,17 @@ def _check_put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int])
 def _run(store: Mvcc, txn: WriteTxn, plan: _Plan) -> bytes:
     """The encoded TxnResponse without its header."""
     parts = [_SUCCEEDED] if plan.succeeded else []
-    as_ever = b""  # the answer to every put: the revision does not change after the first one
     for kind, inner in plan.ops:
-        if kind in _PUTS:
-            put = (inner.value, 0) if kind == _PLAIN_PUT else _value_and_lease(store, inner)
-            prev = txn.put(inner.key, *put)
-            as_ever = as_ever or _response(_PUT, _header(txn.revision))
-            if prev is not None and inner.prev_kv:
-                before = field(_PREV_KV, prev.encoded)
-                parts.append(_response(_PUT, _header(txn.revision) + before))
-            else:
-                parts.append(as_ever)
+        if kind == _PLAIN_PUTS:
+            changes = txn.put_all(inner)
+            as_ever = _put_response(txn, None)  # nearly always
+            parts += [
+                _put_response(txn, change.prev) if change.prev and request.prev_kv else as_ever
+                for request, change in zip(inner, changes, strict=True)
+            ]
+        elif kind == "request_put":
+            prev = txn.put(inner.key, *_value_and_lease(store, inner))
+            parts.append(_put_response(txn, prev if inner.prev_kv else None))
         elif kind == "request_range":
             # Without a revision it sees what the transaction has written so far.
             answer = ranges.execute(store, inner)
@@ -156,6 +158,11 @@ def _run(store: Mvcc, txn: WriteTxn, plan: _Plan) -> bytes:
             deleted = delete_range(txn, inner)
             parts.append(_response(_DELETE, _header(deleted.revision) + deleted.body))
     return b"".join(parts)
+
+
+def _put_response(txn: WriteTxn, prev: Record | None) -> bytes:
+    before = field(_PREV_KV, prev.encoded) if prev is not None else b""
+    return _response(_PUT, _header(txn.revision) + before)
 
 
 def _response(kind: bytes, response: bytes) -> bytes:
