@@ -13,9 +13,10 @@ from typing import Any
 from muster.etcd import rpc_pb2, rpc_pb2_grpc
 from muster.rpc.errors import Code, RpcError
 from tests.robustness.disk import SmallDisk, Throttle
-from tests.robustness.members import Member
-from tests.robustness.network import Network
+from tests.robustness.members import CLIENT_PORT, PEER_PORT, Member
+from tests.robustness.network import Network, address_of, relay_address_of, slot_of
 from tests.robustness.programs import Program
+from tests.robustness.relay import CLIENTS, Pair, Quality, Relays, Route
 
 _POLL_SECONDS = 0.05
 _ANSWER_SECONDS = 1.0
@@ -41,16 +42,26 @@ async def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> A
 
 
 class Cluster:
-    """`members` are those in the cluster now; `everybody` has also been."""
+    """`members` are those in the cluster now; `everybody` has also been. `relayed`: whatever they
+    and their clients say to each other goes through relays of the harness."""
 
     def __init__(
-        self, count: int, directory: Path, network: Network, program: Program, rng: random.Random
+        self,
+        count: int,
+        directory: Path,
+        network: Network,
+        program: Program,
+        rng: random.Random,
+        *,
+        relayed: bool = False,
     ) -> None:
         self.program = program
         self.network = network
         self.directory = directory
         self.rng = rng
-        self.members = [Member(slot + 1, directory, network, program) for slot in range(count)]
+        self.relayed = relayed
+        self.relays = Relays(rng)
+        self.members = [self._make(slot) for slot in range(1, count + 1)]
         self.everybody = list(self.members)
         self.log: list[str] = []
         self._began = monotonic()
@@ -58,17 +69,31 @@ class Cluster:
         self._throttles: list[Throttle] = []
         self._cut_off: set[Member] = set()
 
+    def _make(self, slot: int) -> Member:
+        return Member(slot, self.directory, self.network, self.program, relayed=self.relayed)
+
     def note(self, text: str) -> None:
         self.log.append(f"{monotonic() - self._began:.3f} ({monotonic():.3f}) {text}")
 
     # --- life
 
     async def start(self, failpoints: dict[Member, str]) -> None:
+        if self.relayed:
+            await self._relay()
         founders = ",".join(f"{member.name}={member.peer_url}" for member in self.members)
         for member in self.members:
             member.belongs_to(founders)
             member.start(failpoints.get(member, ""))
         await self.wait_serving(90)
+        for member in self.members:
+            if not member.alive and member not in failpoints:
+                raise NotInTime(f"{member.name} ended while it was started")
+
+    async def _relay(self) -> None:
+        for slot in range(1, SLOTS + 1):
+            for port in (CLIENT_PORT, PEER_PORT):
+                route = Route(slot, (address_of(slot), port), _origin)
+                await self.relays.listen(relay_address_of(slot), port, route)
 
     async def wait_serving(self, seconds: float, members: Iterable[Member] = ()) -> None:
         """Every one of them answers a linearizable read. Who died meanwhile does not count."""
@@ -168,6 +193,26 @@ class Cluster:
             self.network.pass_all(member.slot)
         self._cut_off.clear()
 
+    # --- its quality, where there are relays
+
+    def lines(self, among: Iterable[Member] | None = None) -> list[Pair]:
+        """All ways between members of which one is of these; both directions."""
+        chosen = set(self.members if among is None else among)
+        return [
+            (a.slot, b.slot)
+            for a in self.members
+            for b in self.members
+            if a is not b and (a in chosen or b in chosen)
+        ]
+
+    def client_lines(self, members: Iterable[Member]) -> list[Pair]:
+        return [pair for m in members for pair in ((CLIENTS, m.slot), (m.slot, CLIENTS))]
+
+    def become(self, quality: Quality, pairs: Iterable[Pair]) -> None:
+        pairs = list(pairs)
+        self.note(f"lines {pairs} have {quality}")
+        self.relays.become(quality, pairs)
+
     # --- disks
 
     def give_small_disk(self, member: Member) -> None:
@@ -228,7 +273,7 @@ class Cluster:
     async def add(self, failpoint: str = "") -> Member:
         """A new member, as a learner. The caller promotes it."""
         slot = next(s for s in range(1, SLOTS + 1) if s not in {m.slot for m in self.everybody})
-        new = Member(slot, self.directory, self.network, self.program)
+        new = self._make(slot)
         self.note(f"add {new.name}")
         request = rpc_pb2.MemberAddRequest(peerURLs=[new.peer_url], isLearner=True)
 
@@ -293,6 +338,7 @@ class Cluster:
     async def heal(self) -> None:
         """Whatever was done to anybody is over, and everybody serves."""
         self.reconnect_all()
+        self.relays.heal()
         self.unthrottle()
         for disk in self._disks.values():
             disk.free()
@@ -323,6 +369,13 @@ class Cluster:
         for member in self.everybody:
             member.kill()
             await member.reconnect()
+        await self.relays.close()
         self.unthrottle()
         for disk in self._disks.values():
             disk.remove()
+
+
+def _origin(address: str) -> tuple[int, str | None]:
+    """A member that dials another one through a relay is seen to come from its own relay."""
+    slot = slot_of(address)
+    return (slot, relay_address_of(slot)) if slot else (CLIENTS, None)

@@ -14,7 +14,7 @@ from master.kvstore.failpoint import NAMES
 from tests.robustness.cluster import wait_for
 from tests.robustness.members import Member
 from tests.robustness.programs import SNAPSHOT_COUNT
-from tests.robustness.scenarios import World
+from tests.robustness.world import World
 
 PREFIX = "fail:"
 _INSTALL = ("snapshot-before-install", "snapshot-after-install")

@@ -14,7 +14,7 @@ from master.kvstore.failpoint import VARIABLE as FAILPOINT
 from master.kvstore.wal.sync import VARIABLE as NOTES
 from muster.rpc.channel import Channel, ChannelOptions, open_channel
 from muster.rpc.names import NGHTTP2
-from tests.robustness.network import Network, address_of
+from tests.robustness.network import Network, address_of, relay_address_of
 from tests.robustness.powerloss import lose_unsynced
 from tests.robustness.programs import Program
 
@@ -25,13 +25,23 @@ _IMPATIENT = ChannelOptions(connect_seconds=1.0, backoff_seconds=(0.05, 0.3))
 
 
 class Member:
-    """One member in its own network namespace. `incarnation` counts the starts of its process."""
+    """One member in its own network namespace. `incarnation` counts the starts of its process.
+    `relayed`: the others and the clients reach it by the harness's relays."""
 
-    def __init__(self, slot: int, directory: Path, network: Network, program: Program) -> None:
+    def __init__(
+        self,
+        slot: int,
+        directory: Path,
+        network: Network,
+        program: Program,
+        *,
+        relayed: bool = False,
+    ) -> None:
         self.slot = slot
         self.name = f"m{slot}"
         self.program = program
         self.network = network
+        self.host = relay_address_of(slot) if relayed else address_of(slot)
         self.directory = directory / self.name
         self.directory.mkdir()
         self.incarnation = 0
@@ -53,11 +63,11 @@ class Member:
 
     @property
     def client_url(self) -> str:
-        return f"http://{address_of(self.slot)}:{CLIENT_PORT}"
+        return f"http://{self.host}:{CLIENT_PORT}"
 
     @property
     def peer_url(self) -> str:
-        return f"http://{address_of(self.slot)}:{PEER_PORT}"
+        return f"http://{self.host}:{PEER_PORT}"
 
     @property
     def alive(self) -> bool:
@@ -66,7 +76,7 @@ class Member:
     @property
     def channel(self) -> Any:  # typed for none of the generated stubs, though it serves them
         if self._channel is None:
-            target = f"{address_of(self.slot)}:{CLIENT_PORT}"
+            target = f"{self.host}:{CLIENT_PORT}"
             self._channel = open_channel(target, None, _IMPATIENT, NGHTTP2)
         return self._channel
 
@@ -83,12 +93,15 @@ class Member:
 
     def start(self, failpoint: str = "") -> None:
         self.data_dir.parent.mkdir(exist_ok=True)
+        own = address_of(self.slot)
         # The member dies with the harness, whatever ends that.
         command = self.network.inside(
             self.slot, "setpriv", "--pdeathsig", "KILL", *self.program.command,
             "--name", self.name, "--data-dir", str(self.data_dir),
-            "--listen-client-urls", self.client_url, "--advertise-client-urls", self.client_url,
-            "--listen-peer-urls", self.peer_url, "--initial-advertise-peer-urls", self.peer_url,
+            "--listen-client-urls", f"http://{own}:{CLIENT_PORT}",
+            "--advertise-client-urls", self.client_url,
+            "--listen-peer-urls", f"http://{own}:{PEER_PORT}",
+            "--initial-advertise-peer-urls", self.peer_url,
             *self._arguments,
         )  # fmt: skip
         env = {**os.environ, NOTES: str(self._notes)}

@@ -15,10 +15,24 @@ from pathlib import Path
 PREFIX = "robust"
 _CLONE_NEWNET = 0x40000000
 _SUBNET = "10.111.0"
+_RELAYS = "10.111.1"
+_HUB = 254
+_BITS = 16  # both are one network
 
 
 def address_of(slot: int) -> str:
     return f"{_SUBNET}.{slot}"
+
+
+def relay_address_of(slot: int) -> str:
+    """Where the harness's relay stands for the member of that slot, towards the others."""
+    return f"{_RELAYS}.{slot}"
+
+
+def slot_of(address: str) -> int:
+    """Who it is that has this address; 0: no member."""
+    subnet, _, number = address.rpartition(".")
+    return int(number) if subnet == _SUBNET and int(number) < _HUB else 0
 
 
 def _ip(*arguments: str) -> None:
@@ -46,7 +60,9 @@ class Network:
         try:
             _ip("netns", "add", self._hub)
             _ip("-n", self._hub, "link", "add", "br0", "type", "bridge")
-            _ip("-n", self._hub, "addr", "add", f"{_SUBNET}.254/24", "dev", "br0")
+            own = [address_of(_HUB), *map(relay_address_of, self._slots)]
+            for address in own:
+                _ip("-n", self._hub, "addr", "add", f"{address}/{_BITS}", "dev", "br0")
             for link in ("lo", "br0"):
                 _ip("-n", self._hub, "link", "set", link, "up")
             for slot in self._slots:
@@ -81,7 +97,7 @@ class Network:
             "peer", "name", "eth0", "address", hardware, "netns", name,
         )  # fmt: skip
         _ip("-n", self._hub, "link", "set", f"p{slot}", "master", "br0", "up")
-        _ip("-n", name, "addr", "add", f"{address_of(slot)}/24", "dev", "eth0")
+        _ip("-n", name, "addr", "add", f"{address_of(slot)}/{_BITS}", "dev", "eth0")
         for link in ("lo", "eth0"):
             _ip("-n", name, "link", "set", link, "up")
 
@@ -108,8 +124,10 @@ class Network:
         self, slot: int, *, senders: Iterable[int] = (), receivers: Iterable[int] = ()
     ) -> None:
         """The member hears nothing of `senders`, and `receivers` hear nothing of it."""
-        rules = [f"-A INPUT -s {address_of(other)} -j DROP" for other in senders]
-        rules += [f"-A OUTPUT -d {address_of(other)} -j DROP" for other in receivers]
+        rules = []
+        for of in (address_of, relay_address_of):
+            rules += [f"-A INPUT -s {of(other)} -j DROP" for other in senders]
+            rules += [f"-A OUTPUT -d {of(other)} -j DROP" for other in receivers]
         self._filter(slot, rules)
 
     def pass_all(self, slot: int) -> None:

@@ -24,8 +24,9 @@ from tests.robustness.cluster import Cluster, NotInTime, wait_for
 from tests.robustness.history import Run, Watch, Write
 from tests.robustness.network import Network
 from tests.robustness.programs import Program
-from tests.robustness.scenarios import FAULTS, World
+from tests.robustness.scenarios import FAULTS
 from tests.robustness.watchers import Watcher
+from tests.robustness.world import World
 
 _KEY_VALUE_CLIENTS = 5
 _LEASE_CLIENTS = 2
@@ -40,7 +41,8 @@ async def execute(
     """The history of the run; a failure of the cluster to do its work is a problem in it."""
     run = Run(scenario, members, seed, program.name)
     rng = random.Random(f"{scenario}/{members}/{seed}")
-    cluster = Cluster(members, directory, network, program, rng)
+    relayed = scenario in FAULTS and FAULTS[scenario].relayed
+    cluster = Cluster(members, directory, network, program, rng, relayed=relayed)
     run.log = cluster.log
     try:
         async with asyncio.timeout(_RUN_SECONDS):

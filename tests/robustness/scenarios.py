@@ -6,60 +6,14 @@ A fault is a coroutine on the world; whatever it leaves broken is healed after i
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
 
-from tests.robustness.clients import Clients, Compactor
-from tests.robustness.cluster import Cluster, wait_for
 from tests.robustness.disk import Throttle
 from tests.robustness.history import Write
 from tests.robustness.members import Member
+from tests.robustness.slownet import far_apart
+from tests.robustness.world import FAULTS, World, fault
 
-Act = Callable[["World"], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    cluster: Cluster
-    clients: Clients
-    compactor: Compactor
-    rng: random.Random
-
-    async def sleep(self, low: float, high: float) -> None:
-        await asyncio.sleep(self.rng.uniform(low, high))
-
-    async def writes(self, count: int, seconds: float = 60.0) -> None:
-        """Wait until so many more were acknowledged."""
-        goal = self.clients.acknowledged + count
-        await wait_for(lambda: self.clients.acknowledged >= goal, seconds, f"{count} more writes")
-
-    def anybody(self) -> Member:
-        return self.cluster.pick()[0]
-
-    def others(self, *members: Member) -> list[Member]:
-        return [member for member in self.cluster.members if member not in members]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    act: Act
-    least_members: int = 1
-    small_disk: bool = False
-    failpoint: str = ""  # armed at their first start in all members but the first of several
-    possible: Callable[[], bool] = lambda: True
-
-
-FAULTS: dict[str, Fault] = {}
-
-
-def fault(name: str, **limits: Any) -> Callable[[Act], Act]:
-    def register(act: Act) -> Act:
-        FAULTS[name] = Fault(act, **limits)
-        return act
-
-    return register
+__all__ = ["FAULTS"]  # whoever takes it from here has all faults, those of the slow network, too
 
 
 @fault("kill")
@@ -313,3 +267,10 @@ async def storm(world: World) -> None:
             if not member.alive:
                 world.cluster.start_again(member)
         await FAULTS[name].act(world)
+
+
+@fault("storm-far-apart", least_members=3, relayed=True)
+async def storm_far_apart(world: World) -> None:
+    """The same while messages take their time, on each way another one."""
+    far_apart(world)
+    await storm(world)
