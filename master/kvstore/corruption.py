@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from master.kvstore.errors import StoreError
+from master.kvstore.mvcc.store import Mvcc
 from master.kvstore.transport.peers import NO_ANSWER, ask
 from muster.component.failure import CannotRun
 from muster.component.log import get_logger
@@ -37,9 +38,8 @@ class Digest(msgspec.Struct, frozen=True, array_like=True):
         return self.compacted == other.compacted and self.hash != other.hash
 
 
-async def digest(node: Node, revision: int) -> Digest:
+async def digest(store: Mvcc, revision: int) -> Digest:
     """Raises Compacted or FutureRevision when this member is not there (any more)."""
-    store = node.machine.mvcc
     store.check_readable(revision)
     history = store.history()  # as of now; the rest may take a while
     checksum = await asyncio.to_thread(history.hash, revision)
@@ -65,7 +65,7 @@ async def check_before_joining(node: Node, tls: ssl.SSLContext | None) -> None:
     """CannotRun when another member holds other data than this one's disk says."""
     while node.applied < node.commit:  # noqa: ASYNC110 - once, for one tick: the known is applied
         await asyncio.sleep(node.timing.tick_seconds)
-    mine = await digest(node, node.machine.mvcc.revision)
+    mine = await digest(node.machine.mvcc, node.machine.mvcc.revision)
     for member in (other for other in node.members if node.id != other.ID):
         theirs = await _digest_at(member.peerURLs[0], tls, mine.revision)
         if theirs is not None and mine.differs(theirs):
@@ -87,7 +87,7 @@ async def _digest_at(url: str, tls: ssl.SSLContext | None, revision: int) -> Dig
 
 async def find_corrupt(node: Node) -> list[int]:
     """Members whose digest at the leader's revision differs; who lags or is away is not asked."""
-    mine = await digest(node, node.machine.mvcc.revision)
+    mine = await digest(node.machine.mvcc, node.machine.mvcc.revision)
     different = []
     for member, peer in list(node.peers.items()):
         try:

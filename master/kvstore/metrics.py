@@ -100,7 +100,7 @@ class NodeCollector(Collector):
 
     def _counters(self) -> Iterator[tuple[str, str, float]]:
         node = self._node
-        yield "etcd_server_leader_changes_seen", "Changes of leader.", node.leader_changes
+        yield "etcd_server_leader_changes_seen", "Changes of leader.", node.leadership.changes
         yield "etcd_server_proposals_failed", "Proposals that failed.", node.proposals_failed
         yield "etcd_server_slow_read_indexes", "ReadIndex asked again.", node.barrier.retries
         yield "etcd_debugging_mvcc_slow_watcher", "Watchers that fell behind.", node.hub.slow

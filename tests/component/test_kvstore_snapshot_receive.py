@@ -83,7 +83,7 @@ def leaders_snapshot(directory: Path, node: Node) -> tuple[Message, bytes]:
 
 def received(node: Node, message: Message, content: bytes) -> Path:
     assert message.snapshot is not None
-    incoming = node.incoming(message.sender, message.snapshot)
+    incoming = node.inbox.incoming(message.sender, message.snapshot)
     incoming.add(content)
     return incoming.finish()
 
@@ -93,13 +93,13 @@ async def test_a_snapshot_that_comes_while_the_disk_is_busy(tmp_path: Path) -> N
     gate = threading.Event()
     async with member(tmp_path, gate) as node:
         message, content = leaders_snapshot(tmp_path, node)
-        node.receive([Message(MessageType.HEARTBEAT, node.id, message.sender, TERM)])
-        await node.receive_snapshot(message, received(node, message, content))
+        node.inbox.receive([Message(MessageType.HEARTBEAT, node.id, message.sender, TERM)])
+        await node.inbox.receive_snapshot(message, received(node, message, content))
         behind = Message(
             MessageType.APPEND, node.id, message.sender, TERM, index=40, log_term=TERM, commit=41,
             entries=(Entry(TERM, 41, put(b"behind")),),
         )  # fmt: skip
-        node.receive([behind])
+        node.inbox.receive([behind])
         store = node.machine.mvcc
         assert store.get(b"k4") is not None
         gate.set()
@@ -121,9 +121,9 @@ async def test_a_snapshot_that_cannot_be_used_changes_nothing(tmp_path: Path, wh
     async with member(tmp_path, gate) as node:
         message, content = leaders_snapshot(tmp_path, node)
         if what == "old":
-            await node.receive_snapshot(message, received(node, message, content))
+            await node.inbox.receive_snapshot(message, received(node, message, content))
             store = node.machine.mvcc
-            await node.receive_snapshot(message, received(node, message, content))
+            await node.inbox.receive_snapshot(message, received(node, message, content))
             assert node.machine.mvcc is store
         else:
             if what == "damaged":
@@ -134,7 +134,7 @@ async def test_a_snapshot_that_cannot_be_used_changes_nothing(tmp_path: Path, wh
                     MessageType.SNAPSHOT, node.id, message.sender, TERM, snapshot=announced
                 )
             with pytest.raises(StoreError, match="snapshot refused"):
-                await node.receive_snapshot(message, received(node, message, content))
+                await node.inbox.receive_snapshot(message, received(node, message, content))
             assert node.machine.mvcc.get(b"k4") is None
             assert node.applied == 0
     left = {path.suffix for path in (tmp_path / "a" / "member" / "snap").iterdir()}

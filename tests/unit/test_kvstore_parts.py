@@ -10,11 +10,12 @@ import pytest
 from master.kvstore.barrier import ReadBarrier
 from master.kvstore.cluster import ClusterFlagsError, bootstrap_identity, parse_initial_cluster
 from master.kvstore.config import Config, parse_duration
+from master.kvstore.driver.clock import Timing
+from master.kvstore.driver.limits import Limits
 from master.kvstore.errors import RequestTimeout, TimeoutDueToLeaderFail
 from master.kvstore.lease.expiry import Expiry
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Applied
-from master.kvstore.node import Limits, Timing
 from master.kvstore.proposals import Proposals
 from master.kvstore.raft.core import Read
 from muster.etcd import command_pb2, rpc_pb2

@@ -103,7 +103,7 @@ async def _conversation(rng: random.Random, scratch: Path) -> int:
                 raise failure
         tried += 1
     events = await watching.end()
-    await node.swept()
+    await node.sweeper.swept()
     _judge(node, events, scratch / "judged")
     await node.stop()
     assert not failures, failures
@@ -118,9 +118,9 @@ async def _leader(scratch: Path, failures: list[BaseException]) -> Node:
     )  # fmt: skip
     identity = bootstrap_identity("m", config.initial_cluster, "fuzz")
     node, wal = recover(config, failures.append, identity)
-    node._writer = cast(DiskWriter, _Disk(wal))
+    node.disk.begin(cast(DiskWriter, _Disk(wal)))
     while not node.is_leader:
-        node._tick()
+        node.tick()
         await asyncio.sleep(0)
     return node
 
@@ -276,7 +276,7 @@ def _judge(node: Node, events: list[Event], directory: Path) -> None:
     assert events == expected, "the watch has not seen what happened"
     held = essence(node.machine)
     assert essence(again) == held, "the log says something else"
-    captured = node.capture()
+    captured = node.snapshots.capture()
     path = SnapshotDirectory(directory).save(captured.meta, state.plan(captured).pages())
     meta, restored = state.load(path)
     assert meta == captured.meta

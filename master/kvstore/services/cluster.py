@@ -31,7 +31,7 @@ class ClusterService:
         self._check_call(context)
         rules.check_urls(request.peerURLs)
         if not request.isLearner:
-            rules.check_add_voter(self._node.machine.members, self._node.connected())
+            rules.check_add_voter(self._node.machine.members, self._node.contacts.connected())
         member = rpc_pb2.Member(
             ID=secrets.randbits(62) + 1,
             peerURLs=sorted(request.peerURLs),
@@ -43,7 +43,7 @@ class ClusterService:
         self, request: rpc_pb2.MemberRemoveRequest, context: CallContext
     ) -> Any:
         self._check_call(context)
-        rules.check_remove(self._node.machine.members, request.ID, self._node.connected())
+        rules.check_remove(self._node.machine.members, request.ID, self._node.contacts.connected())
         return await self._agree(command_pb2.Command(member_remove=request))
 
     async def member_update(
@@ -57,7 +57,7 @@ class ClusterService:
         self, request: rpc_pb2.MemberPromoteRequest, context: CallContext
     ) -> Any:
         self._check_call(context)
-        await self._node.promote_ready(request.ID)
+        await self._node.requests.promote_ready(request.ID)
         return await self._agree(command_pb2.Command(member_promote=request))
 
     def _check_call(self, context: CallContext) -> None:

@@ -119,5 +119,5 @@ class KvService:
         assert isinstance(response, rpc_pb2.CompactionResponse)
         self._node.fill(response.header)
         if request.physical:
-            await self._node.swept()
+            await self._node.sweeper.swept()
         return response

@@ -24,7 +24,7 @@ class LeaseService:
         check_call(self._node, context)
         self._node.check_space(0)
         grant = rpc_pb2.LeaseGrantRequest(
-            ID=request.ID or secrets.randbits(62) + 1, TTL=self._node.least_ttl(request.TTL)
+            ID=request.ID or secrets.randbits(62) + 1, TTL=self._node.leases.least_ttl(request.TTL)
         )
         return await self._agree(command_pb2.Command(lease_grant=grant), context)
 
@@ -42,7 +42,7 @@ class LeaseService:
             # Before it is renewed: at the revision that is told the lease was certainly alive.
             self._node.fill(response.header)
             with suppress(LeaseNotFound):
-                response.TTL = await self._node.lease_renew(request.ID)
+                response.TTL = await self._node.leases.renew(request.ID)
             yield response
 
     async def lease_time_to_live(
@@ -51,7 +51,7 @@ class LeaseService:
         """A TTL of -1 says that there is no such lease: no error, as in etcd."""
         check_call(self._node, context)
         await self._node.read_barrier()
-        found = await self._node.lease_state(request.ID)
+        found = await self._node.leases.state(request.ID)
         if request.keys:
             caller = caller_of(self._node, context)
             rules.check_keys_readable(self._node.auth, caller, found.keys)
@@ -72,7 +72,7 @@ class LeaseService:
         await self._node.read_barrier()
         response = rpc_pb2.LeaseLeasesResponse()
         leases = self._node.machine.lessor.leases
-        for lease_id in sorted(leases, key=lambda one: (self._node.lease_seconds(one), one)):
+        for lease_id in sorted(leases, key=lambda one: (self._node.leases.seconds(one), one)):
             response.leases.add(ID=lease_id)
         self._node.fill(response.header)
         return response

@@ -116,7 +116,7 @@ class MaintenanceService:
         """The state at one moment, then its sha256: the content of a snapshot file."""
         check_call(self._node, context, learner_may=True)
         require_admin(self._node, context)
-        captured = self._node.capture()
+        captured = self._node.snapshots.capture()
         header = rpc_pb2.ResponseHeader()
         self._node.fill(header)
         plan = await asyncio.to_thread(state.plan, captured)

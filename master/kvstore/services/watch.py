@@ -81,7 +81,11 @@ class _Session:
     ) -> AsyncGenerator[list[bytes], None]:
         check_call(self._node, self._context)
         reading = asyncio.create_task(self._read(requests), name="watch-requests")
-        undo = self._node.on_leaderless(self._lost_leader) if wants_leader(self._context) else None
+        undo = (
+            self._node.leadership.on_leaderless(self._lost_leader)
+            if wants_leader(self._context)
+            else None
+        )
         try:
             while True:
                 self._woken = False
