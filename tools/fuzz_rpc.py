@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from muster.rpc.h2.session import Kind, Limits, Session
-from muster.rpc.h2.wire import decode_block, decode_metadata, encode_block
+from muster.rpc.h2.wire import decode_block, decode_metadata, encode_block, is_grpc
 from tools.fuzz import harness
 
 MAGIC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -36,9 +36,16 @@ REQUEST = encode_block(
     [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/s/m"),
      ("te", "trailers"), ("content-type", "application/grpc"), ("x-bin", "AAE")]
 )  # fmt: skip
+PAGES = [
+    encode_block([(":method", method), (":scheme", "http"), (":authority", "a"), (":path", "/p"),
+                  *more])
+    for method in ("GET", "POST")
+    for more in ([], [("content-type", "application/json")])
+]  # fmt: skip
 HEAD = encode_block([(":status", "200"), ("content-type", "application/grpc")])
 TRAILERS = encode_block([("grpc-status", "0"), ("grpc-message", "%41"), ("d-bin", "AA")])
 FRAME_TYPES = range(11)
+MAX_FRAME = 16 << 10
 
 
 def message(rng: random.Random) -> bytes:
@@ -50,14 +57,15 @@ def conversation(rng: random.Random, *, to_server: bool) -> bytes:
     client, server = Session(LIMITS, server=False), Session(LIMITS, server=True)
     said = b""
     for _ in range(rng.randint(1, 5)):
-        client.request(REQUEST, message(rng), end=rng.random() < 0.8)
+        asked = REQUEST if rng.random() < 0.7 else rng.choice(PAGES)
+        client.request(asked, message(rng), end=rng.random() < 0.8)
         data, _ = client.pull()
         events = server.feed(data)
         said += data if to_server else b""
         for kind, _, stream, _, body in events:
             if kind == Kind.MESSAGE:
                 server.consume(stream, len(body))
-                server.answer(stream, HEAD, message(rng), TRAILERS)
+                server.answer(stream, HEAD, message(rng), rng.choice((TRAILERS, b"")))
         data, _ = server.pull()
         client.feed(data)
         said += data if not to_server else b""
@@ -123,6 +131,7 @@ def mutate(rng: random.Random, parts: list[bytes]) -> list[bytes]:
 def drive(rng: random.Random, session: Session, parts: list[bytes], *, server: bool) -> None:
     """As an application would: answer what can be answered, sometimes late, sometimes not."""
     open_: set[int] = set()
+    pages: set[int] = set()  # requests that are no gRPC: their bodies come in pieces
     if not server:
         for _ in range(rng.randint(0, 4)):
             stream = session.request(REQUEST, message(rng), end=rng.random() < 0.5)
@@ -133,11 +142,11 @@ def drive(rng: random.Random, session: Session, parts: list[bytes], *, server: b
     step = rng.choice((1 << 20, 1 << 20, 100, 7))
     for at in range(0, len(data), step):
         for kind, _, stream, _, body in session.feed(data[at : at + step]):
-            react(rng, session, kind, stream, body, open_, server=server)
+            react(rng, session, kind, stream, body, open_, pages, server=server)
         if rng.random() < 0.7:
             session.pull()
             for kind, _, stream, _, body in session.events():
-                react(rng, session, kind, stream, body, open_, server=server)
+                react(rng, session, kind, stream, body, open_, pages, server=server)
         check(session, open_)
         if session.error or session.done:
             break
@@ -145,12 +154,15 @@ def drive(rng: random.Random, session: Session, parts: list[bytes], *, server: b
 
 def react(
     rng: random.Random, session: Session, kind: int, stream: int, body: bytes,
-    open_: set[int], *, server: bool,
+    open_: set[int], pages: set[int], *, server: bool,
 ) -> None:  # fmt: skip
     if kind in (Kind.HEADERS, Kind.TRAILERS):
         open_.add(stream)
         try:
-            decode_metadata(decode_block(body))
+            headers = decode_block(body)
+            if kind == Kind.HEADERS and not is_grpc(headers):
+                pages.add(stream)
+            decode_metadata(headers)
         except ValueError:
             session.reset(stream, 1)
     elif kind == Kind.CLOSED:
@@ -158,7 +170,8 @@ def react(
         open_.discard(stream)
     elif kind == Kind.MESSAGE:
         assert stream in open_, "a message of a stream that is not open"
-        assert len(body) <= LIMITS.max_message_bytes, "a message above the limit"
+        most = MAX_FRAME if server and stream in pages else LIMITS.max_message_bytes
+        assert len(body) <= most, "a message above the limit"
         if rng.random() < 0.8:
             session.consume(stream, len(body))
         if server:
@@ -178,6 +191,8 @@ def answer(rng: random.Random, session: Session, stream: int, body: bytes) -> No
             session.send(stream, body)
         case 2:
             session.headers(stream, HEAD + TRAILERS, end=True)
+        case 3 if rng.random() < 0.5:
+            session.answer(stream, HEAD, body, b"")
         case 3:
             session.finish(stream, TRAILERS)
         case _:

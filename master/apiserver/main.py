@@ -29,13 +29,13 @@ from master.apiserver.rest.kubelet import KubeletProxy
 from master.apiserver.rpc.service import ResourcesService, methods_of_resources
 from muster.client.channel import MAX_RECEIVE_BYTES, SERVER_KEEPALIVE
 from muster.component.log import get_logger
-from muster.component.metrics import serve_app
 from muster.component.run import notify_ready, run
 from muster.component.tls import (
     TlsFiles,
     client_context,
     server_context,
 )
+from muster.component.webapp import serve_app
 from muster.rpc.listen import Listen
 from muster.rpc.metrics import PrometheusObserver
 from muster.rpc.transports import DEFAULT, add_flag, rpc_server

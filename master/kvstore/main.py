@@ -9,11 +9,10 @@ import random
 import secrets
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from aiohttp import web
 from prometheus_client import REGISTRY, Counter
 
 from master.kvstore import failpoint, state
@@ -23,6 +22,8 @@ from master.kvstore.corruption import check_before_joining, watch_for_corruption
 from master.kvstore.driver.clock import Timing
 from master.kvstore.driver.limits import Limits
 from master.kvstore.errors import MemberRemoved, StoreError
+from master.kvstore.gateway.health import Health
+from master.kvstore.gateway.site import ClientSite
 from master.kvstore.joining import identity_of_new_member
 from master.kvstore.machine import Machine
 from master.kvstore.metrics import (
@@ -51,7 +52,10 @@ from muster.component import metrics, run
 from muster.component.log import get_logger
 from muster.component.tls import client_context, server_context
 from muster.etcd import command_pb2, rpc_pb2
-from muster.rpc.listen import Listen
+from muster.http.connection import Limits as HttpLimits
+from muster.http.messages import Pages
+from muster.http.server import http_server
+from muster.rpc.listen import Listen, Site
 from muster.rpc.metrics import PrometheusObserver
 from muster.rpc.transports import rpc_server
 
@@ -256,34 +260,17 @@ async def _serve_metrics(config: Config, node: Node, stack: AsyncExitStack) -> N
         "leader": lambda: None if node.has_leader else "no leader",
         "alarms": lambda: "alarm is raised" if node.machine.alarms else None,
     }
+    health = Health(node)
     for url in config.listen_metrics_urls:
         parts = address(url)
         tls = None
         if parts.scheme == "https":
             assert config.client_tls is not None
             tls = server_context(config.client_tls, require_client_cert=config.client_cert_auth)
-        app = web.Application()
-        metrics.add_routes(app, checks)
-        app.router.add_get("/health", _health(node))
+        site = Pages({**metrics.pages(checks), "/health": health})
         await stack.enter_async_context(
-            metrics.serve_app(app, parts.hostname or "", parts.port or 0, tls)
+            http_server(site, parts.hostname or "", parts.port or 0, tls)
         )
-
-
-def _health(node: Node) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """etcd's /health: whether a linearizable read (or, if asked, a local one) works."""
-
-    async def health(request: web.Request) -> web.Response:
-        reason = "ALARM" if node.machine.alarms else ""
-        if not reason and request.query.get("serializable") != "true":
-            try:
-                await node.read_barrier()
-            except StoreError as error:
-                reason = f"RANGE ERROR:{error.message}"
-        body = {"health": "false" if reason else "true", "reason": reason}
-        return web.json_response(body, status=503 if reason else 200)
-
-    return health
 
 
 async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> None:
@@ -294,13 +281,17 @@ async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> N
         addresses.append(
             Listen(parts.hostname or "", parts.port or 0, tls, config.client_cert_auth)
         )
+    max_bytes = config.max_request_bytes + RECEIVE_OVERHEAD_BYTES
+    # Bytes are base64 in JSON, a third more, and there are names around them.
+    limits = HttpLimits(max_body_bytes=2 * max_bytes)
     await stack.enter_async_context(
         rpc_server(
             config.rpc_transport,
             list(all_methods(node)),
             addresses,
             PrometheusObserver("etcd_network_client_grpc"),
-            max_receive_bytes=config.max_request_bytes + RECEIVE_OVERHEAD_BYTES,
+            max_receive_bytes=max_bytes,
+            site=Site(ClientSite(node), limits),
         )
     )
 

@@ -9,15 +9,16 @@ import asyncio
 import platform
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 
-from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from muster.component.version import GIT_VERSION, MAJOR, MINOR
+from muster.http.messages import Handler, Pages, Request, Response, text
+from muster.http.server import http_server
 
 # A named check: returns None when well, else what is wrong in a few words.
 Check = Callable[[], str | None]
@@ -51,67 +52,46 @@ class _ProcessCollector(Collector):
 REGISTRY.register(_ProcessCollector())
 
 
-def add_routes(app: web.Application, checks: Mapping[str, Check]) -> None:
-    """Serve `/metrics`, `/healthz`, `/livez` and `/readyz` from `app`.
+async def metrics_page(_: Request) -> Response:
+    return Response(
+        headers=(("Content-Type", CONTENT_TYPE_PLAIN_0_0_4),), body=generate_latest(REGISTRY)
+    )
+
+
+def pages(checks: Mapping[str, Check]) -> dict[str, Handler]:
+    """`/metrics`, `/healthz`, `/livez` and `/readyz`.
 
     `checks` decide `/readyz` and `/healthz`; `/livez` only says that the loop turns.
     """
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+    async def health(request: Request) -> Response:
+        status, body = health_text(checks, verbose="verbose" in request.query)
+        return text(body, status)
 
-    async def health(request: web.Request) -> web.Response:
-        return health_response(checks, verbose="verbose" in request.query)
+    async def livez(_: Request) -> Response:
+        return text("ok")
 
-    async def livez(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/livez", livez)
-    app.router.add_get("/readyz", health)
-    app.router.add_get("/healthz", health)
+    return {"/metrics": metrics_page, "/livez": livez, "/readyz": health, "/healthz": health}
 
 
-def health_response(checks: Mapping[str, Check], *, verbose: bool) -> web.Response:
+def health_text(checks: Mapping[str, Check], *, verbose: bool) -> tuple[int, str]:
     """Upstream's text form: `ok`, or one `[+]name ok` / `[-]name failed` line per check."""
     results = {name: check() for name, check in checks.items()}
     failed = any(results.values())
     if not failed and not verbose:
-        return web.Response(text="ok")
+        return 200, "ok"
     lines = [
         f"[-]{name} failed: {why}" if why else f"[+]{name} ok" for name, why in results.items()
     ]
     lines.append("healthz check failed" if failed else "healthz check passed")
-    return web.Response(status=500 if failed else 200, text="\n".join(lines) + "\n")
+    return (500 if failed else 200), "\n".join(lines) + "\n"
 
 
-@asynccontextmanager
-async def metrics_server(
+def metrics_server(
     host: str,
     port: int,
     tls: ssl.SSLContext | None,
     checks: Mapping[str, Check] | None = None,
-) -> AsyncIterator[int]:
-    """Serve the metrics and health routes while the block runs; yields the bound port."""
-    app = web.Application()
-    add_routes(app, checks or {})
-    async with serve_app(app, host, port, tls) as bound:
-        yield bound
-
-
-@asynccontextmanager
-async def serve_app(
-    app: web.Application, host: str, port: int, tls: ssl.SSLContext | None
-) -> AsyncIterator[int]:
-    """Serve an aiohttp application while the block runs; yields the bound port."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True)
-        await site.start()
-        addresses = runner.addresses
-        yield int(addresses[0][1])
-    finally:
-        await runner.cleanup()
+) -> AbstractAsyncContextManager[int]:
+    """Serve the metrics and health pages while the block runs; yields the bound port."""
+    return http_server(Pages(pages(checks or {})), host, port, tls)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from muster.component.tls import TlsFiles
+from muster.http.connection import Limits
+from muster.http.messages import Handler
 from muster.rpc.errors import RpcError
 
 # Turns what a service raises into an RpcError; None leaves it an internal error.
@@ -31,3 +33,11 @@ class Keepalive:
 
     seconds: float
     timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What those are shown who ask over plain HTTP; grpcio's server shows them nothing."""
+
+    handler: Handler
+    limits: Limits

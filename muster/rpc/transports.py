@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 
 from muster.component.log import get_logger
 from muster.rpc.h2.binding import why_not
-from muster.rpc.listen import Keepalive, Listen, Translate
-from muster.rpc.names import DEFAULT, GRPCIO, NGHTTP2, TRANSPORTS
+from muster.rpc.listen import Keepalive, Listen, Site, Translate
+from muster.rpc.names import DEFAULT, NGHTTP2, TRANSPORTS
 from muster.rpc.service import Method, Observer
 
 __all__ = ["DEFAULT", "add_flag", "rpc_server"]
@@ -35,12 +35,27 @@ def rpc_server(
     max_receive_bytes: int = 4 << 20,
     translate: Translate | None = None,
     keepalive: Keepalive | None = None,
+    site: Site | None = None,
 ) -> AbstractAsyncContextManager[list[int]]:
-    """The server of that transport; grpcio's where the shim cannot be used."""
+    """The server of that transport; grpcio's, which has no site, where the shim cannot be used."""
     reason = why_not() if transport == NGHTTP2 else ""
     if reason:
         log.warning("nghttp2 is not usable, grpcio serves instead", reason=reason)
-    return _server(NGHTTP2 if transport == NGHTTP2 and not reason else GRPCIO)(
+    if transport == NGHTTP2 and not reason:
+        from muster.rpc.h2.server import h2_server
+
+        return h2_server(
+            methods,
+            addresses,
+            observer,
+            max_receive_bytes=max_receive_bytes,
+            translate=translate,
+            keepalive=keepalive,
+            site=site,
+        )
+    from muster.rpc.grpcio import grpc_server  # imported only if used: it is large
+
+    return grpc_server(
         methods,
         addresses,
         observer,
@@ -48,14 +63,3 @@ def rpc_server(
         translate=translate,
         keepalive=keepalive,
     )
-
-
-def _server(transport: str) -> Callable[..., AbstractAsyncContextManager[list[int]]]:
-    """Imports the one that is used: grpcio is large."""
-    if transport == NGHTTP2:
-        from muster.rpc.h2.server import h2_server
-
-        return h2_server
-    from muster.rpc.grpcio import grpc_server
-
-    return grpc_server

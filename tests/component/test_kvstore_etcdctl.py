@@ -189,7 +189,7 @@ def test_metrics_under_etcds_names(cluster: StoreCluster) -> None:
         'grpc_server_handled_total{grpc_code="OK",grpc_method="Put"',
     ):
         assert name in text
-    assert json.loads(fetch("/health")) == {"health": "true", "reason": ""}
+    assert json.loads(fetch("/health")) == {"health": "true"}
     assert fetch("/readyz") == "ok"
 
 

@@ -17,10 +17,10 @@ from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.informer import Informer
 from muster.component.log import get_logger
-from muster.component.metrics import serve_app
 from muster.component.run import notify_ready, run
 from muster.component.tls import TlsFiles, load_kubeconfig, server_context
 from muster.component.version import architecture
+from muster.component.webapp import serve_app
 from worker.kubelet import machine, metrics
 from worker.kubelet.certificates import not_after
 from worker.kubelet.cgroups import Cgroups

@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 
 from muster.api import core
 from muster.api.scheme import encode
-from muster.component.metrics import Check, add_routes, health_response
+from muster.component.metrics import Check
+from muster.component.webapp import add_routes, health_response
 from muster.cri import api_pb2 as cri
 from worker.kubelet.cadvisor import PodRow, Snapshot, families
 from worker.kubelet.cri import RuntimeFailure

@@ -4,17 +4,17 @@ externalTrafficPolicy Local. `health` decides what they say."""
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Self
 
-from aiohttp import web
 from prometheus_client import Counter
 
 from muster.component.log import get_logger
-from muster.component.metrics import serve_app
+from muster.http.messages import Pages, Request, Response, failure, json_page
+from muster.http.server import http_server
 from worker.proxy.health import Check, Health, answer, checks_of
 from worker.proxy.metrics import HEALTHZ, LIVEZ
 from worker.proxy.syncer import Syncer
@@ -23,27 +23,21 @@ log = get_logger(__name__)
 RETRY_SECONDS = 1.0
 
 
-def health_app(health: Health, clock: Callable[[], float]) -> web.Application:
-    def respond(well: bool, counter: Counter) -> web.Response:
+def health_pages(health: Health, clock: Callable[[], float]) -> Pages:
+    def respond(well: bool, counter: Counter) -> Response:
         code = 200 if well else 503
         counter.labels(code=str(code)).inc()
-        return web.Response(
-            status=code,
-            text=json.dumps(health.report(clock())),
-            content_type="application/json",
-            headers={"X-Content-Type-Options": "nosniff"},
-        )
+        nosniff = ("X-Content-Type-Options", "nosniff")
+        answer = json_page(health.report(clock()), code)
+        return replace(answer, headers=(*answer.headers, nosniff))
 
-    async def healthz(_: web.Request) -> web.Response:
+    async def healthz(_: Request) -> Response:
         return respond(health.healthy(clock()) and health.node_eligible, HEALTHZ)
 
-    async def livez(_: web.Request) -> web.Response:
+    async def livez(_: Request) -> Response:
         return respond(health.healthy(clock()), LIVEZ)
 
-    app = web.Application()
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/livez", livez)
-    return app
+    return Pages({"/healthz": healthz, "/livez": livez})
 
 
 class HealthChecks:
@@ -86,18 +80,16 @@ class HealthChecks:
             await self._start(check)
 
     async def _start(self, check: Check) -> None:
-        async def handle(_: web.Request) -> web.Response:
+        async def handle(request: Request) -> Response:
+            if request.method not in ("GET", "HEAD"):
+                return failure(405, None, ("Allow", "GET"))
             local = checks_of(self._syncer.rendered).get(check, 0)
             status, body = answer(check, local, self._health.healthy(time.time()))
-            return web.Response(
-                status=status, text=json.dumps(body), content_type="application/json"
-            )
+            return json_page(body, status)
 
-        app = web.Application()
-        app.router.add_get("/{path:.*}", handle)
         stack = AsyncExitStack()
         try:
-            await stack.enter_async_context(serve_app(app, self._host, check.port, None))
+            await stack.enter_async_context(http_server(handle, self._host, check.port, None))
         except OSError as error:
             log.warning("health check port not served", port=check.port, error=str(error))
             return

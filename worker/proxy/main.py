@@ -19,13 +19,14 @@ from muster.api.discovery import EndpointSlice
 from muster.client.client import Client
 from muster.client.informer import Informer
 from muster.component.log import get_logger
-from muster.component.metrics import metrics_server, serve_app
+from muster.component.metrics import metrics_server
 from muster.component.run import notify_ready, run
 from muster.component.tls import TlsFiles, server_context
+from muster.http.server import http_server
 from worker.proxy.cleanup import remove_everything
 from worker.proxy.endpoints import Node, node_of
 from worker.proxy.health import Health, eligible
-from worker.proxy.healthports import HealthChecks, health_app
+from worker.proxy.healthports import HealthChecks, health_pages
 from worker.proxy.iptables import BACKENDS, Iptables
 from worker.proxy.ruleset import Options
 from worker.proxy.syncer import Periods, Syncer
@@ -190,7 +191,7 @@ async def _serve_ports(stack: AsyncExitStack, config: Config, health: Health) ->
     tls = server_context(config.tls) if config.tls else None
     await stack.enter_async_context(metrics_server(config.bind_address, config.metrics_port, tls))
     await stack.enter_async_context(
-        serve_app(health_app(health, time.time), config.bind_address, config.healthz_port, None)
+        http_server(health_pages(health, time.time), config.bind_address, config.healthz_port, None)
     )
 
 

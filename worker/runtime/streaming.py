@@ -19,7 +19,7 @@ from typing import Protocol
 from aiohttp import WSMsgType, web
 
 from muster.component.log import get_logger
-from muster.component.metrics import serve_app
+from muster.component.webapp import serve_app
 from muster.cri import api_pb2 as cri
 from worker.runtime import channels, conmon
 from worker.runtime.conmon import Monitored

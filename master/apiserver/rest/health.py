@@ -12,7 +12,7 @@ from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import Store
 from muster.api.scheme import RESOURCES
-from muster.component.metrics import health_response
+from muster.component.webapp import health_response
 
 # The store must answer within this (apiserver etcd3 health check).
 PROBE_SECONDS = 2.0

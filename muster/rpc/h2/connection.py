@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from muster.http.listener import Accepted
 from muster.rpc.h2.session import Event, Kind, Limits, Session
 
 # Fed piece by piece: what one piece can unpack to bounds the memory of its events.
@@ -40,7 +41,7 @@ class Settings:
     max_connections: int = 5000
 
 
-class Connection(asyncio.Protocol):
+class Connection(Accepted):
     """Subclasses answer events (`on_event`) and hear of the end (`on_lost`)."""
 
     def __init__(self, settings: Settings, *, server: bool) -> None:

@@ -15,20 +15,25 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from muster.component.tls import server_context
+from muster.http.connection import HttpConnection
+from muster.http.listener import Accepted, Listener, listening_socket
+from muster.http.server import end_all
 from muster.rpc.errors import Code, RpcError
 from muster.rpc.h2.calls import ServerCall
 from muster.rpc.h2.connection import Connection, Settings
-from muster.rpc.h2.listener import Listener, listening_socket
+from muster.rpc.h2.front import Front
+from muster.rpc.h2.page import PageCall
 from muster.rpc.h2.session import Event, Kind, refusal
 from muster.rpc.h2.wire import (
     BadHeader,
     decode_block,
     decode_metadata,
     encode_block,
+    is_grpc,
     parse_timeout,
     status_fields,
 )
-from muster.rpc.listen import Keepalive, Listen, Translate
+from muster.rpc.listen import Keepalive, Listen, Site, Translate
 from muster.rpc.service import Method, Observer
 
 _GRACE_SECONDS = 1.0
@@ -51,9 +56,13 @@ async def h2_server(
     max_receive_bytes: int = 4 << 20,
     translate: Translate | None = None,
     keepalive: Keepalive | None = None,
+    site: Site | None = None,
     settings: Settings | None = None,
 ) -> AsyncIterator[list[int]]:
-    """Serve `methods` while the block runs; yields the bound ports in the order of `addresses`."""
+    """Serve `methods`, and `site` to those who do not speak gRPC, while the block runs.
+
+    Yields the bound ports in the order of `addresses`.
+    """
     settings = settings or Settings()
     limits = replace(settings.limits, max_message_bytes=max_receive_bytes)
     if keepalive is not None:
@@ -62,7 +71,7 @@ async def h2_server(
             keepalive_seconds=keepalive.seconds,
             keepalive_timeout_seconds=keepalive.timeout_seconds,
         )
-    server = Server(methods, observer, translate, replace(settings, limits=limits))
+    server = Server(methods, observer, translate, replace(settings, limits=limits), site)
     try:
         yield [server.listen(address) for address in addresses]
     finally:
@@ -90,12 +99,16 @@ class Server:
         observer: Observer,
         translate: Translate | None,
         settings: Settings,
+        site: Site | None = None,
     ) -> None:
         self.methods = {method.path: method for method in methods}
         self.observer = observer
         self.translate = translate
         self.settings = settings
+        self.site = site
         self.connections: set[ServerConnection] = set()
+        self._undecided: set[Front] = set()
+        self._http1: set[HttpConnection] = set()
         self.known: dict[bytes, Asked] = {}
         self._listeners: list[Listener] = []
 
@@ -104,7 +117,7 @@ class Server:
         headers = decode_block(block)
         if headers.get(":method") != "POST":
             raise _NoGrpc("405")
-        if not headers.get("content-type", "").startswith("application/grpc"):
+        if not is_grpc(headers):
             raise _NoGrpc("415")
         method = self.methods.get(headers[":path"])
         if method is None:
@@ -124,14 +137,40 @@ class Server:
 
     def listen(self, address: Listen) -> int:
         listening = listening_socket(address.host, address.port)
-        listener = Listener(listening, lambda: ServerConnection(self), _tls(address), self.settings)
+        listener = Listener(
+            listening,
+            self._accepted,
+            _tls(address, ["h2", "http/1.1"] if self.site else ["h2"]),
+            handshake_seconds=self.settings.handshake_seconds,
+            max_connections=self.settings.max_connections,
+        )
         self._listeners.append(listener)
         return listener.port
+
+    def _accepted(self) -> Accepted:
+        site = self.site
+        if site is None:
+            return ServerConnection(self)
+        return Front(
+            lambda: ServerConnection(self),
+            lambda: HttpConnection(site.handler, site.limits, self._http1),
+            self.settings.handshake_seconds,
+            self._undecided,
+        )
 
     async def stop(self, grace_seconds: float) -> None:
         """No new connections, no new calls; running calls have `grace_seconds` to end."""
         for listener in self._listeners:
             listener.close()
+        for undecided in list(self._undecided):
+            undecided.abort()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(end_all(self._http1, grace_seconds), name="stop http/1.1")
+            both.create_task(self._stop_calls(grace_seconds), name="stop http/2")
+        for listener in self._listeners:
+            await listener.wait_closed()
+
+    async def _stop_calls(self, grace_seconds: float) -> None:
         open_ = list(self.connections)
         for connection in open_:
             connection.drain()
@@ -150,15 +189,13 @@ class Server:
         for connection in list(self.connections):
             connection.abort()
         await asyncio.gather(*closed)
-        for listener in self._listeners:
-            await listener.wait_closed()
 
 
-def _tls(address: Listen) -> ssl.SSLContext | None:
+def _tls(address: Listen, protocols: list[str]) -> ssl.SSLContext | None:
     if address.tls is None:
         return None
     context = server_context(address.tls, require_client_cert=address.client_auth)
-    context.set_alpn_protocols(["h2"])
+    context.set_alpn_protocols(protocols)
     return context
 
 
@@ -166,7 +203,8 @@ class ServerConnection(Connection):
     def __init__(self, server: Server) -> None:
         super().__init__(server.settings, server=True)
         self._server = server
-        self._calls: dict[int, ServerCall] = {}
+        self._calls: dict[int, ServerCall | PageCall] = {}
+        self.page_bytes = 0
         self._draining = False
 
     # What its calls ask for (`calls.Owner`).
@@ -179,7 +217,7 @@ class ServerConnection(Connection):
     def translate(self) -> Translate | None:
         return self._server.translate
 
-    def forget(self, call: ServerCall) -> None:
+    def forget(self, call: ServerCall | PageCall) -> None:
         self._calls.pop(call.stream, None)
         if self._draining and not self._calls:
             self.flush_soon()
@@ -227,7 +265,7 @@ class ServerConnection(Connection):
             try:
                 asked = self._server.understand(block)
             except _NoGrpc as error:
-                self._refuse_http(stream, error.status)
+                self._no_call(stream, block, error.status, ends=ends)
                 return
             except RpcError as error:
                 self._refuse(stream, error)
@@ -249,6 +287,17 @@ class ServerConnection(Connection):
             ("grpc-accept-encoding", "identity"),
         ]
         self.session.headers(stream, encode_block(fields), end=True)
+
+    def _no_call(self, stream: int, block: bytes, status: str, *, ends: bool) -> None:
+        """A page's request, if there are pages; the shim frames what is not said to be gRPC."""
+        headers, site = decode_block(block), self._server.site
+        if site is None or is_grpc(headers):
+            self._refuse_http(stream, status)
+            return
+        page = self._calls[stream] = PageCall(self, self, stream, headers, site)
+        self.busy()
+        if ends:
+            page.end()
 
     def _refuse_http(self, stream: int, status: str) -> None:
         fields = [(":status", status), ("grpc-status", str(int(Code.INTERNAL)))]

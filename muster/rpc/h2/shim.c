@@ -3,6 +3,7 @@
  * nghttp2 holds the protocol (frames, HPACK, flow control, the floods it knows); this file
  * cuts DATA into gRPC messages, queues what is to be sent, and bounds what nghttp2 leaves to
  * the application: header bytes and fields per block, message sizes, bytes queued either way.
+ * Of requests that are no gRPC it hands on the pieces as they come.
  * nghttp2 calls the on_* functions only inside h2_feed and h2_pull. */
 
 #include <stdint.h>
@@ -61,6 +62,7 @@ typedef struct stream {
   buffer trailers;
   unsigned announced : 1; /* the application knows this stream */
   unsigned refused : 1;   /* whatever else comes in is dropped */
+  unsigned raw : 1;       /* not gRPC: DATA is a page's body, both ways, without prefixes */
   unsigned deferred : 1, waiting : 1, ending : 1, answered : 1, peer_done : 1;
 } stream;
 
@@ -180,9 +182,18 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (!c->limits.server) return 0;
     s = add(c, frame->hd.stream_id);
     if (!s) return NGHTTP2_ERR_CALLBACK_FAILURE;
+    s->raw = 1; /* until its content-type says gRPC */
   }
   s->block.len = s->block_bytes = s->fields = 0;
   return 0;
+}
+
+/* Of several content-types the last one counts, as it does for whoever reads the block. */
+static void look_at_type(stream *s, const uint8_t *name, size_t name_len, const uint8_t *value,
+                         size_t value_len) {
+  static const char type[] = "content-type", grpc[] = "application/grpc";
+  if (name_len != sizeof type - 1 || memcmp(name, type, name_len)) return;
+  s->raw = value_len < sizeof grpc - 1 || memcmp(value, grpc, sizeof grpc - 1);
 }
 
 /* nghttp2 bounds the compressed block, not what it unpacks to (the HPACK bomb). */
@@ -209,6 +220,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     strike(c);
     return 0;
   }
+  if (c->limits.server && !s->announced) look_at_type(s, name, name_len, value, value_len);
   if (append(&s->block, name, name_len) || append(&s->block, "", 1) ||
       append(&s->block, value, value_len) || append(&s->block, "", 1))
     return NGHTTP2_ERR_CALLBACK_FAILURE;
@@ -288,6 +300,14 @@ static void deliver(h2 *c, stream *s, const uint8_t *data, size_t len) {
 
 /* Buffers grow with what came in, never with what a prefix announces. */
 static int take(h2 *c, stream *s, const uint8_t *data, size_t len) {
+  if (s->raw && len && !s->refused) {
+    if (c->view.received + len > c->limits.max_received_bytes) {
+      refuse(c, s, TOO_MUCH);
+    } else {
+      deliver(c, s, data, len);
+    }
+    return 0;
+  }
   while (len && !s->refused) {
     if (s->prefix_len < PREFIX) {
       s->prefix[s->prefix_len++] = *data++;
@@ -457,14 +477,15 @@ static void resume(h2 *c, stream *s) {
 
 static int queue(h2 *c, stream *s, const uint8_t *message, size_t len) {
   if (len > UINT32_MAX) return E_FULL;
+  size_t prefix = s->raw ? 0 : PREFIX;
   chunk *k = malloc(sizeof *k + PREFIX + len);
   if (!k) return E_MEMORY;
   k->next = NULL;
   k->at = 0;
-  k->len = PREFIX + len;
+  k->len = prefix + len;
   k->data[0] = 0;
   for (int i = 0; i < 4; i++) k->data[1 + i] = (uint8_t)(len >> (8 * (3 - i)));
-  if (len) memcpy(k->data + PREFIX, message, len);
+  if (len) memcpy(k->data + prefix, message, len);
   if (s->last) {
     s->last->next = k;
   } else {

@@ -1,7 +1,10 @@
 /* The shim's whole interface: C compiles it, and Python gives it to cffi as it stands (so no
  * preprocessor here). One h2 is one HTTP/2 connection that carries gRPC: bytes in by h2_feed,
  * whole events out in h2_view.events, bytes to send from h2_pull. It reads no clock, owns no
- * socket, starts no thread and never calls back. */
+ * socket, starts no thread and never calls back.
+ *
+ * A request whose content-type is not application/grpc is a page's: a MESSAGE event is then a piece
+ * of its body, and h2_send and h2_answer send bytes as they are. */
 
 typedef struct h2 h2;
 

@@ -56,6 +56,10 @@ def decode_block(block: bytes) -> dict[str, str]:
     return dict(zip(parts[0::2], parts[1::2], strict=False))
 
 
+def is_grpc(headers: Mapping[str, str]) -> bool:
+    return headers.get("content-type", "").startswith("application/grpc")
+
+
 def parse_timeout(text: str) -> float:
     """`grpc-timeout` in seconds."""
     found = _TIMEOUT.fullmatch(text)

@@ -16,7 +16,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from muster.component.log import get_logger
-from muster.rpc.h2.connection import Connection, Settings
 
 log = get_logger(__name__)
 
@@ -27,25 +26,33 @@ _OWN_FILES = 256
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
+class Accepted(asyncio.Protocol):
+    """Says when its connection is over."""
+
+    closed: asyncio.Future[None]
+
+
 class Listener:
     """One listening socket."""
 
     def __init__(
         self,
         listening: socket.socket,
-        make: Callable[[], Connection],
+        make: Callable[[], Accepted],
         tls: ssl.SSLContext | None,
-        settings: Settings,
+        *,
+        handshake_seconds: float = 10.0,
+        max_connections: int = 5000,
     ) -> None:
         self._socket = listening
         self._make = make
         self._tls = tls
-        self._settings = settings
+        self._handshake_seconds = handshake_seconds if tls else None
         self._loop = asyncio.get_running_loop()
         self._greeting: set[asyncio.Task[None]] = set()
         self._full = False
         self._closed = False
-        self._cap = min(settings.max_connections, _affordable())
+        self._cap = min(max_connections, _affordable())
         self.open = 0
         self._loop.add_reader(listening, self._accept)
 
@@ -116,7 +123,7 @@ class Listener:
                 lambda: connection,
                 accepted,
                 ssl=self._tls,
-                ssl_handshake_timeout=self._settings.handshake_seconds if self._tls else None,
+                ssl_handshake_timeout=self._handshake_seconds,
             )
             stands = True
         except (OSError, EOFError):  # also ssl.SSLError and the handshake's timeout
