@@ -271,6 +271,7 @@ class Node:
     def start(self, writer: DiskWriter) -> None:
         self.disk.begin(writer)
         self.life.spawn(tick_forever(self.timing, self.tick), "raft-tick")
+        self._pump.schedule()  # what the log says is committed can be applied now
 
     def tick(self) -> None:
         now = monotonic()

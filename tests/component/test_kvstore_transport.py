@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
-from master.kvstore.transport import frames
+from master.kvstore.transport import frames, peer
 from master.kvstore.transport.frames import PROTOCOL, Hello
 from master.kvstore.transport.peer import PeerClient, PeerEvents
 from master.kvstore.transport.server import PeerHandlers, PeerServer
@@ -23,6 +24,18 @@ SNAPSHOT = Message(MessageType.SNAPSHOT, 2, 1, 1, snapshot=SnapshotMeta(7, 1))
 
 def hello(sender: int, to: int) -> Hello:
     return Hello(PROTOCOL, 99, sender, to, 1)
+
+
+def client_of(port: int, gone: Callable[[int], None], told: list[str]) -> PeerClient:
+    events = PeerEvents(
+        gone=gone,
+        removed=lambda: told.append("removed"),
+        unreachable=lambda peer: None,
+        sent=lambda peer, size: None,
+        failed=lambda peer: None,
+        round_trip=lambda peer, seconds: None,
+    )
+    return PeerClient(2, f"http://127.0.0.1:{port}", lambda to: hello(1, to), None, events)
 
 
 @asynccontextmanager
@@ -47,16 +60,8 @@ async def two_members(
             received=lambda member, size: sizes.append(size),
         ),
     )
-    events = PeerEvents(
-        gone=lambda peer: None,
-        removed=lambda: told.append("removed"),
-        unreachable=lambda peer: None,
-        sent=lambda peer, size: None,
-        failed=lambda peer: None,
-        round_trip=lambda peer, seconds: None,
-    )
     async with server.listen("127.0.0.1", 0, None) as port:
-        yield PeerClient(2, f"http://127.0.0.1:{port}", lambda to: hello(1, to), None, events)
+        yield client_of(port, gone=lambda peer: None, told=told)
 
 
 @pytest.mark.parametrize("broken_after", [0, 1, 3])
@@ -105,3 +110,26 @@ async def test_only_members_of_the_same_cluster_that_mean_this_one_come_in(
         writer.close()
         await writer.wait_closed()
     assert bool(answer) is welcome
+
+
+async def test_who_dials_in_is_dialled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next attempt by itself would come after an hour."""
+    monkeypatch.setattr(peer, "_RETRY_SECONDS", 3600.0)
+    refused, greeted = asyncio.Event(), asyncio.Event()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = int(taken.getsockname()[1])
+        client = client_of(port, gone=lambda _: refused.set(), told=[])
+        running = asyncio.create_task(client.run())
+        async with asyncio.timeout(5):
+            await refused.wait()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        greeted.set()
+        writer.close()
+
+    async with asyncio.timeout(5), await asyncio.start_server(accept, "127.0.0.1", port):
+        client.is_there()
+        await greeted.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -63,7 +63,10 @@ class Contacts:
 
     def greeted(self, hello: Hello) -> None:
         """A member dialled in. One that the log has not told of yet may even be the leader."""
-        if hello.sender not in self.clients and hello.sender != self._id and hello.peer_urls:
+        known = self.clients.get(hello.sender)
+        if known is not None:
+            known.is_there()
+        elif hello.sender != self._id and hello.peer_urls:
             self._heard_of[hello.sender] = hello.peer_urls[0]
             self.follow()
 

@@ -18,6 +18,9 @@ from master.kvstore.raft.core import Core, ProposalDropped, Ready, Write
 from master.kvstore.raft.messages import NOBODY
 
 _COMMIT_SECONDS = 0.002  # a commit that nobody waits for is told with what else is sent until then
+# Then the loop has its turn: after a start, or a pause, there may be a hundred megabytes to apply,
+# and meanwhile this member should be heard of and hear of the others.
+_TURN_SECONDS = 0.02
 _NOTHING = Ready()
 
 
@@ -58,14 +61,18 @@ class Pump:
         self.run()
 
     def run(self, *, tell_commits: bool = False) -> None:
-        """Do everything that Raft wants done."""
+        """Do everything that Raft wants done, or go on in the next turn when that is much."""
         if self._running or self._life.stopping:
             return
         self._running = True
         try:
             self._hand_over_proposals()
+            until = monotonic() + _TURN_SECONDS
             while (ready := self._core.ready(tell_commits=tell_commits)) != _NOTHING:
                 self._perform(ready)
+                if monotonic() > until:
+                    self.schedule()
+                    break
             self._outbox.flush()
             self._after()
             if not self._telling and self._core.untold_commits():

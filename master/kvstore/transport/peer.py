@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from time import monotonic
@@ -64,6 +65,12 @@ class PeerClient:
         self._answers: dict[int, asyncio.Future[Response]] = {}
         self._ids = count(1)
         self._incarnation = 0
+        self._is_there = asyncio.Event()
+
+    def is_there(self) -> None:
+        """The member dialled in, so it is worth while to dial it now: it may have started just
+        after the last attempt."""
+        self._is_there.set()
 
     def send(self, message: Message) -> None:
         """Queue, until `flush`."""
@@ -108,13 +115,14 @@ class PeerClient:
         """Connect, listen for answers, connect again. Ends by cancellation."""
         delay = _RETRY_SECONDS
         while True:
+            self._is_there.clear()
             try:
                 reader, writer = await self._connect()
             except (OSError, TimeoutError, BadFrame, asyncio.IncompleteReadError) as error:
                 if isinstance(error, ConnectionRefusedError):
                     self._events.gone(self.id)
                 log.debug("peer not reached", peer=f"{self.id:x}", error=str(error))
-                await asyncio.sleep(delay)
+                await self._pause(delay)
                 delay = min(2 * delay, _MAX_RETRY_SECONDS)
                 continue
             delay = _RETRY_SECONDS
@@ -127,6 +135,11 @@ class PeerClient:
                 ping.cancel()
                 self._lost()
                 writer.close()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_there.wait()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         async with asyncio.timeout(_CONNECT_SECONDS):
