@@ -65,12 +65,12 @@ def _count(count: int) -> bytes:
 
 def _filters(request: rpc_pb2.RangeRequest) -> list[Callable[[Record], bool]]:
     filters: list[Callable[[Record], bool]] = []
-    if (least := request.min_mod_revision) > 0:
+    if least := request.min_mod_revision:
         filters.append(lambda record: record.mod >= least)
-    if (most := request.max_mod_revision) > 0:
+    if most := request.max_mod_revision:
         filters.append(lambda record: record.mod <= most)
-    if (oldest := request.min_create_revision) > 0:
+    if oldest := request.min_create_revision:
         filters.append(lambda record: record.create >= oldest)
-    if (newest := request.max_create_revision) > 0:
+    if newest := request.max_create_revision:
         filters.append(lambda record: record.create <= newest)
     return filters

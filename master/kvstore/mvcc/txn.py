@@ -74,14 +74,16 @@ def execute(
 ) -> Answer:
     """Run `request` inside `txn`. Raises before anything is written, or not at all."""
     plan = _plan(store, request)
-    _check(store, plan, leases)
+    _check_puts(store, plan, leases)
+    _check_ranges(store, plan)
     body = _run(store, txn, plan)
     return Answer(txn.revision, body)
 
 
 def put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int]) -> Change:
     """A put that is no part of a transaction."""
-    _check_put(store, request, leases)
+    _check_lease(request, leases)
+    _check_kept(store, request)
     return store.put(request.key, *_value_and_lease(store, request))
 
 
@@ -112,14 +114,20 @@ def _plan(store: Mvcc, request: rpc_pb2.TxnRequest) -> _Plan:
     return _Plan(succeeded, ops)
 
 
-def _check(store: Mvcc, plan: _Plan, leases: Container[int]) -> None:
+def _check_puts(store: Mvcc, plan: _Plan, leases: Container[int]) -> None:
+    """All of them before any range is looked at, as in etcd: that decides which error is told."""
     for kind, inner in plan.ops:
-        if kind == _PLAIN_PUTS:
-            continue
         if kind == "request_put":
-            _check_put(store, inner, leases)
+            _check_kept(store, inner)
+            _check_lease(inner, leases)
         elif kind == "request_txn":
-            _check(store, inner, leases)
+            _check_puts(store, inner, leases)
+
+
+def _check_ranges(store: Mvcc, plan: _Plan) -> None:
+    for kind, inner in plan.ops:
+        if kind == "request_txn":
+            _check_ranges(store, inner)
         elif kind == "request_range" and inner.revision:
             if inner.revision > store.revision:
                 raise FutureRevision
@@ -127,9 +135,13 @@ def _check(store: Mvcc, plan: _Plan, leases: Container[int]) -> None:
                 raise Compacted
 
 
-def _check_put(store: Mvcc, request: rpc_pb2.PutRequest, leases: Container[int]) -> None:
+def _check_lease(request: rpc_pb2.PutRequest, leases: Container[int]) -> None:
     if request.lease and request.lease not in leases:
         raise LeaseNotFound
+
+
+def _check_kept(store: Mvcc, request: rpc_pb2.PutRequest) -> None:
+    """What is to be kept must be there."""
     if (request.ignore_value or request.ignore_lease) and store.get(request.key) is None:
         raise KeyNotFound
 
