@@ -63,10 +63,10 @@ CHANGES: list[Callable[[Core], Any]] = [
     lambda core: core.step(Message(MessageType.HEARTBEAT, 1, 2, 3)),
     lambda core: core.log.entries.append(Entry(3, 2)),
     lambda core: core.progress[2].sent([Entry(3, 1, b"x")]),
-    lambda core: core._reads.acknowledge(2, bytes(8)),
-    lambda core: core._rng.random(),
-    lambda core: core._held.append(Message(MessageType.VOTE, 1, 2)),
-    lambda core: setattr(core, "_writing", Write(HardState(4))),
+    lambda core: core.reads.acknowledge(2, bytes(8)),
+    lambda core: core.rng.random(),
+    lambda core: core.held.append(Message(MessageType.VOTE, 1, 2)),
+    lambda core: setattr(core, "writing", Write(HardState(4))),
 ]
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from master.kvstore.raft import core
+from master.kvstore.raft import replication
+from master.kvstore.raft.core import Role
 from tests.simulation.__main__ import main
 from tests.simulation.episodes import Episodes
 from tests.simulation.raft_cluster import Cluster
@@ -105,14 +106,16 @@ def test_a_suspected_leader_is_replaced_at_once() -> None:
     for member in cluster.cores:
         cluster.suspect(member)
     cluster.run(4 * TICK)  # the least timeout alone is ten
-    assert any(member.role is core.Role.LEADER for member in cluster.cores.values())
+    assert any(member.role is Role.LEADER for member in cluster.cores.values())
 
 
 def test_a_failure_says_how_to_replay_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same seed fails again at the same moment, with the steps that led there."""
-    monkeypatch.setattr(core, "committed_index", lambda _, match: max(match.values(), default=0))
+    monkeypatch.setattr(
+        replication, "committed_index", lambda _, match: max(match.values(), default=0)
+    )
     _, failure = perform(Run("storm", 4, 3, STORM_MS))
     assert failure is not None
     assert "is committed on" in failure.what

@@ -72,7 +72,7 @@ class World:
         """Its clock runs until it does something about it."""
         core = self.cores[int(member)]
         before = core.role, core.term
-        while (core.role, core.term) == before and not core._held:
+        while (core.role, core.term) == before and not core.held:
             core.tick()
         self._pump(core.id)
 
