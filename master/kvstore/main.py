@@ -22,6 +22,7 @@ from master.kvstore.corruption import check_before_joining, watch_for_corruption
 from master.kvstore.driver.clock import Timing
 from master.kvstore.driver.limits import Limits
 from master.kvstore.errors import MemberRemoved, StoreError
+from master.kvstore.gateway.gateway import Gateway
 from master.kvstore.gateway.health import Health
 from master.kvstore.gateway.site import ClientSite
 from master.kvstore.joining import identity_of_new_member
@@ -281,17 +282,20 @@ async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> N
         addresses.append(
             Listen(parts.hostname or "", parts.port or 0, tls, config.client_cert_auth)
         )
+    methods = list(all_methods(node))
+    observer = PrometheusObserver("etcd_network_client_grpc")
     max_bytes = config.max_request_bytes + RECEIVE_OVERHEAD_BYTES
+    gateway = Gateway(methods, observer, max_bytes)
     # Bytes are base64 in JSON, a third more, and there are names around them.
     limits = HttpLimits(max_body_bytes=2 * max_bytes)
     await stack.enter_async_context(
         rpc_server(
             config.rpc_transport,
-            list(all_methods(node)),
+            methods,
             addresses,
-            PrometheusObserver("etcd_network_client_grpc"),
+            observer,
             max_receive_bytes=max_bytes,
-            site=Site(ClientSite(node), limits),
+            site=Site(ClientSite(node, gateway), limits),
         )
     )
 

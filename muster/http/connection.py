@@ -72,8 +72,9 @@ class HttpConnection(Accepted):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """The client says no more, but may well read its answer; nobody ends an endless one."""
+        """The client says no more, but may well read its answer, if that comes soon."""
         self._half_closed = True
+        self._due(self._limits.stall_seconds)
         tls = self._transport.get_extra_info("ssl_object") is not None  # knows no half
         return self._task is not None and not self._streaming and not tls
 

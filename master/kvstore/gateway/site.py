@@ -8,7 +8,7 @@ from master.kvstore.gateway.health import Health
 from master.kvstore.node import Node
 from muster.component.metrics import metrics_page
 from muster.component.version import ETCD_CLUSTER_VERSION, ETCD_VERSION
-from muster.http.messages import Request, Response, failure, json_page
+from muster.http.messages import Handler, Request, Response, failure, json_page
 
 # etcd lets pages of any origin ask (--cors=*).
 _CORS = (
@@ -16,11 +16,14 @@ _CORS = (
     ("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE"),
     ("Access-Control-Allow-Origin", "*"),
 )
+# What etcd 3.3 called it, and 3.4 still knows.
+_OLD, _NEW = "/v3beta/", "/v3/"
 
 
 class ClientSite:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, gateway: Handler) -> None:
         self._health = Health(node)
+        self._gateway = gateway
 
     async def __call__(self, request: Request) -> Response:
         response = await self._answer(request)
@@ -29,6 +32,10 @@ class ClientSite:
     async def _answer(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response()
+        if request.path.startswith(_OLD):
+            request = replace(request, path=request.path.replace(_OLD, _NEW, 1))
+        if request.path.startswith(_NEW):
+            return await self._gateway(request)
         match request.path:
             case "/health":
                 return await self._health(request)

@@ -17,19 +17,27 @@ from master.kvstore.services.watch import WatchService
 from muster.etcd import election_pb2, lock_pb2, rpc_pb2
 from muster.rpc.service import Method, methods_of
 
+DESCRIPTORS = [
+    *(rpc_pb2.DESCRIPTOR.services_by_name[name] for name in (
+        "KV", "Watch", "Lease", "Cluster", "Auth", "Maintenance"
+    )),
+    lock_pb2.DESCRIPTOR.services_by_name["Lock"],
+    election_pb2.DESCRIPTOR.services_by_name["Election"],
+]  # fmt: skip
+
 
 def all_methods(node: Node) -> Iterator[Method]:
     kv, watch, lease = KvService(node), WatchService(node), LeaseService(node)
     turns = Turns(kv, watch, lease)
-    services = [
-        (rpc_pb2, "KV", kv),
-        (rpc_pb2, "Watch", watch),
-        (rpc_pb2, "Lease", lease),
-        (rpc_pb2, "Cluster", ClusterService(node)),
-        (rpc_pb2, "Auth", AuthService(node)),
-        (rpc_pb2, "Maintenance", MaintenanceService(node)),
-        (lock_pb2, "Lock", LockService(turns, kv)),
-        (election_pb2, "Election", ElectionService(turns)),
-    ]
-    for file, name, service in services:
-        yield from methods_of(file.DESCRIPTOR.services_by_name[name], service)
+    services = (
+        kv,
+        watch,
+        lease,
+        ClusterService(node),
+        AuthService(node),
+        MaintenanceService(node),
+        LockService(turns, kv),
+        ElectionService(turns),
+    )
+    for descriptor, service in zip(DESCRIPTORS, services, strict=True):
+        yield from methods_of(descriptor, service)
