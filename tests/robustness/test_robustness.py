@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,17 @@ def test_faults_break_no_promise(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("ok ") == len(RUNS), done.stdout
+
+
+def test_many_watches_get_everything_at_any_pace() -> None:
+    """A few seconds of `make soak-watch`."""
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tests.robustness.soak", "--minutes", "0.08",
+            "--streams", "12", "--multiplexed", "2", "--watches", "10",
+        ],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (events,) = re.findall(r"(\d+) events", done.stdout)
+    assert int(events) > 500, done.stdout

@@ -3,7 +3,7 @@ resumable, bookmarkable, and prev_kv."""
 
 from __future__ import annotations
 
-from tests.robustness.history import Event, Session, Watch
+from tests.robustness.history import Event, Response, Watch
 from tests.robustness.revisions import Revisions
 
 
@@ -14,7 +14,11 @@ def watch_problems(
     problems = []
     reached = 0
     for number, session in enumerate(watch.sessions):
-        judged = _Session(watch, session, history, compacted)
+        judged = SessionJudge(watch, session.start, history, compacted)
+        for response in session.responses:
+            judged.take(response)
+        if session.compacted:
+            judged.end_as_compacted(session.compacted)
         problems += [f"watch {watch.name}, session {number}: {p}" for p in judged.problems]
         reached = judged.next - 1
     if reached < final_revision:
@@ -25,23 +29,28 @@ def watch_problems(
     return problems
 
 
-class _Session:
-    def __init__(self, watch: Watch, session: Session, history: Revisions, compacted: int) -> None:
+class SessionJudge:
+    """One session, response by response. `compacted` may be raised as time goes on."""
+
+    def __init__(self, watch: Watch, start: int, history: Revisions, compacted: int) -> None:
         self.problems: list[str] = []
-        self.next = session.start  # all before it that is wanted was delivered
+        self.next = start  # all before it that is wanted was delivered
+        self.compacted = compacted
         self._watch = watch
         self._history = history
-        self._compacted = compacted
         self._partial = 0  # the revision of which a fragment came
-        for response in session.responses:
-            if response.events:
-                self._take(response.events, response.revision, fragment=response.fragment)
-            else:
-                self._bookmark(response.revision)
-        if session.compacted and not self.next <= session.compacted <= compacted:
+
+    def take(self, response: Response) -> None:
+        if response.events:
+            self._take(response.events, response.revision, fragment=response.fragment)
+        else:
+            self._bookmark(response.revision)
+
+    def end_as_compacted(self, revision: int) -> None:
+        if not self.next <= revision <= self.compacted:
             self.problems.append(
-                f"ended as compacted at {session.compacted}; it had got to {self.next}, and "
-                f"compaction was asked up to {compacted}"
+                f"ended as compacted at {revision}; it had got to {self.next}, and "
+                f"compaction was asked up to {self.compacted}"
             )
 
     def _take(self, events: list[Event], header: int, *, fragment: bool) -> None:
@@ -89,7 +98,7 @@ class _Session:
             known = (before.value or "", before.mod) if before is not None else None
             # What was compacted meanwhile cannot be told any more.
             if event.previous != known and not (
-                event.previous is None and event.mod - 1 <= self._compacted
+                event.previous is None and event.mod - 1 <= self.compacted
             ):
                 self.problems.append(
                     f"revision {event.mod}: prev_kv of {event.key} is {event.previous}, not {known}"
