@@ -26,6 +26,7 @@ log = get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class Limits:
     max_header_bytes: int = 16 << 10
+    max_header_fields: int = 128
     max_body_bytes: int = 1 << 20
     # Until a connection's first request, and then until a request that has begun is whole.
     request_seconds: float = 30.0
@@ -144,7 +145,12 @@ class HttpConnection(Accepted):
         self._body.clear()
         self._due(self._limits.request_seconds)
         names = [bytes(name) for name, _ in asked.headers]
-        if b"content-length" in names and b"transfer-encoding" in names:
+        size = len(asked.target) + sum(len(name) + len(value) for name, value in asked.headers)
+        if not asked.http_version.startswith(b"1."):
+            self._refuse(505)
+        elif size > self._limits.max_header_bytes or len(names) > self._limits.max_header_fields:
+            self._refuse(431)  # h11 looks at what is not whole yet
+        elif b"content-length" in names and b"transfer-encoding" in names:
             # Two servers may see two different requests in it (RFC 9112 6.3): smuggling.
             self._refuse(400)
         elif asked.method == b"CONNECT":
