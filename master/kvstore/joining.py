@@ -23,8 +23,9 @@ from master.kvstore.wal.log import Identity
 from muster.component.failure import CannotRun
 from muster.component.tls import client_context
 
-_ASK_SECONDS = 5.0
-_ASK_FOUNDERS_SECONDS = 1.0  # mostly nobody is there yet: all of them are about to start
+# For a member that is there, though it be busy: only it knows that this one was there before.
+_ASK_SECONDS = 10.0
+_CONNECT_FOUNDERS_SECONDS = 1.0  # mostly nobody is there yet: all of them are about to start
 
 
 async def identity_of_new_member(config: Config) -> Identity:
@@ -70,8 +71,8 @@ async def _first_answer(urls: Sequence[str], tls: ssl.SSLContext | None) -> Clus
 
 
 async def _answers(urls: Sequence[str], tls: ssl.SSLContext | None) -> list[ClusterInfo]:
-    """Of those who answer at once."""
-    asked = (ask_cluster(url, tls, _ASK_FOUNDERS_SECONDS) for url in urls)
+    """Of those who are there."""
+    asked = (ask_cluster(url, tls, _ASK_SECONDS, _CONNECT_FOUNDERS_SECONDS) for url in urls)
     answers: list[ClusterInfo] = []
     for answer in await asyncio.gather(*asked, return_exceptions=True):
         if isinstance(answer, ClusterInfo):

@@ -51,9 +51,11 @@ class Peers:
         self.follow({})
 
 
-async def ask_cluster(url: str, tls: ssl.SSLContext | None, seconds: float) -> ClusterInfo:
+async def ask_cluster(
+    url: str, tls: ssl.SSLContext | None, seconds: float, connect_seconds: float | None = None
+) -> ClusterInfo:
     """What the member at `url` says about its cluster. BadFrame, OSError when it does not."""
-    answer = await ask(url, tls, "cluster", b"", seconds)
+    answer = await ask(url, tls, "cluster", b"", seconds, connect_seconds)
     if not answer.ok:
         raise BadFrame("no answer about the cluster")
     try:
@@ -63,23 +65,29 @@ async def ask_cluster(url: str, tls: ssl.SSLContext | None, seconds: float) -> C
 
 
 async def ask(
-    url: str, tls: ssl.SSLContext | None, method: str, payload: bytes, seconds: float
+    url: str,
+    tls: ssl.SSLContext | None,
+    method: str,
+    payload: bytes,
+    seconds: float,
+    connect_seconds: float | None = None,
 ) -> Response:
-    """One question on a connection of its own, by somebody who need not be a member."""
+    """One question on a connection of its own, by somebody who need not be a member. With
+    `connect_seconds` there is less patience where nothing listens: the kernel alone connects."""
     async with asyncio.timeout(seconds):
-        return await _ask(url, tls, Request(1, method, payload))
+        return await _ask(url, tls, Request(1, method, payload), connect_seconds)
 
 
-async def _ask(url: str, tls: ssl.SSLContext | None, request: Request) -> Response:
+async def _ask(
+    url: str, tls: ssl.SSLContext | None, request: Request, connect_seconds: float | None
+) -> Response:
     parts = urlsplit(url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    reader, writer = await asyncio.open_connection(
-        host,
-        parts.port,
-        ssl=tls if secure else None,
-        server_hostname=host if secure else None,
-    )
+    host = parts.hostname or ""
+    async with asyncio.timeout(connect_seconds):
+        reader, writer = await asyncio.open_connection(host, parts.port)
     try:
+        if tls is not None and parts.scheme == "https":
+            await writer.start_tls(tls, server_hostname=host)
         writer.write(frames.encode(Hello(PROTOCOL, 0, 0, 0, 0)))
         writer.write(frames.encode(request))
         await frames.read(reader)  # the other side's hello

@@ -200,19 +200,26 @@ class Soak:
             stream.hurry.set()
         keys = list(KEYS)
         await wait_for(lambda: self._load.put(keys), 60, "the last put")
+        put = await self._revision()
         await wait_for(lambda: self._load.put(keys, delete=True), 60, "the last deletion")
-        last = (await wait_for(self._status, 60, "the last revision")).header.revision
-        try:
-            await wait_for(
-                lambda: self.problems or all(f.next >= last for f in self._followers),
-                _END_SECONDS, "every watch to get to the end",
-            )  # fmt: skip
-        except NotInTime as error:
-            late = [f.watch.name for f in self._followers if f.next < last]
-            self.problems.append(f"{error}: {late} are behind {last}")
+        deleted = await self._revision()
 
-    async def _status(self) -> object:
-        return await self._cluster.status(self._rng.choice(self._cluster.members))
+        def late() -> list[str]:
+            return [
+                follower.watch.name
+                for follower in self._followers
+                if follower.next <= (deleted if follower.watch.deletes else put)
+            ]
+
+        try:
+            await wait_for(lambda: self.problems or not late(), _END_SECONDS, "the watches")
+        except NotInTime as error:
+            self.problems.append(f"{error}: {late()} did not get to {put} and {deleted}")
+
+    async def _revision(self) -> int:
+        """After a write that was acknowledged to us, as some member that knows of it tells."""
+        status = [await self._cluster.status(member) for member in self._cluster.members]
+        return max(one.header.revision for one in status if one is not None)
 
     def _conclude(self) -> None:
         self._collect()
