@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -182,7 +183,7 @@ class HttpConnection(Accepted):
             headers[name] = f"{headers[name]}, {one}" if name in headers else one
         target, method = asked.target.decode("latin-1"), asked.method.decode("latin-1")
         try:
-            request = request_of(method, target, headers, body, self._peer())
+            request = request_of(method, target, headers, body, self._peer(), self._certificate)
         except ValueError:
             self._refuse(400)
             return
@@ -191,6 +192,11 @@ class HttpConnection(Accepted):
     def _peer(self) -> str:
         name: Any = self._transport.get_extra_info("peername")
         return f"{name[0]}:{name[1]}" if isinstance(name, tuple) else ""
+
+    def _certificate(self) -> bytes | None:
+        tls = self._transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        return ssl.DER_cert_to_PEM_cert(der).encode() if der else None
 
     # -- answers
 

@@ -23,6 +23,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)  # names in lower case
     body: bytes = b""
     peer: str = ""
+    # The client's certificate as PEM, None without one. A function: few pages ask.
+    peer_certificate: Callable[[], bytes | None] = lambda: None
 
     def asked(self, name: str) -> str:
         """The first value of a parameter, or nothing."""
@@ -40,13 +42,18 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def request_of(
-    method: str, target: str, headers: Mapping[str, str], body: bytes, peer: str
+    method: str,
+    target: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    peer: str,
+    certificate: Callable[[], bytes | None],
 ) -> Request:
     """Raises ValueError for a target that is none."""
     parts = urlsplit(target)
     # Names without a value count: `/healthz?verbose`.
     query = parse_qs(parts.query, keep_blank_values=True, max_num_fields=100)
-    return Request(method, unquote(parts.path), query, headers, body, peer)
+    return Request(method, unquote(parts.path), query, headers, body, peer, certificate)
 
 
 def text(body: str, status: int = 200, content_type: str = PLAIN) -> Response:

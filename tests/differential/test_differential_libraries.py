@@ -20,7 +20,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 GO_SOURCES = Path("/usr/share/gocode")
 
 
-@pytest.mark.parametrize("library", ["aetcd", "etcd_client"])
+@pytest.mark.parametrize("library", ["aetcd", "etcd_client", "etcd3gw"])
 def test_python_libraries(pair: Pair, library: str) -> None:
     def run(cluster: StoreCluster) -> str:
         program = [sys.executable, str(PROGRAMS / f"{library}_recipes.py")]

@@ -46,10 +46,19 @@ def values(text: str) -> Iterator[Any]:
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            cut = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip())
-            raise BadJson("unexpected EOF" if cut else f"invalid JSON: {error}") from error
+            raise BadJson(_what_is_wrong(text, error)) from error
         yield value
         at = _past_blanks(text, at)
+
+
+def _what_is_wrong(text: str, error: Exception) -> str:
+    """In Go's words, where they are few."""
+    if isinstance(error, json.JSONDecodeError):
+        if error.pos >= len(text.rstrip()):
+            return "unexpected EOF"
+        if error.msg == "Expecting value":
+            return f"invalid character {text[error.pos]!r} looking for beginning of value"
+    return f"invalid JSON: {error}"
 
 
 def _no_constant(name: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from master.kvstore.gateway.health import Health
 from master.kvstore.node import Node
+from master.kvstore.services.common import common_name
 from muster.component.metrics import metrics_page
 from muster.component.version import ETCD_CLUSTER_VERSION, ETCD_VERSION
 from muster.http.messages import Handler, Request, Response, failure, json_page
@@ -18,22 +19,37 @@ _CORS = (
 )
 # What etcd 3.3 called it, and 3.4 still knows.
 _OLD, _NEW = "/v3beta/", "/v3/"
+_IGNORED = (
+    "CommonName of client sending a request against gateway will be ignored and not used as "
+    "expected"
+)
 
 
 class ClientSite:
     def __init__(self, node: Node, gateway: Handler) -> None:
+        self._node = node
         self._health = Health(node)
         self._gateway = gateway
 
     async def __call__(self, request: Request) -> Response:
+        if request.path.startswith(_OLD):
+            request = replace(request, path=request.path.replace(_OLD, _NEW, 1))
+        if request.path.startswith(_NEW) and self._would_be_nobody(request):
+            return failure(400, _IGNORED)
         response = await self._answer(request)
         return replace(response, headers=(*_CORS, *response.headers))
+
+    def _would_be_nobody(self, request: Request) -> bool:
+        """A certificate that names a user names nobody here; better to say so than to surprise."""
+        node = self._node
+        if not (node.auth.enabled and node.trusts_certificates):
+            return False
+        certificate = request.peer_certificate()
+        return certificate is not None and bool(common_name(certificate))
 
     async def _answer(self, request: Request) -> Response:
         if request.method == "OPTIONS":
             return Response()
-        if request.path.startswith(_OLD):
-            request = replace(request, path=request.path.replace(_OLD, _NEW, 1))
         if request.path.startswith(_NEW):
             return await self._gateway(request)
         match request.path:

@@ -53,7 +53,7 @@ def caller_of(node: Node, context: CallContext) -> Caller:
             raise InvalidAuthToken
         return Caller(user, auth.revision)
     certificate = context.peer_certificate() if node.trusts_certificates else None
-    return Caller(_common_name(certificate) if certificate else "", auth.revision)
+    return Caller(common_name(certificate) if certificate else "", auth.revision)
 
 
 def signed(node: Node, context: CallContext, command: command_pb2.Command) -> command_pb2.Command:
@@ -76,7 +76,7 @@ def require_admin(node: Node, context: CallContext) -> None:
 
 
 @lru_cache(maxsize=256)
-def _common_name(pem: bytes) -> str:
+def common_name(pem: bytes) -> str:
     names = x509.load_pem_x509_certificate(pem).subject
     found = names.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""

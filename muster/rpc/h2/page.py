@@ -88,8 +88,9 @@ class PageCall:
         method, target = self._headers[":method"], self._headers[":path"]
         try:
             request = request_of(
-                method, target, headers, bytes(self._body), self._connection.peer()
-            )
+                method, target, headers, bytes(self._body), self._connection.peer(),
+                self._connection.peer_certificate,
+            )  # fmt: skip
         except ValueError:
             self._refuse(400)
             return
