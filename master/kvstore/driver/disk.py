@@ -11,6 +11,8 @@ from master.kvstore.wal.log import Wal
 from master.kvstore.wal.snapshot import SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter, Job
 
+_SMALL_BYTES = 256 << 10
+
 
 class Disk:
     def __init__(self, snapshots: SnapshotDirectory) -> None:
@@ -40,7 +42,12 @@ class Disk:
                 hit("snapshot-after-install")
             wal.append(write.hard_state, write.entries, write.snapshot)
 
-        self.submit(job, done)
+        assert self._writer is not None
+        small = sum(len(entry.data) for entry in write.entries) <= _SMALL_BYTES
+        if small and write.snapshot is None:
+            self._writer.write(job, done)
+        else:
+            self._writer.submit(job, done)
 
     def submit(self, job: Job, done: Callable[[], None]) -> None:
         assert self._writer is not None

@@ -109,6 +109,8 @@ class Pump:
             # What is sent leaves first: the disk's thread would take the interpreter meanwhile.
             self._outbox.flush()
             self._write(ready.write)
+            # If it is done already: others wait for the word of it, nobody for what comes now.
+            self._outbox.flush()
         if ready.committed:
             with BACKEND_COMMIT.time():
                 self._applier.apply(ready.committed)
@@ -126,4 +128,5 @@ class Pump:
             self._outbox.send(message)
         hit("written-after-send")
         self._core.advance(write)
-        self.schedule()
+        if not self._running:
+            self.run()

@@ -202,6 +202,11 @@ class Wal:
 
     # --- writing
 
+    @property
+    def segment_is_full(self) -> bool:
+        """The next append opens another file, which takes longer."""
+        return self._size >= self._segment_bytes
+
     def append(
         self,
         hard_state: HardState,
@@ -209,7 +214,7 @@ class Wal:
         snapshot: SnapshotMeta | None = None,
     ) -> None:
         """Write and fdatasync. On return it is durable."""
-        if self._size >= self._segment_bytes:
+        if self.segment_is_full:
             self._open_segment()
         batch = msgspec.msgpack.encode(Batch(hard_state, tuple(entries)))
         records = [(RecordKind.BATCH, batch)]
