@@ -25,8 +25,12 @@ def cluster(tmp_path: Path, pki: Pki) -> Iterator[StoreCluster]:
 
 
 def member_id(cluster: StoreCluster, name: str, asked: StoreProcess | None = None) -> str:
-    listed = cluster.json("member", "list", member=asked or cluster.members[0])["members"]
-    return f"{next(member['ID'] for member in listed if member.get('name') == name):x}"
+    def ids() -> list[int]:
+        listed = cluster.json("member", "list", member=asked or cluster.members[0])["members"]
+        return [member["ID"] for member in listed if member.get("name") == name]
+
+    # It tells its name after it serves: a healthy cluster may not have heard of it yet.
+    return f"{wait_until(ids, 10, f'{name} has told its name')[0]:x}"
 
 
 def holds(cluster: StoreCluster, member: StoreProcess, key: str, value: str) -> bool:
