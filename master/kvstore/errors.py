@@ -123,7 +123,7 @@ class BadMemberUrls(StoreError):
 
 
 class NotEnoughStarted(StoreError):
-    code = Code.FAILED_PRECONDITION
+    code = Code.UNKNOWN  # etcd forgets to give it one
     message = "etcdserver: re-configuration failed due to not enough started members"
 
 

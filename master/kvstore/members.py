@@ -98,6 +98,13 @@ class Members:
             raise PeerUrlExists
 
 
+def checked_urls(urls: Iterable[str]) -> list[str]:
+    """What a client may have typed: as in etcd, spaces around a URL do not count."""
+    trimmed = [url.strip() for url in urls]
+    check_urls(trimmed)
+    return trimmed
+
+
 def check_urls(urls: Collection[str]) -> None:
     """Absolute http(s) URLs with a host and a port, as etcd's types.NewURLs wants them."""
     for url in urls:
@@ -106,7 +113,7 @@ def check_urls(urls: Collection[str]) -> None:
             good = parts.scheme in ("http", "https") and parts.hostname and parts.port
         except ValueError:
             good = False
-        if not good or parts.path:
+        if not good or parts.path or " " in url or not url.isprintable():
             raise BadMemberUrls
     if not urls:
         raise BadMemberUrls

@@ -15,6 +15,7 @@ from master.kvstore.auth.tokens import LIFE_SECONDS, Tokens
 from master.kvstore.bolt.reader import Database
 from master.kvstore.errors import (
     AuthOldRevision,
+    BadMemberUrls,
     Corrupt,
     MemberExists,
     MemberNotFound,
@@ -27,7 +28,7 @@ from master.kvstore.errors import (
 )
 from master.kvstore.lease.lessor import Lessor
 from master.kvstore.machine import Machine
-from master.kvstore.members import Members
+from master.kvstore.members import Members, checked_urls
 from master.kvstore.raft.messages import SnapshotMeta
 from muster.etcd import auth_pb2, command_pb2, rpc_pb2
 
@@ -115,6 +116,22 @@ def test_permissions_cover_together(
         allowed = permissions.allows(granted, permissions.READ, *ask)
         assert not allowed or covered
         assert not permissions.allows(granted, permissions.WRITE, *ask)
+
+
+@pytest.mark.parametrize("end", [b"a", b"m"], ids=["backwards", "empty"])
+@pytest.mark.parametrize(("first", "last"), [(b"b", b"c"), (b"l", b"n"), (b"x", b"y")])
+def test_a_range_of_nothing_wants_a_permission_for_its_key(
+    end: bytes, first: bytes, last: bytes
+) -> None:
+    granted = [auth_pb2.Permission(permType=auth_pb2.Permission.READ, key=first, range_end=last)]
+    allowed = permissions.allows(granted, permissions.READ, b"m", end)
+    assert allowed == (first <= b"m" < last)
+
+
+def test_urls_are_trimmed_before_they_are_judged() -> None:
+    assert checked_urls([" http://h:1 ", "https://h:2"]) == ["http://h:1", "https://h:2"]
+    with pytest.raises(BadMemberUrls):
+        checked_urls(["http://h h:1"])
 
 
 def store_with(user: str, *granted: auth_pb2.Permission) -> AuthStore:

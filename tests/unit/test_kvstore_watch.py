@@ -252,6 +252,24 @@ def test_a_slow_client_whose_history_is_gone_is_told(
     assert responses[-1].compact_revision == 15
 
 
+def test_the_number_of_a_compacted_watch_is_taken_until_it_is_cancelled(member: Member) -> None:
+    for _ in range(3):
+        member.put(b"k")
+    member.compact(3)
+    stream = new_stream()
+    member.hub.create(stream, Create(key=b"k", start_revision=1, watch_id=7))
+    assert [r.compact_revision for r in member.take(stream)] == [0, 3]
+    member.hub.create(stream, Create(key=b"k", watch_id=7))
+    (refused,) = member.take(stream)
+    assert "duplicate" in refused.cancel_reason
+    for _ in range(2):
+        member.hub.cancel(stream, 7)
+    (canceled,) = member.take(stream)
+    assert (canceled.watch_id, canceled.canceled) == (7, True)
+    member.hub.create(stream, Create(key=b"k", watch_id=7))
+    assert [r.created for r in member.take(stream)] == [True]
+
+
 def test_starting_at_the_compaction_itself_is_allowed(member: Member) -> None:
     member.put(b"k")
     member.put(b"k")
@@ -283,6 +301,14 @@ def test_progress_on_request_comes_after_all_events(member: Member) -> None:
     assert responses[-1].watch_id == -1
     assert responses[-1].header.revision == member.machine.mvcc.revision
     assert not responses[-1].events
+
+
+def test_each_request_for_progress_is_answered(member: Member) -> None:
+    stream = new_stream()
+    stream.want_progress()
+    stream.want_progress()
+    assert [r.watch_id for r in member.take(stream)] == [-1, -1]
+    assert member.take(stream) == []
 
 
 def test_periodic_progress_for_those_who_are_idle(member: Member) -> None:

@@ -7,6 +7,7 @@ import pytest
 from master.kvstore.errors import (
     DuplicateKey,
     EmptyKey,
+    FutureRevision,
     KeyNotFound,
     LeaseNotFound,
     LeaseProvided,
@@ -28,6 +29,10 @@ def put(key: bytes, value: bytes = b"", **options: object) -> rpc_pb2.RequestOp:
 
 def get(key: bytes, end: bytes = b"") -> rpc_pb2.RequestOp:
     return rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=key, range_end=end))
+
+
+def past(revision: int) -> rpc_pb2.RequestOp:
+    return rpc_pb2.RequestOp(request_range=rpc_pb2.RangeRequest(key=b"k", revision=revision))
 
 
 def delete(key: bytes, end: bytes = b"") -> rpc_pb2.RequestOp:
@@ -156,6 +161,25 @@ def test_a_refused_transaction_leaves_nothing(
     assert machine.mvcc.revision == 3
 
 
+@pytest.mark.parametrize(
+    ("ops", "error"),
+    [
+        ([past(99), nested(rpc_pb2.TxnRequest(success=[put(b"x", lease=99)]))], LeaseNotFound),
+        ([put(b"x", lease=99, ignore_value=True)], KeyNotFound),
+        ([put(b"y"), past(99)], FutureRevision),
+    ],
+)
+def test_of_several_errors_etcds_first_is_told(
+    machine: Machine, ops: list[rpc_pb2.RequestOp], error: type[StoreError]
+) -> None:
+    assert isinstance(run(machine, txn=rpc_pb2.TxnRequest(success=ops)).error, error)
+
+
+def test_a_put_by_itself_misses_its_lease_first(machine: Machine) -> None:
+    request = rpc_pb2.PutRequest(key=b"x", lease=99, ignore_value=True)
+    assert isinstance(run(machine, put=request).error, LeaseNotFound)
+
+
 def test_ignore_value_and_ignore_lease_keep_what_is_there(machine: Machine) -> None:
     run(machine, put=rpc_pb2.PutRequest(key=b"k", ignore_value=True))
     record = machine.mvcc.get(b"k")
@@ -246,6 +270,21 @@ def test_a_limited_read_counts_everything(machine: Machine, revision: int) -> No
     request = rpc_pb2.RangeRequest(key=b"a", range_end=b"\0", limit=2, revision=revision)
     response = rpc_pb2.RangeResponse.FromString(ranges.execute(machine.mvcc, request))
     assert (len(response.kvs), response.count, response.more) == (2, 4, True)
+
+
+@pytest.mark.parametrize(
+    ("bound", "found"),
+    [
+        ({"min_mod_revision": -1}, 1),
+        ({"max_mod_revision": -1}, 0),
+        ({"min_create_revision": -1}, 1),
+        ({"max_create_revision": -1}, 0),
+    ],
+)
+def test_a_negative_bound_is_one(machine: Machine, bound: dict[str, int], found: int) -> None:
+    request = rpc_pb2.RangeRequest(key=b"k", **bound)
+    response = rpc_pb2.RangeResponse.FromString(ranges.execute(machine.mvcc, request))
+    assert (len(response.kvs), response.count) == (found, 1)
 
 
 @pytest.mark.parametrize("lease", [0, 8], ids=["no lease", "another lease"])

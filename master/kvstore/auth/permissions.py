@@ -35,7 +35,9 @@ def allows(
             return False  # sorted: nothing later begins earlier
         if last is None:
             return True
-        reached = max(reached, last)
+        if last <= reached:
+            continue  # nothing new; an empty range wants a permission for its key at least
+        reached = last
         if end is not None and reached >= end:
             return True
     return False

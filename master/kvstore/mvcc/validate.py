@@ -78,10 +78,12 @@ def _check_branch(ops: Iterable[rpc_pb2.RequestOp], allowed: int) -> _Branch:
         match op.WhichOneof("request"):
             case "request_put":
                 put = op.request_put
-                check_put(put)
-                branch.puts.append(put.key)
+                if not (key := put.key):
+                    raise EmptyKey
+                branch.puts.append(key)
                 if put.ignore_value or put.ignore_lease:
-                    branch.keeps.append(put.key)
+                    check_put(put)
+                    branch.keeps.append(key)
             case "request_range":
                 check_range(op.request_range)
             case "request_delete_range":
@@ -134,7 +136,12 @@ def _writes(branch: _Branch) -> _Writes:
             writes.add_put(key)
         writes.deletes += success.deletes + failure.deletes
         writes.keeps += success.keeps + failure.keeps
-    for key in branch.puts:
-        writes.add_put(key)
+    if branch.deletes or branch.nested:
+        for key in branch.puts:
+            writes.add_put(key)
+    else:
+        writes.puts = set(branch.puts)
+        if len(writes.puts) < len(branch.puts):
+            raise DuplicateKey
     writes.check_keeps()
     return writes

@@ -52,6 +52,7 @@ class AuthService:
         while True:
             revision = self._node.auth.revision
             await self._check_password(request)
+            caller_of(self._node, context)  # a token that is none is refused here, too
             token = command_pb2.Token(user=request.name, token=new_token(), auth_revision=revision)
             try:
                 applied = await self._node.propose(_Command(authenticate=token))

@@ -28,13 +28,14 @@ class ClusterService:
 
     async def member_add(self, request: rpc_pb2.MemberAddRequest, context: CallContext) -> Any:
         """The new member has no name before it starts and publishes one."""
-        self._check_call(context)
-        rules.check_urls(request.peerURLs)
+        check_call(self._node, context)
+        urls = rules.checked_urls(request.peerURLs)
+        require_admin(self._node, context)
         if not request.isLearner:
             rules.check_add_voter(self._node.machine.members, self._node.contacts.connected())
         member = rpc_pb2.Member(
             ID=secrets.randbits(62) + 1,
-            peerURLs=sorted(request.peerURLs),
+            peerURLs=sorted(urls),
             isLearner=request.isLearner,
         )
         return await self._agree(command_pb2.Command(member_add=member))
@@ -50,6 +51,7 @@ class ClusterService:
         self, request: rpc_pb2.MemberUpdateRequest, context: CallContext
     ) -> Any:
         self._check_call(context)
+        self._node.machine.members.get(request.ID)  # whom etcd misses first
         rules.check_urls(request.peerURLs)
         return await self._agree(command_pb2.Command(member_update=request))
 

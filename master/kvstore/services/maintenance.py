@@ -54,10 +54,12 @@ class MaintenanceService:
     def _errors(self) -> list[str]:
         errors = [] if self._node.has_leader else ["etcdserver: no leader"]
         for member, alarm in sorted(self._node.machine.alarms):
-            # Whoever may raise alarms may raise one that has no name: etcd keeps that, too.
+            # As text, so without what is zero. Whoever may raise alarms may raise one that has no
+            # name: etcd keeps that, too.
             known = rpc_pb2.AlarmType.DESCRIPTOR.values_by_number.get(alarm)
             name = known.name if known else alarm
-            errors.append(f"memberID:{member} alarm:{name} ")
+            who, what = f"memberID:{member} " if member else "", f"alarm:{name} " if alarm else ""
+            errors.append(who + what)
         return errors
 
     async def alarm(self, request: rpc_pb2.AlarmRequest, context: CallContext) -> Any:
@@ -79,12 +81,11 @@ class MaintenanceService:
     async def defragment(
         self, request: rpc_pb2.DefragmentRequest, context: CallContext
     ) -> rpc_pb2.DefragmentResponse:
-        """There is nothing to do: compaction leaves no holes in this store's state."""
+        """There is nothing to do: compaction leaves no holes in this store's state. The answer
+        has no header, in etcd neither."""
         check_call(self._node, context)
         require_admin(self._node, context)
-        response = rpc_pb2.DefragmentResponse()
-        self._node.fill(response.header)
-        return response
+        return rpc_pb2.DefragmentResponse()
 
     async def hash(
         self, request: rpc_pb2.HashRequest, context: CallContext
@@ -104,7 +105,8 @@ class MaintenanceService:
         require_admin(self._node, context)
         store = self._node.machine.mvcc
         revision = request.revision or store.revision
-        store.check_readable(revision)
+        if revision > 0:  # up to a negative one there is nothing, which has a checksum, too
+            store.check_readable(revision)
         response = rpc_pb2.HashKVResponse(compact_revision=store.compacted, hash_revision=revision)
         self._node.fill(response.header)
         response.hash = await asyncio.to_thread(store.history().hash, revision)
@@ -154,9 +156,7 @@ class MaintenanceService:
             if not node.transfer_leadership(request.targetID):
                 raise BadLeaderTransferee
             await self._wait_for_leader(request.targetID)
-        response = rpc_pb2.MoveLeaderResponse()
-        node.fill(response.header)
-        return response
+        return rpc_pb2.MoveLeaderResponse()  # without a header, as etcd's
 
     async def _wait_for_leader(self, member: int) -> None:
         timing = self._node.timing

@@ -98,7 +98,7 @@ class _Session:
                 if batch:
                     continue
                 if reading.done():
-                    return  # the client has closed its side
+                    reading.result()  # a client that has no more to say still listens
                 if self.stream.all_synced:
                     await self._woken_up()
                 else:

@@ -37,7 +37,7 @@ class Hub:
         if request.range_end and request.range_end != TO_THE_END and request.range_end <= key:
             self.refuse(stream, "mvcc: watcher range is empty")
             return
-        if request.watch_id and request.watch_id in stream.watchers:
+        if request.watch_id and stream.taken(request.watch_id):
             self.refuse(stream, "mvcc: duplicate watch ID provided on the WatchStream")
             return
         watch_id = request.watch_id or stream.free_id()
@@ -60,7 +60,7 @@ class Hub:
         )
         stream.watchers[watch_id] = watcher
         self.streams.add(stream)
-        stream.say(self._about(watcher, created=True))
+        stream.say(self._about(watch_id, created=True))
         if watcher.next_revision > self.store.revision:
             self._register(watcher)
         else:
@@ -70,7 +70,11 @@ class Hub:
         watcher = stream.watchers.get(watch_id)
         if watcher is not None:
             self._remove(watcher)
-            stream.say(self._about(watcher, canceled=True))
+        elif watch_id in stream.compacted:
+            stream.compacted.remove(watch_id)
+        else:
+            return
+        stream.say(self._about(watch_id, canceled=True))
 
     def close(self, stream: Stream) -> None:
         stream.closed = True
@@ -140,7 +144,8 @@ class Hub:
     def _catch_up(self, watcher: Watcher) -> None:
         if watcher.next_revision < self.store.compacted:
             self._remove(watcher)
-            response = self._about(watcher, canceled=True)
+            watcher.stream.compacted.add(watcher.id)
+            response = self._about(watcher.id, canceled=True)
             response.header.revision = 0  # as in etcd: there is nothing to resume from
             response.compact_revision = self.store.compacted
             watcher.stream.say(response)
@@ -201,9 +206,9 @@ class Hub:
         self._unregister(watcher)
 
     def _about(
-        self, watcher: Watcher, *, created: bool = False, canceled: bool = False
+        self, watch_id: int, *, created: bool = False, canceled: bool = False
     ) -> rpc_pb2.WatchResponse:
-        response = rpc_pb2.WatchResponse(watch_id=watcher.id, created=created, canceled=canceled)
+        response = rpc_pb2.WatchResponse(watch_id=watch_id, created=created, canceled=canceled)
         response.MergeFromString(self._header(self.store.revision))
         return response
 

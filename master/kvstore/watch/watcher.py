@@ -80,20 +80,26 @@ class Stream:
     def __init__(self, wake: Callable[[], None], header: Header = revision_header) -> None:
         self.watchers: dict[int, Watcher] = {}
         self.behind: dict[int, Watcher] = {}  # those that are not synced
+        # Ids of those that a compaction has ended. As in etcd they are taken until they are
+        # cancelled, which is answered once more.
+        self.compacted: set[int] = set()
         self.closed = False
         self._wake = wake
         self._header = header
         self._control: list[bytes] = []
         self._news: dict[Group, None] = {}
         self._turns: deque[Watcher] = deque()  # in turn, so that nobody is starved
-        self._progress_wanted = False
+        self._progress_wanted = 0  # how often; each is answered
         self._next_id = 0
 
     def free_id(self) -> int:
-        while self._next_id in self.watchers:
+        while self.taken(self._next_id):
             self._next_id += 1
         self._next_id += 1
         return self._next_id - 1
+
+    def taken(self, watch_id: int) -> bool:
+        return watch_id in self.watchers or watch_id in self.compacted
 
     def has_news(self, group: Group) -> None:
         """There is more for its watchers in that group."""
@@ -120,7 +126,7 @@ class Stream:
         self._wake()
 
     def want_progress(self) -> None:
-        self._progress_wanted = True
+        self._progress_wanted += 1
         self._wake()
 
     def take(self, revision: int) -> list[bytes]:
@@ -145,8 +151,9 @@ class Stream:
                 self.take_turn(watcher)
         if self._progress_wanted and not self._turns and self.all_synced:
             # Only now is it true that nothing up to `revision` is still to come.
-            self._progress_wanted = False
-            out.append(progress(-1, self._header(revision)).SerializeToString())
+            answer = progress(-1, self._header(revision)).SerializeToString()
+            out += [answer] * self._progress_wanted
+            self._progress_wanted = 0
         return out
 
     @property
