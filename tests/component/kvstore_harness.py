@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Below the ports that the kernel gives to outgoing connections: between the moment that a port is
 # found free and that a member listens there, one of those could take it.
 _PORTS = range(15000, 32000)
+# What must come has time to come: on a crowded machine everything takes ten times as long.
+_PATIENCE_SECONDS = 60.0
 
 
 def free_ports(count: int) -> list[int]:
@@ -123,7 +125,7 @@ class StoreProcess:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=_PATIENCE_SECONDS)
 
     def log(self) -> str:
         return self.log_file.read_text()
@@ -145,12 +147,14 @@ class StoreCluster:
         member: StoreProcess | None = None,
         stdin: str | None = None,
         check: bool = True,
-        timeout: float = 30,
+        timeout: float = _PATIENCE_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
-        """Stock etcdctl against one member, or all of them."""
+        """Stock etcdctl against one member, or all of them. What must succeed (`check`) has more
+        time than etcdctl's five seconds, unless it says otherwise."""
         members = [member] if member else self.members
+        patience = [f"--command-timeout={timeout:.0f}s"] if check else []
         result = subprocess.run(
-            self.etcdctl_command(*arguments, members=members),
+            self.etcdctl_command(*patience, *arguments, members=members),
             env={**os.environ, "ETCDCTL_API": "3"},
             input=stdin,
             capture_output=True,
@@ -188,7 +192,7 @@ class StoreCluster:
         new.start()
         return new
 
-    def wait_healthy(self, seconds: float = 20) -> None:
+    def wait_healthy(self, seconds: float = _PATIENCE_SECONDS) -> None:
         for member in self.members:
             wait_until(
                 lambda m=member: (
@@ -216,7 +220,7 @@ class StoreCluster:
                         return member
             return None
 
-        found: StoreProcess = wait_until(find, 15, "a leader")
+        found: StoreProcess = wait_until(find, _PATIENCE_SECONDS, "a leader")
         return found
 
 

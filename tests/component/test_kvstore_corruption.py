@@ -50,7 +50,7 @@ def test_other_data_are_found_and_the_member_is_replaced(tmp_path: Path, pki: Pk
         liar = next(member for member in cluster.members if member is not cluster.leader())
         others = [member for member in cluster.members if member is not liar]
         folder = liar.data_dir / "member" / "snap"
-        wait_until(lambda: list(folder.glob("*.snap")), 10, "a snapshot")
+        wait_until(lambda: list(folder.glob("*.snap")), 30, "a snapshot")
         assert liar.stop() == 0
 
         # Nothing is found where nothing is wrong.
@@ -62,7 +62,7 @@ def test_other_data_are_found_and_the_member_is_replaced(tmp_path: Path, pki: Pk
         lie(liar)
         liar.start()
         assert liar.process is not None
-        assert liar.process.wait(timeout=30) == 1
+        assert liar.process.wait(timeout=60) == 1
         assert "found data inconsistency with peers" in liar.log()
         assert "Traceback" not in liar.log()
         cluster.etcdctl("put", "others", "go on", member=others[0])
@@ -91,5 +91,5 @@ def test_other_data_are_found_and_the_member_is_replaced(tmp_path: Path, pki: Pk
         cluster.etcdctl("put", "writes", "again", member=others[0])
         again = cluster.add(liar.name, *FLAGS)
         cluster.wait_healthy()
-        wait_until(lambda: value(cluster, again) == "true", 20, "the truth")
+        wait_until(lambda: value(cluster, again) == "true", 30, "the truth")
         assert cluster.etcdctl("alarm", "list", member=others[0]).stdout == ""
