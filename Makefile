@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim differential test-go \
+	test-vagrant check format lint types contracts proto api stubs sim differential hunt test-go \
 	robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-store clean
 
 help: ## Show this menu
@@ -50,6 +50,10 @@ soak-watch: setup ## Hundreds of watches for as long as asked: guarantees, and m
 
 differential: setup-test ## The same commands to our store and to stock etcd; a table of what was compared
 	$(PYTEST) tests/differential -m "not go"
+
+hunt: setup-test ## Random calls to our store and to stock etcd, for as long as asked (STEPS=20000 MEMBERS=1 SEED=1)
+	$(BIN)/python -m tests.differential --steps $(or $(STEPS),20000) \
+		--members $(or $(MEMBERS),1) --seed $(or $(SEED),1)
 
 test-go: ## Recipes of etcd's own Go client, on our store and on stock etcd
 	@PYTHON=$(PYTHON) tools/setup.sh $(VENV) go
