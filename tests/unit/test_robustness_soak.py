@@ -142,9 +142,16 @@ def test_a_compacted_follower_goes_on_behind_the_compaction() -> None:
 
 
 def _noisy(base: int, slope: float = 0.0) -> list[int]:
-    rng = random.Random(3)
-    count = 2 * LEAST_SAMPLES
-    return [int(base + slope * n + rng.uniform(0, 3 << 20)) for n in range(count)]
+    """With a backlog of 40 MB now and then, ever more often."""
+    rng, count = random.Random(3), 2 * LEAST_SAMPLES
+
+    def backlog(number: int) -> int:
+        return 40 << 20 if rng.random() < 0.6 * number / count else 0
+
+    return [
+        int(base + slope * number + rng.uniform(0, 3 << 20) + backlog(number))
+        for number in range(count)
+    ]
 
 
 def test_only_a_leak_grows_without_bound() -> None:

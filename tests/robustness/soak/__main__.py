@@ -6,7 +6,8 @@ and the members' memory is measured.
 
 Ends with 1 at the first response that breaks a guarantee of watches, if a watch does not get
 to the end, if a member (or this harness) grows without bound, or if one of the things that it is
-made for never happened. Ten minutes are the least that say anything about memory.
+made for never happened. Memory is measured once all that is kept has been filled; a quarter of an
+hour is the least that says anything about it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tests.robustness.soak.window import Window
 _MEMBERS = 3
 _KEPT_REVISIONS = 3000  # in the harness, when every watch is past them
 _MOST_REVISIONS = 100_000
+_STEADY_REVISION = 2 * _KEPT_REVISIONS  # what is kept has been filled, here and in the members
 _WRITERS = 4
 _END_SECONDS = 120.0
 # Fewer snapshots and notifications than in short runs: they are not what is tried here.
@@ -142,11 +144,12 @@ class Soak:
     async def _measure(self) -> None:
         """Until the time is over, or something is wrong."""
         flags = self._flags
-        told = monotonic()
+        told = next_sample = monotonic()
         while monotonic() < self._began + flags.minutes * 60 and not self.problems:
             await asyncio.sleep(min(1.0, flags.sample_seconds))
             self._collect()
-            if monotonic() - self._began > self._sampled * flags.sample_seconds:
+            if monotonic() > next_sample and self._window.last > _STEADY_REVISION:
+                next_sample = monotonic() + flags.sample_seconds
                 self._sample()
             if monotonic() - told > flags.report_seconds:
                 told = monotonic()
@@ -170,21 +173,22 @@ class Soak:
     def _sampled(self) -> int:
         return max(map(len, self._memory.values()), default=0)
 
-    def _sample(self) -> None:
-        """Of everybody that lives for the whole time."""
+    def _resident(self) -> dict[str, int]:
+        """What everybody holds that lives for the whole time."""
         pids = {"harness": os.getpid()}
         for member in self._cluster.members[1:]:
             assert member.process is not None
             pids[member.name] = member.process.pid
-        for name, pid in pids.items():
-            held = resident_bytes(pid)
-            if held is None:
-                self.problems.append(f"{name} ended by itself")
-            else:
-                self._memory.setdefault(name, []).append(held)
+        held = {name: resident_bytes(pid) for name, pid in pids.items()}
+        self.problems += [f"{name} ended by itself" for name, of in held.items() if of is None]
+        return {name: of for name, of in held.items() if of is not None}
+
+    def _sample(self) -> None:
+        for name, held in self._resident().items():
+            self._memory.setdefault(name, []).append(held)
 
     def _tell(self) -> None:
-        held = ", ".join(f"{name} {of[-1] >> 20} MB" for name, of in sorted(self._memory.items()))
+        held = ", ".join(f"{name} {of >> 20} MB" for name, of in self._resident().items())
         done = ", ".join(f"{count} {name}" for name, count in sorted(self._done.items()))
         print(
             f"{monotonic() - self._began:6.0f} s: revision {self._window.last}, "

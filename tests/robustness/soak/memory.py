@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
 
 _PARTS = 4
 LEAST_SAMPLES = 30 * _PARTS
-_NOISE = 1.08  # what an allocator and the watchers' backlog make of a steady state
+_NOISE = 1.05  # what an allocator makes of a steady state
 _NOISE_BYTES = 4 << 20
 
 
@@ -23,12 +23,17 @@ def resident_bytes(pid: int) -> int | None:
 
 
 def grows(samples: Sequence[int]) -> bool:
-    """Whether it is a leak: after the first quarter, when all that is kept has been filled, each
-    quarter is above the one before, and the last one clearly above the second. False of few."""
+    """Whether it is a leak: after the first quarter each quarter's floor is above that of the one
+    before, and the last one clearly above the second. What comes and goes (a slow watcher's
+    backlog) raises no floor. False of few samples."""
     if len(samples) < LEAST_SAMPLES:
         return False
     size = len(samples) // _PARTS
     second, third, last = (
-        median(samples[-(back + 1) * size : len(samples) - back * size]) for back in (2, 1, 0)
+        _floor(samples[-(back + 1) * size : len(samples) - back * size]) for back in (2, 1, 0)
     )
     return second < third < last and last > second * _NOISE + _NOISE_BYTES
+
+
+def _floor(samples: Sequence[int]) -> float:
+    return quantiles(samples, n=4)[0]
