@@ -50,8 +50,8 @@ class Snapshots:
         if self._writing:
             return
         records = self._replica.machine.mvcc.history().count
-        covered = self._core.log.snapshot.index
-        if self._replica.applied - covered >= self._limits.entries_for(records):
+        behind = self._replica.applied - self._core.log.snapshot.index
+        if behind >= _in_turn(self._core, self._limits.entries_for(records)):
             self._writing = True
             self._life.spawn(self._write(), "snapshot")
 
@@ -79,7 +79,16 @@ class Snapshots:
             hit("log-before-compact")
             self._core.compact(meta, self._limits.catchup_entries)
             hit("log-after-compact")
-            self._directory.drop_old()
+            # In a thread: to delete a large file may take the disk long.
+            self._life.spawn(asyncio.to_thread(self._directory.drop_old), "drop-old-snapshots")
+
+
+def _in_turn(core: Core, entries: int) -> int:
+    """All members apply the same entries: each waits for some more than the one before it, so that
+    a majority is not writing."""
+    everyone = sorted(core.membership.everyone())
+    turn = everyone.index(core.id) if core.id in everyone else 0
+    return entries + entries * turn // (4 * max(1, len(everyone)))
 
 
 def _size(path: Path) -> int:

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO
@@ -19,7 +20,7 @@ from typing import BinaryIO
 from master.kvstore.bolt.reader import Database
 from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import SnapshotMeta
-from master.kvstore.wal.sync import fsync, sync_directory
+from master.kvstore.wal.sync import fdatasync, fsync, sync_directory
 from muster.component.failure import CannotRun
 
 HASH_BYTES = hashlib.sha256().digest_size
@@ -27,6 +28,9 @@ _PIECE = 256 << 10
 _STREAM_PIECE = 64 << 10
 # A database is whole pages, so a file of this many bytes more has the hash behind it.
 _SECTOR = 512
+# Synced so often while it is written: where the disk has hundred megabytes to take at once, the
+# log's next entries wait behind them.
+_SYNC_BYTES = 1 << 20
 _KEEP_FILES = 3
 _numbers = count(1)
 
@@ -84,6 +88,13 @@ def _up_to(source: BinaryIO, size: int) -> Iterator[bytes]:
         yield piece
 
 
+def _write_all(file: FileIO, data: bytes) -> None:
+    """A disk that is nearly full takes a part and says so only to the next call."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
+
+
 class Incoming:
     """A snapshot that another member is sending, as far as it is on disk. Blocking calls."""
 
@@ -97,9 +108,7 @@ class Incoming:
 
     def add(self, data: bytes) -> None:
         with self._lock:
-            view = memoryview(data)
-            while view:
-                view = view[self._file.write(view) :]
+            _write_all(self._file, data)
             self.size += len(data)
 
     def finish(self) -> Path:
@@ -135,11 +144,15 @@ class SnapshotDirectory:
     def _write(self, path: Path, pieces: Iterable[bytes]) -> None:
         hit("snapshot-before-write")
         scratch = path.with_suffix(".tmp")
+        unsynced = 0
         try:
-            with scratch.open("wb") as out:
+            with scratch.open("wb", buffering=0) as out:
                 for piece in pieces:
-                    out.write(piece)
-                out.flush()
+                    _write_all(out, piece)
+                    unsynced += len(piece)
+                    if unsynced >= _SYNC_BYTES:
+                        fdatasync(out.fileno())
+                        unsynced = 0
                 fsync(out.fileno())
             self._publish(scratch, path)
         except OSError:
