@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.component.kvstore_harness import StoreCluster, store_cluster
+from tests.component.kvstore_harness import store_cluster
 from tests.component.pki_fixture import Pki
-from tests.differential.pair import Pair, Tally, member_id
+from tests.differential.pair import Pair, Tally, lead_by_first
 
 _TALLY = pytest.StashKey[Tally]()
 
@@ -45,9 +45,3 @@ def pair(tmp_path_factory: pytest.TempPathFactory, pki: Pki, tally: Tally) -> It
         pair = Pair(a, b, tally)
         pair.each(lead_by_first)
         yield pair
-
-
-def lead_by_first(cluster: StoreCluster) -> None:
-    leader, first = cluster.leader(), cluster.members[0]
-    if leader is not first:
-        cluster.etcdctl("move-leader", member_id(cluster, first.name), member=leader)

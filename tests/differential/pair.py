@@ -235,6 +235,12 @@ def member_id(cluster: StoreCluster, name: str) -> str:
     return f"{next(one['ID'] for one in listed if one.get('name') == name):x}"
 
 
+def lead_by_first(cluster: StoreCluster) -> None:
+    leader, first = cluster.leader(), cluster.members[0]
+    if leader is not first:
+        cluster.etcdctl("move-leader", member_id(cluster, first.name), member=leader)
+
+
 def normal(cluster: StoreCluster, shown: str) -> str:
     """Placeholders for what must differ. Lists of members are sorted: etcd orders by id."""
     for member in cluster.everybody:

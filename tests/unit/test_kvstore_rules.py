@@ -73,20 +73,22 @@ def test_the_last_voter_stays_though_learners_are_there() -> None:
     [({1, 2, 3}, None), ({1, 2}, Unhealthy)],
     ids=["all-there", "one-away"],
 )
-def test_a_voter_is_added_only_to_a_healthy_cluster(
-    connected: set[int], error: type[StoreError] | None
+@pytest.mark.parametrize("learner", [False, True], ids=["voter", "learner"])
+def test_a_member_is_added_only_to_a_healthy_cluster(
+    connected: set[int], error: type[StoreError] | None, learner: bool
 ) -> None:
     if error is None:
-        rules.check_add_voter(Members(THREE), connected)
+        rules.check_add(Members(THREE), connected, learner=learner)
     else:
         with pytest.raises(error):
-            rules.check_add_voter(Members(THREE), connected)
+            rules.check_add(Members(THREE), connected, learner=learner)
 
 
 def test_not_a_second_voter_before_the_first_has_started() -> None:
     members = Members((member(1), member(2, name="")))
     with pytest.raises(NotEnoughStarted):
-        rules.check_add_voter(members, {1, 2})
+        rules.check_add(members, {1, 2}, learner=False)
+    rules.check_add(members, {1, 2}, learner=True)  # it will have no vote
 
 
 def test_a_removal_must_leave_a_connected_majority() -> None:

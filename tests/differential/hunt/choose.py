@@ -19,8 +19,11 @@ MOST, LEAST = (1 << 63) - 1, -(1 << 63)
 
 
 class Chance:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, forward: bool = False) -> None:
         self.random = random.Random(seed)
+        # With permissions, it depends on the shape of a tree in etcd who may ask for a range that
+        # ends before it begins.
+        self._forward = forward
 
     def maybe(self, probability: float) -> bool:
         return self.random.random() < probability
@@ -39,6 +42,12 @@ class Chance:
 
     def end(self) -> bytes:
         return b"" if self.maybe(0.4) else self.one(ENDS)
+
+    def span(self) -> tuple[bytes, bytes]:
+        key, end = self.key(), self.end()
+        if self._forward and end != b"\0" and end <= key:
+            end = b""
+        return key, end
 
     def value(self) -> bytes:
         return self.one(VALUES)
@@ -68,9 +77,10 @@ class Chance:
 
     def range(self) -> rpc_pb2.RangeRequest:
         plain = self.maybe(0.4)
+        key, end = self.span()
         return rpc_pb2.RangeRequest(
-            key=self.key(),
-            range_end=self.end(),
+            key=key,
+            range_end=end,
             revision=0 if plain else self.revision(),
             limit=0 if plain else self.one((0, 0, 1, 2, 3, 100, -1, MOST)),
             sort_order=self.enum(3) if self.maybe(0.5) else 0,
@@ -96,14 +106,14 @@ class Chance:
         )
 
     def delete(self) -> rpc_pb2.DeleteRangeRequest:
-        return rpc_pb2.DeleteRangeRequest(
-            key=self.key(), range_end=self.end(), prev_kv=self.maybe(0.4)
-        )
+        key, end = self.span()
+        return rpc_pb2.DeleteRangeRequest(key=key, range_end=end, prev_kv=self.maybe(0.4))
 
     def compare(self) -> rpc_pb2.Compare:
+        key, end = self.span()
         compare = rpc_pb2.Compare(
-            key=self.key(),
-            range_end=b"" if self.maybe(0.7) else self.end(),
+            key=key,
+            range_end=b"" if self.maybe(0.7) else end,
             result=self.enum(4),
             target=self.enum(5),
         )

@@ -16,7 +16,8 @@ THEMES = ("kv", "txn", "watch", "lease", "auth", "auth", "cluster", "wire")
 
 def sequence(seed: int, length: int, members: int) -> list[Step]:
     theme = THEMES[seed % len(THEMES)]
-    generator = Generator(Chance(seed), members, users=theme == "auth")
+    users = theme == "auth"
+    generator = Generator(Chance(seed, forward=users), members, users=users)
     return list(generator.steps(theme, length))
 
 

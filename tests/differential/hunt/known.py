@@ -62,6 +62,13 @@ KNOWN: tuple[Known, ...] = (
         ),
     ),
     Known(
+        "etcd makes a member's id of its URLs and the second: so it misses another one first",
+        _answers(
+            "FAILED_PRECONDITION: etcdserver: Peer URLs already exists",
+            "FAILED_PRECONDITION: etcdserver: member ID already exist",
+        ),
+    ),
+    Known(
         "a call with two messages is refused; etcd's does not look at the second",
         lambda step, ours, theirs: (
             len(step.bodies) == 2 and ours == "INTERNAL: a unary request has one message"

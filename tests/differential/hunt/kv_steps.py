@@ -111,13 +111,14 @@ class KvSteps(Asking):
 
     def _create(self) -> rpc_pb2.WatchCreateRequest:
         chance = self.chance
+        key, end = chance.span()
         return rpc_pb2.WatchCreateRequest(
-            key=chance.key(),
-            range_end=chance.end(),
+            key=key,
+            range_end=end,
             start_revision=chance.revision(),
             progress_notify=chance.maybe(0.1),
             filters=[chance.enum(2) for _ in range(chance.one((0, 0, 0, 1, 1, 2, 3)))],
             prev_kv=chance.maybe(0.4),
-            watch_id=chance.one((0, 0, 0, 1, 2, 7, 8, -3, -1)),
+            watch_id=chance.one((0, 0, 0, 1, 2, 7, 8, -3)),  # -1 is what progress says
             fragment=chance.maybe(0.2),
         )

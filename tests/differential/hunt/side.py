@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,8 +21,10 @@ from muster.etcd import election_pb2, lock_pb2, rpc_pb2
 from tests.component.kvstore_harness import StoreCluster, store_cluster
 from tests.component.pki_fixture import Pki
 from tests.differential.hunt.steps import Asked, Call, Names, Watch
+from tests.differential.pair import lead_by_first
 
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+_ACQUAINTED_SECONDS = 5.1  # etcd's members must have been connected so long for a change
 _FLAGS = ("--bcrypt-cost", "4")
 
 
@@ -186,6 +189,9 @@ def started(directory: Path, pki: Pki, members: int, *, stock: bool) -> Iterator
     program = ("etcd",) if stock else ()
     directory.mkdir(parents=True)
     with store_cluster(directory, pki, members, *_FLAGS, program=program, plain=True) as cluster:
+        if members > 1:
+            lead_by_first(cluster)
+            time.sleep(_ACQUAINTED_SECONDS)
         side = Side(cluster)
         try:
             side.learn_names()
