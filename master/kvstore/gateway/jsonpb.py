@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,19})")
@@ -28,6 +28,9 @@ _RANGES = {
     FieldDescriptor.CPPTYPE_UINT32: (0, 1 << 32),
     FieldDescriptor.CPPTYPE_UINT64: (0, 1 << 64),
 }
+# Python reads JSON without giving other threads a turn. No transaction has so many values; a blob
+# is one.
+_MAX_VALUES = 100_000
 _ESCAPES = {ord(one): f"\\u{ord(one):04x}" for one in "<>&\u2028\u2029"}
 
 
@@ -40,6 +43,8 @@ class BadJson(ValueError):
 
 def values(text: str) -> Iterator[Any]:
     """The JSON values that stand in a row. Raises BadJson where one is broken."""
+    if sum(map(text.count, "{[,")) > _MAX_VALUES:
+        raise BadJson("too many values")
     decoder = json.JSONDecoder(parse_constant=_no_constant)
     at = _past_blanks(text, 0)
     while at < len(text):
@@ -72,10 +77,14 @@ def _past_blanks(text: str, at: int) -> int:
 
 
 def message_of(kind: type[Message], value: Any) -> Message:
+    """What is nested deeper than a decoder takes is refused here: members could not read it."""
     message = kind()
-    if value is not None:
-        _fill(message, value)
-    return message
+    try:
+        if value is not None:
+            _fill(message, value)
+        return kind.FromString(message.SerializeToString())
+    except (RecursionError, DecodeError, EncodeError) as error:
+        raise BadJson("nested too deeply") from error
 
 
 def _fill(message: Message, value: Any) -> None:
