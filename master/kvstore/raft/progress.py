@@ -31,7 +31,7 @@ class Progress:
     probe_sent: bool = False
     snapshot_index: int = 0
     commit_sent: int = 0
-    awaited: int = 0  # the last entry that this follower has proposed: it waits for its commit
+    awaited: int = 0  # up to here it is told at once what is committed: a client of it waits
     _inflight: deque[tuple[int, int]] = field(default_factory=deque)  # (last index, bytes)
     _inflight_bytes: int = 0
 

@@ -11,6 +11,10 @@ from master.kvstore.raft.snapshots import send_snapshot
 from master.kvstore.raft.state import State
 from master.kvstore.raft.transfer import continue_transfer
 
+# What takes long to apply is told at once: followers apply it while the client reads its answer,
+# not when the next entry waits for them to write it.
+_TOLD_AT_ONCE_BYTES = 16 << 10
+
 
 def send_appends(state: State, *, tell_commits: bool) -> None:
     """Bring every follower up to date, as far as its window allows."""
@@ -117,10 +121,11 @@ def maybe_commit(state: State) -> None:
     if index > state.log.commit and state.log.term_at(index) == state.term:
         before = state.log.commit
         state.log.commit_to(index)
-        done = state.log.slice(before + 1, index, 1 << 62)
-        state.uncommitted_bytes = max(
-            0, state.uncommitted_bytes - sum(len(entry.data) for entry in done)
-        )
+        done = sum(len(entry.data) for entry in state.log.slice(before + 1, index, 1 << 62))
+        state.uncommitted_bytes = max(0, state.uncommitted_bytes - done)
+        if done >= _TOLD_AT_ONCE_BYTES:
+            for progress in state.progress.values():
+                progress.awaited = max(progress.awaited, index)
         start_reads(state)
 
 
