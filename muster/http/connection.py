@@ -70,7 +70,11 @@ class HttpConnection(Accepted):
             self._read(data)
             return
         self._waiting += data
-        if len(self._waiting) > self._limits.max_waiting_bytes:
+        if len(self._waiting) <= self._limits.max_waiting_bytes:
+            return
+        if self._streaming:
+            self._transport.abort()  # unread, its end would not be noticed either
+        else:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:

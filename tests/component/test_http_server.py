@@ -315,6 +315,15 @@ async def test_what_comes_during_an_answer_is_bounded(pages: Pages) -> None:
         connection.abort()
 
 
+async def test_who_talks_into_a_stream_is_cut_off(port: int, pages: Pages) -> None:
+    async with asyncio.timeout(5), connected(port) as (reader, writer):
+        writer.write(get("/endless", close=False))
+        await reader.readuntil(b"tick\n")
+        writer.write(get("/more", close=False) * 1000)
+        await pages.ended.wait()
+    assert [request.path for request in pages.asked] == ["/endless"]
+
+
 async def test_fuzzed_requests_leave_the_server_well(port: int, pages: Pages) -> None:
     """Mutations of valid requests, cut into pieces: an answer or a closed connection, and no more
     than one answer to each request."""
