@@ -78,6 +78,10 @@ class _Disk:
         job(self._wal)
         asyncio.get_running_loop().call_soon(done)
 
+    def write(self, job: Callable[[Wal], None], done: Callable[[], None]) -> None:
+        job(self._wal)
+        done()
+
     def stop(self) -> None:
         self._wal.close()
 
