@@ -10,6 +10,7 @@ Each sequence of steps has a seed. One that differs is shortened and printed; en
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from tests.differential.pair import difference
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stores are stopped, then
     tally, found = Tally(), 0
     with tempfile.TemporaryDirectory(prefix="hunt-", dir=flags.directory) as folder:
         pairs = Pairs(Path(folder), flags.members)

@@ -18,7 +18,7 @@ from master.kvstore.errors import (
 )
 from master.kvstore.machine import alarm_response
 from master.kvstore.node import Node
-from master.kvstore.services.common import check_call, require_admin
+from master.kvstore.services.common import caller_of, check_call, require_admin
 from master.kvstore.wal import snapshot
 from muster.component.version import ETCD_VERSION
 from muster.etcd import command_pb2, rpc_pb2
@@ -73,6 +73,8 @@ class MaintenanceService:
             }
             response = alarm_response(rpc_pb2.ResponseHeader(), alarms)
         else:
+            # Everybody may, as in etcd, but not with a token that is none.
+            caller_of(self._node, context)
             applied = await self._node.propose(command_pb2.Command(alarm=request))
             response = applied.response
         self._node.fill(response.header)
