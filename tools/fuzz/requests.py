@@ -170,8 +170,9 @@ async def _call(rng: random.Random, node: Node, method: Method, tokens: list[str
 
 _WEIGHTS = {"KV": 12, "Lease": 4, "Watch": 4}
 _UNARY = (Shape.UNARY, Shape.SERVER_STREAM)
-# A lock may be held, an election may be somebody else's, an observer waits for the next leader.
-_MAY_WAIT = ("Lock", "Campaign", "Observe")
+# A lock may be held, an election may be somebody else's, an observer waits for the next leader, a
+# watch for the next event.
+_MAY_WAIT = ("Lock", "Campaign", "Observe", "Watch")
 
 
 def _input(rng: random.Random, method: Method, node: Node) -> bytes:
@@ -257,9 +258,14 @@ class _Everything:
             self._events.append((event.kv.key, event.kv.mod_revision, deleted))
 
     async def end(self) -> list[Event]:
+        """A client that has no more to say still listens, so it hears of all before it goes."""
         self._ended.set()
-        async with asyncio.timeout(_CALL_SECONDS):
-            await self._reading
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        self._reading.cancel()
+        await asyncio.wait([self._reading])
+        if not self._reading.cancelled():
+            self._reading.result()
         return self._events
 
 
