@@ -179,7 +179,7 @@ def test_a_member_that_lost_its_data_does_not_start(cluster: StoreCluster) -> No
         lost.flags = ("--initial-cluster-state", state)
         lost.start()
         assert lost.process is not None
-        assert lost.process.wait(timeout=30) == 1
+        assert lost.process.wait(timeout=60) == 1
         assert f"member {old_id} has already been bootstrapped" in lost.log()
         assert not lost.data_dir.exists(), "nothing was begun"
         lost.log_file.unlink()
@@ -187,5 +187,5 @@ def test_a_member_that_lost_its_data_does_not_start(cluster: StoreCluster) -> No
     cluster.etcdctl("member", "remove", old_id, member=cluster.members[0])
     again = cluster.add(lost.name)
     cluster.wait_healthy()
-    wait_until(lambda: holds(cluster, again, "kept", "yes"), 10, "the data is there again")
+    wait_until(lambda: holds(cluster, again, "kept", "yes"), 30, "the data is there again")
     assert member_id(cluster, again.name) != old_id

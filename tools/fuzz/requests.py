@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -43,6 +43,8 @@ _MEMBER_URL = "http://127.0.0.1:2380"
 _EVERYTHING = rpc_pb2.WatchRequest(
     create_request=rpc_pb2.WatchCreateRequest(key=b"\0", range_end=b"\0", start_revision=1)
 )
+_PROGRESS = rpc_pb2.WatchRequest(progress_request=rpc_pb2.WatchProgressRequest())
+_OF_ALL = -1  # the number of no watch: progress of the whole stream
 _TOKEN = "metadata that no token is"
 Event = tuple[bytes, int, bool]  # key, revision, deleted
 
@@ -245,11 +247,16 @@ class _Everything:
     async def _requests(self) -> AsyncIterator[Message]:
         yield _EVERYTHING
         await self._ended.wait()
+        yield _PROGRESS  # answered when all has been told
 
     async def _read(self, method: Method) -> None:
-        async for answer in method.handler(self._requests(), CallContext()):
-            for one in answer if isinstance(answer, list) else [answer]:
-                self._take(rpc_pb2.WatchResponse.FromString(_encoded(one)))
+        async with aclosing(method.handler(self._requests(), CallContext())) as answers:
+            async for answer in answers:
+                for one in answer if isinstance(answer, list) else [answer]:
+                    said = rpc_pb2.WatchResponse.FromString(_encoded(one))
+                    self._take(said)
+                    if said.watch_id == _OF_ALL:
+                        return
 
     def _take(self, said: rpc_pb2.WatchResponse) -> None:
         assert not said.canceled, said.cancel_reason
