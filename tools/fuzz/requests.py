@@ -265,14 +265,9 @@ class _Everything:
             self._events.append((event.kv.key, event.kv.mod_revision, deleted))
 
     async def end(self) -> list[Event]:
-        """A client that has no more to say still listens, so it hears of all before it goes."""
         self._ended.set()
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
-        self._reading.cancel()
-        await asyncio.wait([self._reading])
-        if not self._reading.cancelled():
-            self._reading.result()
+        async with asyncio.timeout(_CALL_SECONDS):
+            await self._reading
         return self._events
 
 
