@@ -64,6 +64,9 @@ class MaintenanceService:
 
     async def alarm(self, request: rpc_pb2.AlarmRequest, context: CallContext) -> Any:
         check_call(self._node, context)
+        caller_of(
+            self._node, context
+        )  # everybody may, as in etcd, but not with a token that is none
         if request.action == rpc_pb2.AlarmRequest.GET:
             # Of all members, whatever member the request names.
             alarms = {
@@ -73,8 +76,6 @@ class MaintenanceService:
             }
             response = alarm_response(rpc_pb2.ResponseHeader(), alarms)
         else:
-            # Everybody may, as in etcd, but not with a token that is none.
-            caller_of(self._node, context)
             applied = await self._node.propose(command_pb2.Command(alarm=request))
             response = applied.response
         self._node.fill(response.header)

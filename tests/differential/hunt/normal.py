@@ -78,13 +78,13 @@ def _leases(_: Side, message: Any) -> None:
         message.leases.add(ID=one)
 
 
-def _status(_: Side, message: Any) -> None:
+def _status(side: Side, message: Any) -> None:
     for name in ("dbSize", "dbSizeInUse", "leader", "raftIndex", "raftTerm", "raftAppliedIndex"):
         if getattr(message, name):
             setattr(message, name, 1)
     assert message.version
     message.version = "3"
-    message.errors[:] = sorted(message.errors)
+    message.errors[:] = sorted(_names(side, error) for error in message.errors)
 
 
 def _token(_: Side, message: Any) -> None:

@@ -87,7 +87,7 @@ class Names:
     """What the stand-ins mean at the moment."""
 
     now: int = 1
-    compacted: int = 0
+    compacted: int = 1
     members: list[int] = field(default_factory=list)
     peer_urls: Mapping[str, str] = field(default_factory=dict)
 
