@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 if TYPE_CHECKING:
     import grpc
 
@@ -54,6 +52,8 @@ class KubeconfigError(Exception):
 
 def load_kubeconfig(path: Path) -> Kubeconfig:
     """Read the current context's server, CA and client certificate."""
+    import yaml  # not every component reads one
+
     try:
         document = yaml.safe_load(path.read_text())
         context = _named(document["contexts"], document["current-context"])["context"]

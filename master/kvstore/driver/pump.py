@@ -20,7 +20,7 @@ from master.kvstore.raft.messages import NOBODY
 _COMMIT_SECONDS = 0.002  # a commit that nobody waits for is told with what else is sent until then
 # Then the loop has its turn: after a start, or a pause, there may be a hundred megabytes to apply,
 # and meanwhile this member should be heard of and hear of the others.
-_TURN_SECONDS = 0.02
+_TURN_SECONDS = 0.005
 _NOTHING = Ready()
 
 

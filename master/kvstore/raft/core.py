@@ -116,7 +116,7 @@ class Core(State):
             self.held = []
         messages, self.now = tuple(self.now), []
         reads, self.read_states = tuple(self.read_states), []
-        committed = self.log.take_committed(8 * self.config.max_message_bytes)
+        committed = self.log.take_committed(self.config.max_message_bytes)
         return Ready(messages, committed, reads, write)
 
     def untold_commits(self) -> bool:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from time import monotonic
 
-from cryptography import x509
-from cryptography.x509.oid import NameOID
 from google.protobuf.message import Message
 
 from master.kvstore.auth.store import Caller
@@ -77,6 +75,10 @@ def require_admin(node: Node, context: CallContext) -> None:
 
 @lru_cache(maxsize=256)
 def common_name(pem: bytes) -> str:
+    # Here, for only stores with users and certificates need it, and it is large.
+    from cryptography import x509
+    from cryptography.x509.oid import NameOID
+
     names = x509.load_pem_x509_certificate(pem).subject
     found = names.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
