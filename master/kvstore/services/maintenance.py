@@ -64,9 +64,7 @@ class MaintenanceService:
 
     async def alarm(self, request: rpc_pb2.AlarmRequest, context: CallContext) -> Any:
         check_call(self._node, context)
-        caller_of(
-            self._node, context
-        )  # everybody may, as in etcd, but not with a token that is none
+        caller_of(self._node, context)  # everybody may, but a token must be valid
         if request.action == rpc_pb2.AlarmRequest.GET:
             # Of all members, whatever member the request names.
             alarms = {

@@ -46,7 +46,6 @@ class Comparison:
         self.sides = ours, theirs
         self._tally = tally
         self._pending = False  # events may be on their way
-        self._young = False  # a watch may still be reading history
 
     def run(self, steps: Sequence[Step]) -> Difference | None:
         for number, step in enumerate(steps):
@@ -58,8 +57,6 @@ class Comparison:
 
     def _step(self, step: Step) -> tuple[str, str] | None:
         if isinstance(step, Call):
-            if step.path == "KV/Compact" and self._young and (found := self._settle(0)):
-                return found
             return self._call(step)
         return self._watch(step)
 
@@ -110,6 +107,9 @@ class Comparison:
         if self._pending and (found := self._settle(0)):
             return found
         self._tally.steps["Watch/Watch"] += 1
+        stream = self.sides[0].streams.get(step.stream)
+        if stream is not None and stream.closed:
+            return None  # nothing more can be said on it
         if isinstance(step, Close):
             for side in self.sides:
                 if step.stream in side.streams:
@@ -123,15 +123,11 @@ class Comparison:
                 stream = side.streams[step.stream]
                 sent = stream.sent
                 _until(lambda s=stream, n=sent: s.ended or s.progressed() >= n, _ANSWER_SECONDS)
-            self._young = True
-        return self._settle(0)
+        return self._settle(_SYNC_SECONDS)
 
     def _settle(self, seconds: float) -> tuple[str, str] | None:
         """All that the streams have to say is there, and the same."""
         self._pending = False
-        if self._young:
-            seconds = _SYNC_SECONDS
-            self._young = False
         time.sleep(seconds)
         _until(lambda: self._streams(0) == self._streams(1), _ANSWER_SECONDS)
         ours, theirs = self._streams(0), self._streams(1)

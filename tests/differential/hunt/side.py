@@ -43,6 +43,7 @@ class Stream:
     def __init__(self, call: Callable[..., Any], metadata: list[tuple[str, str]]) -> None:
         self.received: list[bytes] = []
         self.ended = ""
+        self.closed = False  # by the client, that still listens
         self.sent = 0  # requests for progress, each of which is answered
         self._requests: SimpleQueue[bytes | None] = SimpleQueue()
         self._responses = call(iter(self._requests.get, None), metadata=metadata)
@@ -66,6 +67,7 @@ class Stream:
         return sum(_is_progress(one) for one in list(self.received))
 
     def half_close(self) -> None:
+        self.closed = True
         self._requests.put(None)
 
     def cancel(self) -> None:
