@@ -26,7 +26,16 @@ from tests.differential.pair import difference
 def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stores are stopped, then
-    tally, found = Tally(), 0
+    tally = Tally()
+    try:
+        found = _hunt(flags, tally)
+    finally:
+        print("\n".join(_totals(tally)), flush=True)
+    return 1 if found else 0
+
+
+def _hunt(flags: argparse.Namespace, tally: Tally) -> int:
+    found = 0
     with tempfile.TemporaryDirectory(prefix="hunt-", dir=flags.directory) as folder:
         pairs = Pairs(Path(folder), flags.members)
         for seed in count(flags.seed):
@@ -40,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print("\n".join(_report(seed, steps, different, pairs, flags.shrink)), flush=True)
             if flags.once or tally.steps.total() >= flags.steps or found >= flags.most:
                 break
-    print("\n".join(_totals(tally)))
-    return 1 if found else 0
+    return found
 
 
 def _report(

@@ -28,8 +28,8 @@ class KvSteps(Asking):
         return self.call("KV/Txn", request)
 
     def wide_txn(self) -> list[Step]:
-        """About as many operations as are allowed. Their keys do not stay: of more than a dozen that
-        are equal in what they are sorted by, Go's order is no other program's."""
+        """About as many operations as are allowed. Their keys do not stay: more than a dozen that
+        are equal in what they are sorted by come in an order that only Go knows."""
         chance = self.chance
         count = chance.one((127, 128, 129, 130))
         request = rpc_pb2.TxnRequest()
