@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import yaml
 
 from provision.bundle import ensure_bundle
 from provision.state import state_root
-from tests.lab.lab_driver import ROOT
+from tests.lab.lab_driver import ROOT, eventually
 from tests.lab.libvirt_host import LibvirtHost, VagrantDriver
 
 pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.vagrant, pytest.mark.timeout(1800)]
@@ -136,11 +137,18 @@ def test_an_application_answers_through_its_node_port(lab: VagrantDriver) -> Non
     pods = {pod["metadata"]["name"] for pod in lab.pods("app=hello")}
     port = lab.get("service", "hello")["spec"]["ports"][0]["nodePort"]
     for address in lab.addresses().values():
-        answers = [lab.run("curl", "-sS", "-m", "20", f"http://{address}:{port}/") for _ in "1234"]
+        ask = ("curl", "-sS", "-m", "20", f"http://{address}:{port}/")
+        # A rollout does not wait for the proxies, and on emulated machines they take seconds.
+        eventually(partial(_answered, lab, ask), 120, f"an answer from {address}")
+        answers = [lab.run(*ask) for _ in "1234"]
         print(address, [answer.out for answer in answers])
         for answer in answers:
             assert answer.out.startswith("hello 1 from "), answer.err
             assert answer.out.split()[-1] in pods
+
+
+def _answered(lab: VagrantDriver, ask: tuple[str, ...]) -> bool:
+    return lab.run(*ask).code == 0
 
 
 def test_stop_and_start_bring_back_addresses_and_pods(lab: VagrantDriver) -> None:
