@@ -119,10 +119,10 @@ def check_urls(urls: Collection[str]) -> None:
         raise BadMemberUrls
 
 
-def check_add(members: Members, connected: Collection[int], *, learner: bool) -> None:
-    """A majority of the voters after the change must have started, and all must be there."""
+def check_add_voter(members: Members, connected: Collection[int]) -> None:
+    """A majority of the members after the change must have started, and all must be there."""
     started = _started(members, members.voters)
-    if not learner and not (started == 1 and len(members.voters) == 1):
+    if not (started == 1 and len(members.voters) == 1):
         _require_majority(started, len(members.voters) + 1)
     if not members.voters <= set(connected):
         raise Unhealthy

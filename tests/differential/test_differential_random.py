@@ -63,6 +63,7 @@ FOUND = [
     _PUT, _PUT, _PUT,
     Call("KV/Range", (rpc_pb2.RangeRequest(key=b"k", max_mod_revision=-1),)),
     Call("KV/Compact", (rpc_pb2.CompactionRequest(revision=4),)),
+    Call("Maintenance/HashKV", (rpc_pb2.HashKVRequest(revision=4),)),
     Watch(0, _created(key=b"k", watch_id=7, start_revision=2)),
     Watch(0, _created(key=b"k", watch_id=7)),
     Watch(0, _PROGRESS), Watch(0, _ended(7)), Watch(0, _ended(7)),

@@ -73,22 +73,20 @@ def test_the_last_voter_stays_though_learners_are_there() -> None:
     [({1, 2, 3}, None), ({1, 2}, Unhealthy)],
     ids=["all-there", "one-away"],
 )
-@pytest.mark.parametrize("learner", [False, True], ids=["voter", "learner"])
-def test_a_member_is_added_only_to_a_healthy_cluster(
-    connected: set[int], error: type[StoreError] | None, learner: bool
+def test_a_voter_is_added_only_to_a_healthy_cluster(
+    connected: set[int], error: type[StoreError] | None
 ) -> None:
     if error is None:
-        rules.check_add(Members(THREE), connected, learner=learner)
+        rules.check_add_voter(Members(THREE), connected)
     else:
         with pytest.raises(error):
-            rules.check_add(Members(THREE), connected, learner=learner)
+            rules.check_add_voter(Members(THREE), connected)
 
 
 def test_not_a_second_voter_before_the_first_has_started() -> None:
     members = Members((member(1), member(2, name="")))
     with pytest.raises(NotEnoughStarted):
-        rules.check_add(members, {1, 2}, learner=False)
-    rules.check_add(members, {1, 2}, learner=True)  # it will have no vote
+        rules.check_add_voter(members, {1, 2})
 
 
 def test_a_removal_must_leave_a_connected_majority() -> None:

@@ -31,8 +31,8 @@ class ClusterService:
         check_call(self._node, context)
         urls = rules.checked_urls(request.peerURLs)
         require_admin(self._node, context)
-        connected = self._node.contacts.connected()
-        rules.check_add(self._node.machine.members, connected, learner=request.isLearner)
+        if not request.isLearner:
+            rules.check_add_voter(self._node.machine.members, self._node.contacts.connected())
         member = rpc_pb2.Member(
             ID=secrets.randbits(62) + 1,
             peerURLs=sorted(urls),

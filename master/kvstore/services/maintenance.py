@@ -10,6 +10,7 @@ from typing import Any
 from master.kvstore import state
 from master.kvstore.errors import (
     BadLeaderTransferee,
+    Compacted,
     InvalidDowngradeTarget,
     NoInflightDowngrade,
     NotLeader,
@@ -106,8 +107,10 @@ class MaintenanceService:
         require_admin(self._node, context)
         store = self._node.machine.mvcc
         revision = request.revision or store.revision
-        if revision > 0:  # up to a negative one there is nothing, which has a checksum, too
+        if request.revision > 0:  # up to a negative one there is nothing: that has a checksum, too
             store.check_readable(revision)
+            if revision == store.compacted:
+                raise Compacted  # as in etcd, though it can be read
         response = rpc_pb2.HashKVResponse(compact_revision=store.compacted, hash_revision=revision)
         self._node.fill(response.header)
         response.hash = await asyncio.to_thread(store.history().hash, revision)
