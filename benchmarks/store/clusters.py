@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -28,8 +27,6 @@ _COMMANDS = {
     MUSTER: (sys.executable, "-m", "master.kvstore", "--rpc-transport", "nghttp2"),
     ETCD: ("etcd",),
 }
-# What the unit says (provision/payload/masters.py). Go's allocator is another one.
-_ENVIRONMENT = {MUSTER: {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, ETCD: {}}
 # The same for both; all else, heartbeat (100 ms) and election timeout (1 s) included, is default.
 _FLAGS = ("--quota-backend-bytes", str(8 << 30), "--initial-cluster-token", "bench")
 _START_SECONDS = 60.0
@@ -79,13 +76,7 @@ class Member:
             "--initial-cluster", cluster, *_tls_flags(self.tls),
         ]  # fmt: skip
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**os.environ, **_ENVIRONMENT[self.program]},
-                stdout=log,
-                stderr=log,
-            )
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
 
     def kill(self) -> None:
         """As `kill -9`; does not wait for the body."""

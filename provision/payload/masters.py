@@ -73,8 +73,7 @@ def kvstore(record: LabRecord, machine: MachineSpec) -> Unit:
         command=module("master.kvstore", arguments(flags)),
         inputs=(*server, *peer, ca),
         # As many connections as the transport's cap allows (muster/http/listener.py).
-        # Its memory is a few large things that stay: in huge pages a restart takes a sixth less.
-        service=("LimitNOFILE=65536", "Environment=GLIBC_TUNABLES=glibc.malloc.hugetlb=1"),
+        service=("LimitNOFILE=65536",),
     )
 
 
