@@ -93,6 +93,10 @@ KNOWN: tuple[Known, ...] = (
         ),
     ),
     Known(
+        "a known field of another type is an unknown one, as in most of protobuf; not so in Go",
+        lambda step, ours, theirs: "proto: wrong wireType" in theirs,
+    ),
+    Known(
         "names are UTF-8, as protobuf says; etcd 3.4 takes any bytes",
         lambda step, ours, theirs: (
             ours.startswith("INTERNAL: the request is no valid message")
