@@ -117,6 +117,19 @@ def test_from_a_past_revision_with_previous_values(member: Member) -> None:
     ]
 
 
+@pytest.mark.parametrize(("start", "heard"), [(0, [b"2"]), (-1, [b"2"]), (1, [b"1", b"2"])])
+def test_from_now_on_and_from_the_first_revision(
+    member: Member, start: int, heard: list[bytes]
+) -> None:
+    member.put(b"k", b"1")
+    stream = new_stream()
+    member.hub.create(stream, Create(key=b"k", start_revision=start))
+    responses = member.take(stream)
+    member.put(b"k", b"2")
+    responses += member.take(stream)
+    assert [event.kv.value for r in responses for event in r.events] == heard
+
+
 def test_filters(member: Member) -> None:
     puts, deletes = new_stream(), new_stream()
     member.hub.create(puts, Create(key=b"k", filters=[Create.NODELETE]))

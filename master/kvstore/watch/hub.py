@@ -41,7 +41,10 @@ class Hub:
             self.refuse(stream, "mvcc: duplicate watch ID provided on the WatchStream")
             return
         watch_id = request.watch_id or stream.free_id()
-        first = request.start_revision or self.store.revision + 1
+        first = request.start_revision
+        if not first or first == self.store.compacted == -1:
+            # A store that was never compacted says -1; etcd finds no history from there on.
+            first = self.store.revision + 1
         wanted = Wanted(
             key,
             request.range_end,
