@@ -17,7 +17,7 @@ from master.kvstore.errors import (
 )
 from master.kvstore.machine import Applied, Machine
 from master.kvstore.mvcc import ranges, validate
-from muster.etcd import command_pb2, rpc_pb2
+from muster.etcd import command_pb2, kv_pb2, rpc_pb2
 
 Compare = rpc_pb2.Compare
 
@@ -315,3 +315,34 @@ def test_a_sweep_frees_what_a_compaction_superseded(budget: int) -> None:
     assert store.total_bytes == sum(record.size for record in left)
     assert store.get(b"gone") is None
     assert not store.sweep(budget)
+
+
+def test_many_puts_at_once_are_as_many_one_by_one() -> None:
+    """New keys, one that was deleted, one that is there, an empty value, and a long one."""
+    values = {b"old": b"x", b"gone": b"y", b"new": b"z", b"empty": b"", b"k" * 200: b"v" * 20_000}
+    at_once, one_by_one = Machine().mvcc, Machine().mvcc
+    for store in (at_once, one_by_one):
+        for key in (b"old", b"gone"):
+            store.put(key, b"before", 0)
+        txn = store.begin()
+        txn.delete_range(b"gone", b"")
+        txn.end()
+    txn = at_once.begin()
+    changes = txn.put_all([rpc_pb2.PutRequest(key=k, value=v) for k, v in values.items()])
+    txn.end()
+    txn = one_by_one.begin()
+    for key, value in values.items():
+        txn.put(key, value, 0)
+    assert [(c.record, c.prev) for c in changes] == [(c.record, c.prev) for c in txn.end()]
+    for change in changes:
+        said = kv_pb2.KeyValue.FromString(change.record.encoded)
+        assert (said.key, said.value) == (change.record.key, values[change.record.key])
+        assert (said.create_revision, said.mod_revision, said.version) == (
+            change.record.create, change.record.mod, change.record.version
+        )  # fmt: skip
+    assert at_once.history().records == one_by_one.history().records
+    assert at_once.total_bytes == one_by_one.total_bytes
+    for revision in range(1, at_once.revision + 1):
+        seen = at_once.scan(b"\0", b"\0", revision, 0)
+        assert seen == one_by_one.scan(b"\0", b"\0", revision, 0)
+    assert at_once.keys() == one_by_one.keys() == len(values)

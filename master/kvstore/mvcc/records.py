@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import msgspec
@@ -65,6 +65,21 @@ def written(
             lease=lease,
         ).SerializeToString()
     return Record(key, mod, sub, create, version, lease, encoded)
+
+
+def first_versions(mod: int) -> Callable[[bytes, bytes, int], Record]:
+    """As `written` without a lease, for keys that are not there: a transaction writes many of them
+    at one revision, and between key and value they say the same."""
+    revision = varint(mod)
+    between = b"\x10%b\x18%b\x20\x01\x2a" % (revision, revision)
+
+    def first(key: bytes, value: bytes, sub: int) -> Record:
+        if not value:
+            return written(key, value, 0, mod, sub, None)
+        encoded = b"\x0a%b%b%b%b%b" % (varint(len(key)), key, between, varint(len(value)), value)
+        return Record(key, mod, sub, mod, 1, 0, encoded)
+
+    return first
 
 
 def deleted(key: bytes, mod: int, sub: int) -> Record:

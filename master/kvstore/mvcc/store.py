@@ -13,7 +13,7 @@ from sortedcontainers import SortedList
 
 from master.kvstore.errors import Compacted, FutureRevision
 from master.kvstore.mvcc.compaction import History, Sweep
-from master.kvstore.mvcc.records import Change, Record, deleted, written
+from master.kvstore.mvcc.records import Change, Record, deleted, first_versions, written
 from master.kvstore.mvcc.sorting import sorted_gently
 from muster.etcd import rpc_pb2
 
@@ -276,20 +276,22 @@ class WriteTxn:
         """Key and value of many puts: as `put` for each, in less time."""
         store, changes, mod = self._store, self.changes, self._main
         newest, add_name = store._newest, store._live.add
-        first = len(changes)
+        first, start = first_versions(mod), len(changes)
         size = 0
-        for sub, request in enumerate(puts, first):
+        for sub, request in enumerate(puts, start):
             key = request.key
             before = newest.get(key)
-            prev = None if before is None or before.tombstone else before
-            newest[key] = record = written(key, request.value, 0, mod, sub, prev)
+            prev = None
             if before is None:
+                newest[key] = record = first(key, request.value, sub)
                 add_name(key)
             else:
+                prev = None if before.tombstone else before
+                newest[key] = record = written(key, request.value, 0, mod, sub, prev)
                 store._replace(record, before)
             size += len(record.encoded) + len(key)
             changes.append(Change(record, prev))
-        done = changes[first:]
+        done = changes[start:]
         store._log += [change.record for change in done]
         store.head = mod
         store.total_bytes += size
