@@ -41,10 +41,9 @@ class Hub:
             self.refuse(stream, "mvcc: duplicate watch ID provided on the WatchStream")
             return
         watch_id = request.watch_id or stream.free_id()
-        first = request.start_revision
-        if not first or first == self.store.compacted == -1:
-            # A store that was never compacted says -1; etcd finds no history from there on.
-            first = self.store.revision + 1
+        first = request.start_revision or self.store.revision + 1
+        if first == self.store.compacted == -1:
+            first = self.store.revision + 1  # nothing is compacted: etcd finds no history there
         wanted = Wanted(
             key,
             request.range_end,
