@@ -124,6 +124,8 @@ class Side:
         """Tokens are for later calls."""
         if outcome.code == "OK" and call.path in ("Auth/AuthEnable", "Auth/AuthDisable"):
             self.auth_enabled = call.path == "Auth/AuthEnable"
+            if not self.auth_enabled:
+                self._leave_streams()  # they carry tokens, that etcd 3.4 still looks at
         if call.path == "Auth/Authenticate" and outcome.code == "OK":
             (request,) = call.bodies
             assert isinstance(request, rpc_pb2.AuthenticateRequest)
@@ -168,9 +170,13 @@ class Side:
             self._channels[key] = self._stack.enter_context(opened)
         return self._channels[key]
 
-    def close(self) -> None:
+    def _leave_streams(self) -> None:
         for stream in self.streams.values():
             stream.cancel()
+        self.streams.clear()
+
+    def close(self) -> None:
+        self._leave_streams()
         self._stack.close()
 
 
