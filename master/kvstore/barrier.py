@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import secrets
 from collections.abc import Callable
 from itertools import count
 from typing import Protocol
@@ -36,7 +37,8 @@ class ReadBarrier:
     def __init__(self, ask: Callable[[bytes], None]) -> None:
         self.retries = 0
         self._ask = ask
-        self._numbers = count(1)
+        # What was asked before a restart may be answered only now: it is no answer to this life.
+        self._numbers = count(secrets.randbits(62))
         self._context = b""
         self._asked_at = 0.0
         self._asking: list[Waiting] = []
@@ -55,10 +57,10 @@ class ReadBarrier:
         if self._asking or not self._next:
             return
         self._asking, self._next = self._next, []
+        self._context = next(self._numbers).to_bytes(_CONTEXT_BYTES, "big")
         self._put(now)
 
     def _put(self, now: float) -> None:
-        self._context = next(self._numbers).to_bytes(_CONTEXT_BYTES, "big")
         self._asked_at = now
         self._ask(self._context)
 
@@ -78,7 +80,11 @@ class ReadBarrier:
                     waiter.set_result(None)
 
     def tick(self, now: float, *, leader_changed: bool) -> None:
-        """Ask again when the answer is overdue or the one who was asked leads no more."""
+        """Ask again when the answer is overdue or the one who was asked leads no more.
+
+        It stays the same question: whoever waits for it was there before it was first asked, so
+        an answer to any asking will do. Over a slow network no other one would ever come.
+        """
         self._expire(now)
         if not self._asking:
             self._start(now)

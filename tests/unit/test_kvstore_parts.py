@@ -131,6 +131,38 @@ async def test_a_lost_question_is_asked_again() -> None:
     await waiter
 
 
+async def test_an_answer_that_took_longer_than_the_patience_still_counts() -> None:
+    """Otherwise nobody reads where a round trip is longer than that: each answer would come too
+    late, for a question that had been given up."""
+    asked: list[bytes] = []
+    barrier = ReadBarrier(asked.append)
+    barrier.applied(3)
+    waiter = ask(barrier)
+    await asyncio.sleep(0)
+    barrier.tick(0.6, leader_changed=False)
+    barrier.tick(1.2, leader_changed=True)
+    late = ask(barrier)
+    await asyncio.sleep(0)
+    barrier.answered(Read(1, asked[0], 3), 1.3)
+    assert waiter.done()
+    for context in set(asked[:-1]):
+        barrier.answered(Read(1, context, 3), 1.4)
+    assert not late.done(), "it came after the first was asked"
+    barrier.answered(Read(1, asked[-1], 3), 1.5)
+    assert late.done()
+
+
+async def test_an_answer_from_before_a_restart_is_none_now() -> None:
+    asked: list[bytes] = []
+    before, now = ReadBarrier(asked.append), ReadBarrier(asked.append)
+    ask(before)
+    waiter = ask(now)
+    await asyncio.sleep(0)
+    now.answered(Read(1, asked[0], 3), 0)
+    now.applied(3)
+    assert not waiter.done()
+
+
 async def test_a_read_that_waits_too_long_is_told_wherever_it_waits() -> None:
     asked: list[bytes] = []
     barrier = ReadBarrier(asked.append)
