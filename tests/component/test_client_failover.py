@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -259,6 +261,36 @@ async def test_a_client_that_is_closed_while_it_looks_for_its_server_gives_up_at
     async with asyncio.timeout(5):
         with pytest.raises(errors.ServiceUnavailable):
             await asking
+
+
+_ASKED_IN_EVERY_TURN = """
+import asyncio, socket
+from muster.client.channel import NoServer, ServerList
+
+async def main():
+    with socket.socket() as refusing:  # bound, not listening
+        refusing.bind(("127.0.0.1", 0))
+        servers = ServerList([f"127.0.0.1:{refusing.getsockname()[1]}"], None, connect_timeout=0.5)
+        asking = []
+        for _ in range(200):
+            asking.append(asyncio.create_task(servers.ready()))
+            await asyncio.sleep(0)
+        outcomes = await asyncio.gather(*asking, return_exceptions=True)
+        await servers.close()
+    assert {type(outcome) for outcome in outcomes} == {NoServer}, outcomes
+
+asyncio.run(main())
+"""
+
+
+def test_who_asks_just_when_a_dial_failed_waits_as_all_others_do() -> None:
+    """With one server that refuses and a caller in every turn of the loop, one hits that moment.
+
+    It asked again and again without ever letting the loop run: the process lived on and did
+    nothing. On a slow machine, whose turns are long, a kubelet met it with no help. In a process
+    of its own, because nothing inside can end such a loop.
+    """
+    subprocess.run([sys.executable, "-c", _ASKED_IN_EVERY_TURN], check=True, timeout=30)
 
 
 async def test_the_informer_follows_and_resumes_on_another_server_without_a_list(net: Net) -> None:

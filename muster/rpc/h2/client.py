@@ -187,7 +187,7 @@ class Channel(channel.Channel):
             if self._failure is not None and asyncio.get_running_loop().time() < self._retry_at:
                 raise unavailable(self._failure.message)
             self._dialling = asyncio.create_task(self._dial(), name="dial")
-            self._dialling.add_done_callback(self._dialled)
+            self._dialling.add_done_callback(_seen)
         dialling = self._dialling
         try:
             return await asyncio.shield(dialling)
@@ -215,6 +215,10 @@ class Channel(channel.Channel):
             self._failure = unavailable(f"failed to connect to {where}: {error!r}")
             self._retry_at = asyncio.get_running_loop().time() + self._back_off()
             raise self._failure from error
+        finally:
+            # At once, not when the task's callbacks run: who comes in between would be told of
+            # the failure without a wait, and asking again and again never let them run.
+            self._dialling = None
         self._failures, self._failure = 0, None
         self._connection = connection
         return connection
@@ -237,11 +241,6 @@ class Channel(channel.Channel):
         self._failures = min(self._failures + 1, 30)
         return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - spreads clients, guards nothing
 
-    def _dialled(self, task: asyncio.Task[ClientConnection]) -> None:
-        self._dialling = None
-        if not task.cancelled():
-            task.exception()  # those who waited have it
-
     def going_away(self, connection: ClientConnection) -> None:
         """No new calls on it; the running ones end there."""
         if self._connection is connection:
@@ -252,6 +251,11 @@ class Channel(channel.Channel):
         self._leaving.discard(connection)
         if self._connection is connection:
             self._connection = None
+
+
+def _seen(task: asyncio.Task[ClientConnection]) -> None:
+    if not task.cancelled():
+        task.exception()  # those who waited have it
 
 
 def _settings(options: channel.ChannelOptions) -> Settings:
