@@ -24,16 +24,13 @@ def resident_bytes(pid: int) -> int | None:
 
 def grows(samples: Sequence[int]) -> bool:
     """Whether it is a leak: after the first quarter each quarter's floor is above that of the one
-    before, and the last one clearly above the second. What comes and goes (a slow watcher's
-    backlog) raises no floor. False of few samples."""
+    before, and the last one's above nearly all that the second quarter held. What comes and goes
+    (a slow watcher's backlog) raises no floor so far. False of few samples."""
     if len(samples) < LEAST_SAMPLES:
         return False
     size = len(samples) // _PARTS
     second, third, last = (
-        _floor(samples[-(back + 1) * size : len(samples) - back * size]) for back in (2, 1, 0)
+        quantiles(samples[-(back + 1) * size : len(samples) - back * size], n=4)
+        for back in (2, 1, 0)
     )
-    return second < third < last and last > second * _NOISE + _NOISE_BYTES
-
-
-def _floor(samples: Sequence[int]) -> float:
-    return quantiles(samples, n=4)[0]
+    return second[0] < third[0] < last[0] and last[0] > second[-1] * _NOISE + _NOISE_BYTES
