@@ -37,7 +37,7 @@ class WireSteps(Asking):
         path, request = chance.one(
             (
                 ("KV/Range", self.chance.range()), ("KV/Put", self.chance.put()),
-                ("KV/Txn", self.chance.txn()),
+                ("KV/Txn", self.chance.txn() if self._members == 1 else rpc_pb2.TxnRequest()),
                 ("Lease/LeaseRevoke", rpc_pb2.LeaseRevokeRequest(ID=7)),
                 ("Auth/RoleAdd", rpc_pb2.AuthRoleAddRequest(name="x")),
                 ("Maintenance/Status", rpc_pb2.StatusRequest()),
