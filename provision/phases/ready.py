@@ -17,6 +17,10 @@ from provision.ssh import over_ssh
 POLL_SECONDS = 0.25
 ASK_SECONDS = 10.0  # an emulated machine that starts everything at once is slow to answer
 JOURNAL_LINES = "4"
+# Of the kubelet whose node is missed, also when systemd is content with it: what is told here is
+# all that is left once a failed `up` has taken the machine away.
+KUBELET_JOURNAL_LINES = "20"
+LOOK_SECONDS = 60.0  # on a machine that is so slow that its node is late
 
 
 async def api_address(session: Session) -> str:
@@ -98,7 +102,7 @@ async def _explained(session: Session, missing: dict[str, str], timeout: float) 
     lines = [f"{name}: {why}" for name, why in missing.items()]
     suspects = dict.fromkeys([session.record.masters[0].name, *missing])
     for name in list(suspects)[:3]:
-        lines += await _unhealthy_units(session, name)
+        lines += await _suspect_units(session, name, "muster-kubelet" if name in missing else "")
     return NotReadyInTime(
         f"not all nodes were Ready within {timeout:.0f} s\n" + "\n".join(lines),
         f"see `muster logs kubelet --name {session.record.name}`; "
@@ -106,20 +110,27 @@ async def _explained(session: Session, missing: dict[str, str], timeout: float) 
     )
 
 
-async def _unhealthy_units(session: Session, name: str) -> list[str]:
-    """The units that do not run on a machine, with the end of their journals."""
+async def _suspect_units(session: Session, name: str, always: str) -> list[str]:
+    """The units of a machine that do not run, and the one called `always`: states, journals."""
     target = await session.target(name)
+    look = ["sh", "-c", _LOOK, "look", always]
     with contextlib.suppress(MachineUnreachable):
-        done = await over_ssh(target, name, lambda c: c.run(["sh", "-c", _LOOK], timeout=20))
+        done = await over_ssh(target, name, lambda c: c.run(look, timeout=LOOK_SECONDS))
         return [f"{name}: {line}" for line in done.text.splitlines()]
     return [f"{name}: does not answer over SSH"]
 
 
+# The processor time tells a process that turns in a circle from one that waits.
 _LOOK = f"""
 for unit in $(systemctl list-unit-files --no-legend 'muster-*' | cut -d' ' -f1); do
   state=$(systemctl show -p SubState --value $unit)
-  [ "$state" = running ] && continue
-  echo "$unit is $state"
-  journalctl -u $unit -n {JOURNAL_LINES} --no-pager -o cat | cut -c1-300
+  lines={JOURNAL_LINES}
+  [ "$unit" = "$1.service" ] && lines={KUBELET_JOURNAL_LINES}
+  [ "$state" = running ] && [ "$unit" != "$1.service" ] && continue
+  restarts=$(systemctl show -p NRestarts --value $unit)
+  pid=$(systemctl show -p MainPID --value $unit)
+  echo "$unit is $state, restarted $restarts times," \
+    "up and processor time: $(ps -o etime=,time= -p $pid)"
+  journalctl -u $unit -n $lines --no-pager -o cat | cut -c1-300
 done
 """

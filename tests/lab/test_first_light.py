@@ -404,3 +404,22 @@ def test_a_request_over_the_limit_is_refused_and_loses_nothing(lab: LabDriver) -
     assert done.code != 0
     assert "too large" in done.err.lower()
     assert lab.kubectl("get", "--raw", "/readyz") == "ok"
+
+
+def test_a_node_that_does_not_register_is_told_with_its_kubelets_last_words(lab: LabDriver) -> None:
+    """systemd is content with a process that lives and does nothing; the journal is not shown
+    again once a failed `up` has taken its machine away."""
+    pid = lab.ssh("w1", "systemctl show -p MainPID --value muster-kubelet").out.strip()
+    assert lab.ssh("w1", f"kill -STOP {pid}").code == 0
+    try:
+        lab.kubectl("delete", "node", "w1")
+        done = lab.muster("up", "--name", lab.name, "--timeout", "2")
+    finally:
+        assert lab.ssh("w1", f"kill -CONT {pid}").code == 0
+    said = done.err + done.out
+    assert done.code == 9, said
+    assert "w1: the node is not registered" in said
+    assert re.search(r"w1: muster-kubelet.service is running, restarted \d+ times, .*:\d\d", said)
+    assert re.search(r"w1: .*node registered", said), said
+    lab.kubectl("wait", "node/w1", "--for=create", "--timeout=60s")
+    lab.kubectl("wait", "node/w1", "--for=condition=Ready", "--timeout=60s")
