@@ -324,6 +324,14 @@ def test_each_request_for_progress_is_answered(member: Member) -> None:
     assert member.take(stream) == []
 
 
+def test_a_flood_of_requests_for_progress_is_answered_in_pieces() -> None:
+    stream = new_stream()
+    for _ in range(2500):
+        stream.want_progress()
+    rounds = [len(stream.take(0)) for _ in range(4)]
+    assert rounds == [1000, 1000, 500, 0]
+
+
 def test_periodic_progress_for_those_who_are_idle(member: Member) -> None:
     stream = new_stream()
     member.hub.create(stream, Create(key=b"idle", progress_notify=True))

@@ -13,6 +13,7 @@ from muster.etcd import rpc_pb2
 
 # What one `take` gives, roughly. It is what a stream keeps while its client does not read.
 _TAKE_BYTES = 256 << 10
+_PROGRESS_AT_ONCE = 1000  # who asks faster than it reads is held up by its own window
 
 # Fields of WatchResponse: 2, and 7 with `true`.
 _WATCH_ID = b"\x10"
@@ -152,8 +153,9 @@ class Stream:
         if self._progress_wanted and not self._turns and self.all_synced:
             # Only now is it true that nothing up to `revision` is still to come.
             answer = progress(-1, self._header(revision)).SerializeToString()
-            out += [answer] * self._progress_wanted
-            self._progress_wanted = 0
+            now = min(self._progress_wanted, _PROGRESS_AT_ONCE)
+            out += [answer] * now
+            self._progress_wanted -= now
         return out
 
     @property
