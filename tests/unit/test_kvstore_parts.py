@@ -11,11 +11,14 @@ from master.kvstore.barrier import ReadBarrier
 from master.kvstore.cluster import ClusterFlagsError, bootstrap_identity, parse_initial_cluster
 from master.kvstore.config import Config, parse_duration
 from master.kvstore.driver.clock import Timing
+from master.kvstore.driver.lifecycle import Lifecycle
 from master.kvstore.driver.limits import Limits
+from master.kvstore.driver.replica import Replica
+from master.kvstore.driver.sweep import Sweeper
 from master.kvstore.errors import RequestTimeout, TimeoutDueToLeaderFail
 from master.kvstore.lease.expiry import Expiry
 from master.kvstore.lease.lessor import Lease
-from master.kvstore.machine import Applied
+from master.kvstore.machine import Applied, Machine
 from master.kvstore.proposals import Proposals
 from master.kvstore.raft.core import Read
 from muster.etcd import command_pb2, rpc_pb2
@@ -179,6 +182,26 @@ async def test_a_read_that_waits_too_long_is_told_wherever_it_waits() -> None:
     barrier.answered(Read(1, asked[-1], 9), 7)
     barrier.applied(9)
     await following
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_compaction_is_swept_whenever_it_comes_during_a_sweep(turns: int) -> None:
+    machine = Machine()
+    sweeper = Sweeper(Replica(machine, 0, lambda revision: b""), Lifecycle(raising, ()))
+    for _ in range(4):
+        machine.apply(put().SerializeToString())
+    for revision in (3, 5):
+        compact = rpc_pb2.CompactionRequest(revision=revision)
+        machine.apply(command_pb2.Command(compaction=compact).SerializeToString())
+        sweeper.schedule()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+    await sweeper.swept()
+    assert machine.mvcc.swept
+
+
+def raising(error: BaseException) -> None:
+    raise error
 
 
 def test_ids_follow_from_urls_and_token_not_from_order() -> None:

@@ -23,11 +23,9 @@ class Sweeper:
             self._life.spawn(self._sweep(), "sweep")
 
     async def _sweep(self) -> None:
-        more = True
-        while more:
-            more = self._replica.machine.mvcc.sweep(_RECORDS)
+        while self._replica.machine.mvcc.sweep(_RECORDS):  # noqa: ASYNC110 - works, does not wait
             await asyncio.sleep(0)
-        self._sweeping = False
+        self._sweeping = False  # in the turn that found nothing: a compaction may be the next thing
         for waiter in self._on_swept:
             waiter.set_result(None)
         self._on_swept = []
