@@ -420,6 +420,6 @@ def test_a_node_that_does_not_register_is_told_with_its_kubelets_last_words(lab:
     assert done.code == 9, said
     assert "w1: the node is not registered" in said
     assert re.search(r"w1: muster-kubelet.service is running, restarted \d+ times, .*:\d\d", said)
-    assert re.search(r"w1: .*node registered", said), said
+    assert re.search(r"w1: .*worker\.kubelet", said), said
     lab.kubectl("wait", "node/w1", "--for=create", "--timeout=60s")
     lab.kubectl("wait", "node/w1", "--for=condition=Ready", "--timeout=60s")
