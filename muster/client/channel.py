@@ -50,6 +50,7 @@ class ServerList:
         self._transport = transport
         self._channels: dict[int, Channel] = {}
         self._current = 0
+        self._closed = False
 
     @property
     def current(self) -> str:
@@ -58,6 +59,8 @@ class ServerList:
     async def ready(self) -> tuple[str, Channel]:
         """A connected channel, trying each server once. Raises NoServer."""
         for _ in self.servers:
+            if self._closed:  # or who asks again would open a connection that nobody closes
+                raise NoServer("the client was closed")
             server, channel = self.current, self._channel(self._current)
             if channel.connected or await self._connect(channel):
                 return server, channel
@@ -70,6 +73,7 @@ class ServerList:
             self._current = (self._current + 1) % len(self.servers)
 
     async def close(self) -> None:
+        self._closed = True
         channels, self._channels = list(self._channels.values()), {}
         await asyncio.gather(*(channel.close() for channel in channels))
 

@@ -263,6 +263,16 @@ async def test_a_client_that_is_closed_while_it_looks_for_its_server_gives_up_at
             await asking
 
 
+async def test_who_goes_on_with_a_closed_client_opens_no_connection(net: Net) -> None:
+    async with net.serving(History()) as one:
+        client = net.client([one.address])
+        await client.list(ConfigMap)
+        await client.close()
+        with pytest.raises(errors.ServiceUnavailable, match="closed"):
+            await client.list(ConfigMap)
+        assert one.service.calls == ["List"]
+
+
 _ASKED_IN_EVERY_TURN = """
 import asyncio, socket
 from muster.client.channel import NoServer, ServerList
