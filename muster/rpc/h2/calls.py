@@ -25,6 +25,7 @@ log = get_logger(__name__)
 
 _HEAD = encode_block([(":status", "200"), ("content-type", "application/grpc")])
 _OK = encode_block([("grpc-status", "0")])
+_LARGE_BYTES = 64 << 10
 _ENCODINGS = [("grpc-accept-encoding", "identity")]
 
 
@@ -244,8 +245,11 @@ class ServerCall:
         if done >= 0:
             self._owner.observer.sent(self._method, size)
             self.code = Code.OK
-        self._connection.flush_soon()
         self._close()
+        if size >= _LARGE_BYTES:
+            self._connection.flush_large()
+        else:
+            self._connection.flush_soon()
 
     def _try_answer(self, data: bytes) -> int:
         session = self._connection.session

@@ -52,6 +52,7 @@ class Connection(Accepted):
         self.closed = self.loop.create_future()
         self._paused = False
         self._flushing = False
+        self._inside = False  # of the session: no other call into it may begin
         self._greeted = False
         self._pinged_at: float | None = None  # until something is heard
         self._certificate: bytes | None = None  # b"": there is none
@@ -87,6 +88,7 @@ class Connection(Accepted):
         self._heard = self.loop.time()
         self._pinged_at = None
         self._flushing = True  # what is answered at once goes out with the flush below
+        self._inside = True
         try:
             if len(data) <= _PIECE_BYTES:
                 self._feed(data)
@@ -94,7 +96,7 @@ class Connection(Accepted):
                 for at in range(0, len(data), _PIECE_BYTES):
                     self._feed(data[at : at + _PIECE_BYTES])
         finally:
-            self._flushing = False
+            self._flushing = self._inside = False
         self.flush()
 
     def _feed(self, data: bytes) -> None:
@@ -136,6 +138,14 @@ class Connection(Accepted):
             self._flushing = True
             self.loop.call_soon(self._flush_now)
 
+    def flush_large(self) -> None:
+        """At once, if that can be: where many large answers are made in one turn, each would be out
+        of the processor's cache when its turn to be written came."""
+        if self._inside:
+            self.flush_soon()
+        else:
+            self.flush()
+
     def _flush_now(self) -> None:
         self._flushing = False
         self.flush()
@@ -145,12 +155,16 @@ class Connection(Accepted):
         if transport is None or transport.is_closing():
             return
         more = True
-        while more and not self._paused:
-            data, more = self.session.pull()
-            if data:
-                transport.write(data)
-            for event in self.session.events():
-                self._dispatch(event)
+        self._inside = True
+        try:
+            while more and not self._paused:
+                data, more = self.session.pull()
+                if data:
+                    transport.write(data)
+                for event in self.session.events():
+                    self._dispatch(event)
+        finally:
+            self._inside = False
         if self.session.unsent <= self.settings.limits.max_unsent_bytes // 2:
             self._wake()
         if self.session.error or self.session.done:
