@@ -200,6 +200,17 @@ async def test_a_compaction_is_swept_whenever_it_comes_during_a_sweep(turns: int
     assert machine.mvcc.swept
 
 
+def test_an_alarm_of_nobody_about_nothing_is_not_kept() -> None:
+    """In a snapshot it would be an empty key, which no database has."""
+    machine = Machine()
+    for request in (
+        rpc_pb2.AlarmRequest(action=rpc_pb2.AlarmRequest.ACTIVATE),
+        rpc_pb2.AlarmRequest(action=rpc_pb2.AlarmRequest.ACTIVATE, memberID=7),
+    ):
+        machine.apply(command_pb2.Command(alarm=request).SerializeToString())
+    assert machine.alarms == {(7, rpc_pb2.NONE)}
+
+
 def raising(error: BaseException) -> None:
     raise error
 
