@@ -64,6 +64,17 @@ def test_an_alarm_is_no_health(cluster: StoreCluster) -> None:
     assert get(cluster, "/health") == (200, '{"health":"true"}')
 
 
+def test_an_alarm_without_a_name_is_no_health_either(cluster: StoreCluster) -> None:
+    alarm = '{"action":"%s","alarm":77,"memberID":"1"}'
+    assert post(cluster, "/v3/maintenance/alarm", alarm % "ACTIVATE")[0] == 200
+    try:
+        assert get(cluster, "/health") == (503, '{"health":"false"}\n')
+        assert get(cluster, "/health?exclude=77")[0] == 200
+    finally:
+        assert post(cluster, "/v3/maintenance/alarm", alarm % "DEACTIVATE")[0] == 200
+    assert get(cluster, "/health")[0] == 200
+
+
 @pytest.mark.parametrize("depth", [47, 48, 49, 50, 51, 60, 300, 3000])
 def test_nested_requests_stop_nobody(cluster: StoreCluster, depth: int) -> None:
     """What one member can read and another could not must not get into the log."""

@@ -51,7 +51,7 @@ async def member(directory: Path, gate: threading.Event) -> AsyncIterator[Node]:
         on_fatal=fatal.append,
         observe_seconds=lambda seconds: None,
     )
-    writer.submit(lambda wal: gate.wait(10), lambda: None)  # type: ignore[arg-type, return-value]
+    writer.submit(lambda wal: gate.wait(10), lambda: None)  # type: ignore[arg-type, return-value]  # the bool is dropped
     node.start(writer)
     try:
         yield node

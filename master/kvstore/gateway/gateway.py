@@ -7,7 +7,7 @@ etcd, a client certificate names nobody here: there the gateway calls with the s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from time import monotonic
@@ -98,7 +98,7 @@ class Gateway:
 
     async def _pieces(
         self, route: Route, asked: list[Message], context: CallContext
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         method = route.method
         with self._observed(method) as done:
             for one in asked:
@@ -197,7 +197,7 @@ async def _written(route: Route, data: bytes) -> bytes:
     return write() if len(data) <= _LARGE_BYTES else await asyncio.to_thread(write)
 
 
-async def _lines(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _lines(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     try:
         yield first
         async for line in rest:
@@ -205,7 +205,7 @@ async def _lines(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
     except RpcError as error:
         yield _stream_error(error)
     finally:
-        await rest.aclose()  # type: ignore[attr-defined]  # a generator's
+        await rest.aclose()
 
 
 def _status(error: RpcError | TimeoutError) -> RpcError:

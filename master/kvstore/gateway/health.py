@@ -32,7 +32,8 @@ class Health:
     async def _unwell(self, request: Request) -> str:
         excluded = request.query.get("exclude", [])
         for _, alarm in self._node.machine.alarms:
-            name = rpc_pb2.AlarmType.Name(rpc_pb2.AlarmType.ValueType(alarm))
+            known = rpc_pb2.AlarmType.DESCRIPTOR.values_by_number.get(alarm)
+            name = known.name if known else str(alarm)  # anybody may raise one that has no name
             if name not in excluded:
                 return f"alarm {name}"
         if not self._node.has_leader:
