@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
 	test-vagrant check format lint types contracts proto api stubs sim differential hunt test-go \
-	robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-store clean
+	mutants robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-store clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from muster.component.log import get_logger
 
@@ -154,26 +155,22 @@ def listening_socket(host: str, port: int) -> socket.socket:
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # The wildcard serves both, as Go's listeners do; an address only itself.
-            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
-        listening.bind(address)
-        listening.listen(_BACKLOG)
-        listening.setblocking(False)
-    except OSError:
-        listening.close()
-        raise
-    return listening
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # The wildcard serves both, as Go's listeners do; an address only itself.
+        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+    return _bound(listening, address)
 
 
 def _unix_socket(path: Path) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if path.is_socket():
+        path.unlink()
+    return _bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), str(path))
+
+
+def _bound(listening: socket.socket, address: Any) -> socket.socket:
     try:
-        if path.is_socket():
-            path.unlink()
-        listening.bind(str(path))
+        listening.bind(address)
         listening.listen(_BACKLOG)
         listening.setblocking(False)
     except OSError:
