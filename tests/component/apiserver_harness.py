@@ -32,7 +32,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGTERM)
     try:
-        return process.wait(timeout=15)
+        return process.wait(timeout=60)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
@@ -162,7 +162,7 @@ class Cluster:
         )
         server.start()
         self.servers.append(server)
-        wait_until(lambda: self.ready(server), 30, f"api-server {name} ready\n{server.log()}")
+        wait_until(lambda: self.ready(server), 60, f"api-server {name} ready\n{server.log()}")
         return server
 
     def ready(self, server: ApiServer) -> bool:

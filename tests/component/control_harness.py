@@ -54,7 +54,7 @@ LEASE_FLAGS = (
 )  # fmt: skip
 
 
-async def until(condition: Callable[[], Awaitable[V]], what: str, seconds: float = 20.0) -> V:
+async def until(condition: Callable[[], Awaitable[V]], what: str, seconds: float = 60.0) -> V:
     """Poll until `condition` gives something true."""
     deadline = time.monotonic() + seconds
     while True:
@@ -179,7 +179,7 @@ class ControlPlane:
         process = self.processes[name]
         process.send_signal(how)
         if how is signal.SIGKILL:
-            process.wait(10)
+            process.wait(60)
 
     def stop(self) -> None:
         for process in reversed(self.processes.values()):
@@ -188,10 +188,10 @@ class ControlPlane:
                 process.terminate()
         for process in self.processes.values():
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(60)
 
 
 @contextlib.contextmanager

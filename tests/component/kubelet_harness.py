@@ -147,7 +147,7 @@ class Relay:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
 
     async def _serve(self) -> None:
         with Path(f"/run/netns/{self._netns}").open() as handle:
@@ -175,7 +175,7 @@ class Relay:
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -245,7 +245,7 @@ class Machine:
             "--kubelet-client-key", str(client.key),
             "--kubelet-certificate-authority", str(client.ca),
         )  # fmt: skip
-        wait_until("api-server is ready", self._api_ready, 40)
+        wait_until("api-server is ready", self._api_ready, 60)
 
     def _api_ready(self) -> bool:
         return self.kubectl("get", "--raw", "/readyz", check=False).stdout == "ok"
@@ -280,7 +280,7 @@ class Machine:
     def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         process = self._processes.pop(name)
         process.send_signal(number)
-        process.wait(30)
+        process.wait(60)
 
     def alive(self, name: str) -> bool:
         return self._processes[name].poll() is None
@@ -374,7 +374,7 @@ def pod(name: str, *command: str, **spec: Any) -> core.Pod:
     return scheme.decode(core.Pod, json.dumps(document))
 
 
-async def until(what: str, check: Callable[[], Awaitable[T | None]], seconds: float = 20.0) -> T:
+async def until(what: str, check: Callable[[], Awaitable[T | None]], seconds: float = 60.0) -> T:
     """Poll until `check` gives something true; a bounded wait for a condition."""
     deadline = time.monotonic() + seconds
     while True:

@@ -46,7 +46,7 @@ T = TypeVar("T")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-async def until(what: str, check: Callable[[], T], seconds: float = 15.0) -> T:
+async def until(what: str, check: Callable[[], T], seconds: float = 60.0) -> T:
     """Poll until `check` gives something true, in a thread; a bounded wait for a condition."""
     async with asyncio.timeout(seconds):
         while True:
@@ -372,7 +372,7 @@ class Lab:
             return 0
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(10)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

@@ -198,7 +198,7 @@ async def collect(call: Any) -> list[Msg]:
     return [message async for message in call]
 
 
-async def until(condition: Any, seconds: float = 10.0) -> None:
+async def until(condition: Any, seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)

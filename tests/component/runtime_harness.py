@@ -26,7 +26,7 @@ BUSYBOX = "muster.local/busybox:1"
 T = TypeVar("T")
 
 
-def wait_until(what: str, check: Callable[[], T], seconds: float = 20.0) -> T:
+def wait_until(what: str, check: Callable[[], T], seconds: float = 60.0) -> T:
     """Poll until `check` gives something true; a bounded wait for a condition."""
     deadline = time.monotonic() + seconds
     while True:
@@ -125,7 +125,7 @@ class Lab:
         if self._machine is not None:
             assert self._machine.stdout is not None
             self._machine.stdout.close()
-            self._machine.wait(10)
+            self._machine.wait(60)
 
     def write_network(self) -> None:
         conf = {
@@ -178,7 +178,7 @@ class Lab:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None
         if self._channel is not None:
             self._channel.close()

@@ -64,12 +64,12 @@ async def test_who_turned_away_comes_home_with_the_watch(
 
         seen: list[int] = []
         watching = asyncio.create_task(follow())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while revision not in seen:
                 await asyncio.sleep(0.02)
         home.start()
         with pytest.raises(StoreUnavailable):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await watching
         assert connection.channel is first
         await connection.call("put", put)

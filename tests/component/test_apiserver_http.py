@@ -42,7 +42,7 @@ def open_files() -> int:
 
 async def sockets_closed(before: int) -> None:
     """TLS says goodbye in the background; the loop must not end before its sockets are closed."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while open_files() > before:
             await asyncio.sleep(0.01)
 
@@ -67,7 +67,7 @@ async def make(http: aiohttp.ClientSession, name: str, **data: str) -> dict[str,
 
 async def frames(answer: aiohttp.ClientResponse, count: int) -> list[dict[str, Any]]:
     found = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found) < count:
             found.append(json.loads(await answer.content.readline()))
     return found
@@ -102,7 +102,7 @@ async def test_a_body_without_a_length_is_read_to_the_limit(lab: Cluster, pki: P
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
     for _ in range(25):  # 25 x 64 KiB are more than 1.5 MiB; no last chunk is sent
         writer.write(chunk)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert b" 413 " in await reader.readline()
     writer.transport.abort()
     await sockets_closed(before)

@@ -107,7 +107,7 @@ def test_label_annotate_patch_and_edit(lab: Cluster) -> None:
     editor.chmod(0o755)
     command = lab.kubectl_command("edit", "configmap", "marked")
     environment = {**lab.environment(), "KUBE_EDITOR": str(editor)}
-    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=30)
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
     found = lab.get("configmap", "marked")
     assert found["metadata"]["labels"] == {"tier": "a"}
     assert found["metadata"]["annotations"] == {"note": "hello"}
@@ -159,13 +159,13 @@ def test_wait_is_served_by_watches(lab: Cluster) -> None:
     )
     waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=lab.environment())
     lab.kubectl("scale", "deployment", "slow", "--replicas=4")
-    assert waiting.communicate(timeout=25)[0] == "deployment.apps/slow condition met\n"
+    assert waiting.communicate(timeout=60)[0] == "deployment.apps/slow condition met\n"
     gone = subprocess.Popen(
         lab.kubectl_command("wait", "deployment/slow", "--for=delete", "--timeout=20s"),
         env=lab.environment(),
     )
     lab.kubectl("delete", "deployment", "slow")
-    assert gone.wait(timeout=25) == 0
+    assert gone.wait(timeout=60) == 0
 
 
 def test_rollout_status_follows_the_status(lab: Cluster) -> None:
@@ -323,7 +323,7 @@ def test_deleting_a_namespace_waits_for_its_finalizer(lab: Cluster) -> None:
 
 def test_metrics_have_upstreams_names(lab: Cluster) -> None:
     text = lab.kubectl("get", "--raw", "/metrics").stdout
-    wait_until(lambda: "apiserver_request_total{" in text, 1, "request counter")
+    wait_until(lambda: "apiserver_request_total{" in text, 60, "request counter")
     for series in (
         'apiserver_request_sli_duration_seconds_bucket{component="apiserver"',
         'le="30.0"',

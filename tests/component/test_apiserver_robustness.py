@@ -116,13 +116,13 @@ async def test_watches_survive_an_outage_of_the_store(lab: Cluster) -> None:
         except errors.StatusError as error:
             assert error.http_code in (503, 504)
             await client.create(config_map("after", outage="yes"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await watching
     assert names == ["before", "after"]
     await asyncio.to_thread(
         wait_until,
         lambda: lab.kubectl("get", "--raw", "/readyz", check=False).stdout == "ok",
-        20,
+        60,
         "ready again",
     )
 
@@ -134,13 +134,13 @@ async def test_a_stopped_server_leaves_the_kubernetes_service(lab: Cluster) -> N
 
     _, second = lab.servers
     await asyncio.to_thread(
-        wait_until, lambda: addresses() == ["127.0.0.1", "127.0.0.2"], 15, "both endpoints"
+        wait_until, lambda: addresses() == ["127.0.0.1", "127.0.0.2"], 60, "both endpoints"
     )
     assert await asyncio.to_thread(second.stop) == 0
     assert await asyncio.to_thread(addresses) == ["127.0.0.1"]
     second.start()
     await asyncio.to_thread(
-        wait_until, lambda: addresses() == ["127.0.0.1", "127.0.0.2"], 20, "back again"
+        wait_until, lambda: addresses() == ["127.0.0.1", "127.0.0.2"], 60, "back again"
     )
 
 
@@ -154,10 +154,10 @@ async def test_a_killed_server_is_taken_out_when_its_lease_ends(lab: Cluster) ->
     second.process.send_signal(signal.SIGKILL)
     second.process.wait()
     await asyncio.to_thread(
-        wait_until, lambda: addresses() == ["127.0.0.1"], 30, "the dead one is out"
+        wait_until, lambda: addresses() == ["127.0.0.1"], 60, "the dead one is out"
     )
     second.start()
-    await asyncio.to_thread(wait_until, lambda: lab.ready(second), 20, "back")
+    await asyncio.to_thread(wait_until, lambda: lab.ready(second), 60, "back")
 
 
 async def test_clients_go_on_when_their_server_dies(lab: Cluster) -> None:

@@ -94,11 +94,11 @@ def kubelet_port(pki: Pki) -> Iterator[KubeletPort]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
     try:
-        wait_until(lambda: kubelet.port, 5, "kubelet port")
+        wait_until(lambda: kubelet.port, 60, "kubelet port")
         yield kubelet
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=10)
+        thread.join(timeout=60)
         loop.close()
 
 

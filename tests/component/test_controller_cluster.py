@@ -252,7 +252,7 @@ async def test_when_every_node_falls_silent_nobody_is_evicted(client: Client) ->
             taints = [t for n in found for t in n.spec.taints]
             return {t.effect for t in taints} == {"NoSchedule"}
 
-        await until(spared, "NoExecute taken back", 10)
+        await until(spared, "NoExecute taken back", 60)
         await asyncio.sleep(TOLERATION + 1.0)  # what an eviction would have needed
         assert not [p for p in await pods_of(client) if p.metadata.deletion_timestamp]
 
@@ -362,7 +362,7 @@ async def test_the_standby_takes_over_and_a_stalled_leader_steps_down(
         leader.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         await client.create(web(1))
-        await until(lambda: available(client, 1), "the standby does the work", 15)
+        await until(lambda: available(client, 1), "the standby does the work", 60)
         assert time.monotonic() - began < 6
         # Back from its stall it must notice that it lost the lease, and end for systemd.
         leader.send_signal(signal.SIGCONT)
@@ -370,7 +370,7 @@ async def test_the_standby_takes_over_and_a_stalled_leader_steps_down(
         async def ended() -> bool:
             return leader.poll() is not None
 
-        await until(ended, "the old leader ended", 10)
+        await until(ended, "the old leader ended", 60)
         assert leader.returncode == 1
         log = (plane.directory / "controllers.log").read_text()
         assert "LeaseLost" in log

@@ -145,7 +145,7 @@ async def test_bodies_come_by_length_or_in_chunks(port: int) -> None:
 
 
 async def test_a_client_may_ask_whether_to_go_on(port: int) -> None:
-    async with asyncio.timeout(5), connected(port) as (reader, writer):
+    async with asyncio.timeout(60), connected(port) as (reader, writer):
         writer.write(post(b"", "Content-Length: 3", "Expect: 100-continue"))
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 Continue")
         writer.write(b"abc")
@@ -154,7 +154,7 @@ async def test_a_client_may_ask_whether_to_go_on(port: int) -> None:
 
 async def test_an_answer_is_read_after_the_last_word(port: int) -> None:
     """A client may close its side first."""
-    async with asyncio.timeout(5), connected(port) as (reader, writer):
+    async with asyncio.timeout(60), connected(port) as (reader, writer):
         writer.write(get("/x", close=False))
         writer.write_eof()
         assert (await reader.read()).endswith(b"GET /x 0")
@@ -163,12 +163,12 @@ async def test_an_answer_is_read_after_the_last_word(port: int) -> None:
 async def test_over_tls_with_a_client_certificate(pages: Pages, pki: Pki) -> None:
     files = pki.issue("pages")
     async with http_server(pages, "127.0.0.1", 0, server_context(files), LIMITS) as port:
-        async with asyncio.timeout(5), connected(port, client_context(files)) as (reader, writer):
+        async with asyncio.timeout(60), connected(port, client_context(files)) as (reader, writer):
             writer.write(get("/x"))
             assert (await reader.read()).endswith(b"GET /x 0")
         stranger = ssl.create_default_context(cafile=str(files.ca))
         with suppress(OSError, ssl.SSLError):
-            async with asyncio.timeout(5), connected(port, stranger) as (reader, writer):
+            async with asyncio.timeout(60), connected(port, stranger) as (reader, writer):
                 writer.write(get("/stranger"))
                 assert await reader.read() == b""
     assert [request.path for request in pages.asked] == ["/x"]
@@ -185,7 +185,7 @@ async def test_a_failing_page_is_an_error_and_the_server_goes_on(
 
 
 async def test_a_stream_ends_with_its_client(port: int, pages: Pages) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with connected(port) as (reader, writer):
             writer.write(get("/endless"))
             await reader.readuntil(b"tick\n")
@@ -193,7 +193,7 @@ async def test_a_stream_ends_with_its_client(port: int, pages: Pages) -> None:
 
 
 async def test_a_stopping_server_ends_streams_and_answers_what_runs(pages: Pages) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with http_server(pages, "127.0.0.1", 0, None, LIMITS) as port:
             streaming = asyncio.create_task(said(port, get("/endless")))
             waiting = asyncio.create_task(said(port, get("/waits")))
@@ -283,7 +283,7 @@ async def listening(pages: Pages) -> AsyncIterator[tuple[int, set[HttpConnection
     known: set[HttpConnection] = set()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: HttpConnection(pages, LIMITS, known), "127.0.0.1", 0)
-    async with asyncio.timeout(10), server:
+    async with asyncio.timeout(60), server:
         yield server.sockets[0].getsockname()[1], known
 
 
@@ -316,7 +316,7 @@ async def test_what_comes_during_an_answer_is_bounded(pages: Pages) -> None:
 
 
 async def test_who_talks_into_a_stream_is_cut_off(port: int, pages: Pages) -> None:
-    async with asyncio.timeout(5), connected(port) as (reader, writer):
+    async with asyncio.timeout(60), connected(port) as (reader, writer):
         writer.write(get("/endless", close=False))
         await reader.readuntil(b"tick\n")
         writer.write(get("/more", close=False) * 1000)
@@ -362,7 +362,7 @@ async def test_fuzzed_requests_leave_the_server_well(port: int, pages: Pages) ->
                 answers = await reader.read()
                 assert answers == b"" or answers.startswith(b"HTTP/1.1 ")
 
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         for _ in range(40):
             await asyncio.gather(*(attack() for _ in range(25)))
     assert status(await said(port, get())) == 200

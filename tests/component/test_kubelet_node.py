@@ -95,7 +95,7 @@ async def test_the_lease_is_renewed_and_belongs_to_the_node(client: Client) -> N
         now = await client.get(coordination.Lease, NODE, "kube-node-lease")
         return now.spec.renew_time > first.spec.renew_time
 
-    await until("lease is renewed", renewed, 5)
+    await until("lease is renewed", renewed, 60)
 
 
 async def test_a_pod_runs_and_goes(node: Machine, pods: Pods) -> None:
@@ -670,7 +670,7 @@ async def test_impatience_shortens_the_grace(node: Machine, client: Client, pods
     async def ended() -> bool:
         return made.metadata.uid not in {p.metadata.uid for p in runtime_pods(node.lab)}
 
-    await until("pod is ended", ended, 10)
+    await until("pod is ended", ended, 60)
 
 
 async def test_the_kubelet_survives_it_all(node: Machine) -> None:

@@ -95,7 +95,7 @@ def test_rules_survive_a_restart_from_a_snapshot(cluster: StoreCluster) -> None:
     for member in cluster.members:
         member.start()
     wait_until(
-        lambda: cluster.etcdctl(ALICE, "get", "b", check=False).returncode == 0, 20, "serving"
+        lambda: cluster.etcdctl(ALICE, "get", "b", check=False).returncode == 0, 60, "serving"
     )
     assert "etcdserver: permission denied" in refused(cluster, ALICE, "get", "c")
 
@@ -104,7 +104,7 @@ def test_a_lease_ends_though_nobody_with_permission_ends_it(cluster: StoreCluste
     lease = cluster.etcdctl(ROOT, "lease", "grant", "2").stdout.split()[1]
     cluster.etcdctl(ROOT, "put", "c/leased", "x", f"--lease={lease}")
     assert "permission denied" in refused(cluster, ALICE, "put", "a/y", "1", f"--lease={lease}")
-    wait_until(lambda: not cluster.etcdctl(ROOT, "get", "c/leased").stdout, 10, "its end")
+    wait_until(lambda: not cluster.etcdctl(ROOT, "get", "c/leased").stdout, 60, "its end")
 
 
 def test_disabling_opens_everything(cluster: StoreCluster) -> None:

@@ -132,7 +132,7 @@ def test_only_certificates_of_our_ca_come_in(cluster: StoreCluster, tmp_path: Pa
         [*wrong[:1], "--command-timeout=2s", *wrong[1:]],
         env={**os.environ, "ETCDCTL_API": "3"},
         capture_output=True,
-        timeout=20,
+        timeout=60,
     )
     assert result.returncode != 0
 
@@ -147,7 +147,7 @@ def test_quota_raises_the_alarm_and_disarming_heals(
             kv.Put(rpc_pb2.PutRequest(key=b"q%d" % number, value=value), timeout=10)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert raised.value.details() == "etcdserver: mvcc: database space exceeded"
-    wait_until(lambda: "alarm:NOSPACE" in cluster.etcdctl("alarm", "list").stdout, 5, "the alarm")
+    wait_until(lambda: "alarm:NOSPACE" in cluster.etcdctl("alarm", "list").stdout, 60, "the alarm")
     kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"q", range_end=b"r"), timeout=10)
     revision = kv.Range(rpc_pb2.RangeRequest(key=b"q"), timeout=10).header.revision
     kv.Compact(rpc_pb2.CompactionRequest(revision=revision, physical=True), timeout=10)
@@ -176,7 +176,7 @@ def test_a_damaged_log_stops_the_member_with_the_way_out(tmp_path: Path, pki: Pk
         segment.write_bytes(data)
         member.start()
         assert member.process is not None
-        assert member.process.wait(timeout=20) == 1
+        assert member.process.wait(timeout=60) == 1
         assert "in data that had been acknowledged" in member.log()
 
 
@@ -195,7 +195,7 @@ def test_flags_that_make_no_sense(tmp_path: Path, flags: list[str], message: str
         [sys.executable, "-m", "master.kvstore", "--data-dir", str(tmp_path / "d"), *flags],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         cwd=Path(__file__).resolve().parents[2],
     )
     assert result.returncode != 0

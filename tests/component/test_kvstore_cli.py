@@ -90,7 +90,7 @@ def test_stale_reads_work_alone(cluster: StoreCluster) -> None:
     cluster.etcdctl("put", "k/1", "v")
     alone = cluster.members[0]
     wait_until(
-        lambda: cluster.etcdctl("get", "k/1", "--consistency=s", member=alone).stdout, 5, "k/1"
+        lambda: cluster.etcdctl("get", "k/1", "--consistency=s", member=alone).stdout, 60, "k/1"
     )
     for member in cluster.members[1:]:
         member.kill()

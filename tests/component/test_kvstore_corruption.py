@@ -50,7 +50,7 @@ def test_other_data_are_found_and_the_member_is_replaced(tmp_path: Path, pki: Pk
         liar = next(member for member in cluster.members if member is not cluster.leader())
         others = [member for member in cluster.members if member is not liar]
         folder = liar.data_dir / "member" / "snap"
-        wait_until(lambda: list(folder.glob("*.snap")), 30, "a snapshot")
+        wait_until(lambda: list(folder.glob("*.snap")), 60, "a snapshot")
         assert liar.stop() == 0
 
         # Nothing is found where nothing is wrong.
@@ -69,10 +69,10 @@ def test_other_data_are_found_and_the_member_is_replaced(tmp_path: Path, pki: Pk
 
         liar.flags = FLAGS
         liar.start()
-        wait_until(lambda: value(cluster, liar) == "lies", 30, "it serves what is not true")
+        wait_until(lambda: value(cluster, liar) == "lies", 60, "it serves what is not true")
         wait_until(
             lambda: "alarm:CORRUPT" in cluster.etcdctl("alarm", "list", member=others[0]).stdout,
-            30,
+            60,
             "the alarm",
         )
         listed = cluster.json("member", "list", member=others[0])["members"]
@@ -91,5 +91,5 @@ def test_other_data_are_found_and_the_member_is_replaced(tmp_path: Path, pki: Pk
         cluster.etcdctl("put", "writes", "again", member=others[0])
         again = cluster.add(liar.name, *FLAGS)
         cluster.wait_healthy()
-        wait_until(lambda: value(cluster, again) == "true", 30, "the truth")
+        wait_until(lambda: value(cluster, again) == "true", 60, "the truth")
         assert cluster.etcdctl("alarm", "list", member=others[0]).stdout == ""

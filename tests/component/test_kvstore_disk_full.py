@@ -49,7 +49,7 @@ def test_a_full_disk_refuses_writes_and_recovers(small_disk: Path, pki: Pki) -> 
         assert member.process is not None
         assert member.process.poll() is None
         ballast.unlink()
-        wait_until(lambda: put(100).returncode == 0, 10, "writes after there is space")
+        wait_until(lambda: put(100).returncode == 0, 60, "writes after there is space")
         member.kill()
         member.start()
         cluster.wait_healthy()

@@ -45,7 +45,7 @@ def holds_everything(cluster: StoreCluster, member: StoreProcess) -> bool:
 
 def stopped_with(member: StoreProcess, message: str) -> None:
     assert member.process is not None
-    assert member.process.wait(timeout=30) == 1
+    assert member.process.wait(timeout=60) == 1
     assert message in member.log()
     assert "Traceback" not in member.log()
 
@@ -67,14 +67,14 @@ def test_a_failed_sync_stops_the_member_and_nobody_else(
     listed = cluster.json("member", "list")["members"]
     victims_id = next(member["ID"] for member in listed if member["name"] == victim.name)
     cluster.etcdctl("move-leader", f"{victims_id:x}", member=cluster.leader())
-    wait_until(lambda: cluster.leader() is victim, 10, "the victim leads")
+    wait_until(lambda: cluster.leader() is victim, 60, "the victim leads")
 
     broken.touch()
     cluster.etcdctl("put", "triggers", "a write", member=victim, check=False)
     stopped_with(victim, "Input/output error")
     wait_until(
         lambda: cluster.etcdctl("put", "after", "x", member=others[0], check=False).returncode == 0,
-        20,
+        60,
         "the others go on",
     )
     broken.unlink()
@@ -104,7 +104,7 @@ def test_a_log_damaged_in_its_middle_stops_the_member_which_is_replaced(
     shutil.move(victim.data_dir, victim.data_dir.with_suffix(".damaged"))
     again = cluster.add(victim.name)
     cluster.wait_healthy()
-    wait_until(lambda: holds_everything(cluster, again), 20, "all data are there again")
+    wait_until(lambda: holds_everything(cluster, again), 60, "all data are there again")
     hashes = {
         status["HashKV"]["hash"]
         for member in cluster.members

@@ -115,7 +115,7 @@ def test_lease_expires_with_its_keys(cluster: StoreCluster) -> None:
     assert "attached keys([leased])" in shown
     assert lease in cluster.etcdctl("lease", "list").stdout
     wait_until(
-        lambda: cluster.etcdctl("get", "leased").stdout == "", 10, "the key of the lease to vanish"
+        lambda: cluster.etcdctl("get", "leased").stdout == "", 60, "the key of the lease to vanish"
     )
     assert "already expired" in cluster.etcdctl("lease", "timetolive", lease).stdout
 
@@ -147,7 +147,7 @@ def test_members_status_health_hash(cluster: StoreCluster) -> None:
         lines = cluster.etcdctl("endpoint", "hashkv").stdout.splitlines()
         return {line.split(", ")[1] for line in lines}
 
-    wait_until(lambda: len(hashes()) == 1, 5, "all members to hold the same")
+    wait_until(lambda: len(hashes()) == 1, 60, "all members to hold the same")
 
 
 def test_snapshot_save(cluster: StoreCluster) -> None:

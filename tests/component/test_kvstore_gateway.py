@@ -100,15 +100,15 @@ def test_no_leader_is_no_health(tmp_path: Path, pki: Pki) -> None:
         last, *others = three.members
         for member in others:
             member.kill()
-        wait_until(lambda: get(three, "/health", last)[0] == 503, 20, "no read gets through")
+        wait_until(lambda: get(three, "/health", last)[0] == 503, 60, "no read gets through")
         # Who led takes itself for the leader until CheckQuorum; its reads fail before that.
         serializable = "/health?serializable=true"
-        wait_until(lambda: get(three, serializable, last)[0] == 503, 20, "no leader")
+        wait_until(lambda: get(three, serializable, last)[0] == 503, 60, "no leader")
         assert get(three, "/health", last)[0] == 503
         assert get(three, "/version", last)[0] == 200
         assert "etcd_server_has_leader 0.0" in get(three, "/metrics", last)[1]
         others[0].start()
-        wait_until(lambda: get(three, "/health", last)[0] == 200, 20, "a leader")
+        wait_until(lambda: get(three, "/health", last)[0] == 200, 60, "a leader")
         with opened(three, last) as watching:
             watching.request("POST", "/v3/watch", body=f'{{"create_request":{{"key":"{KEY}"}}}}')
             response = watching.getresponse()

@@ -203,7 +203,7 @@ def test_a_full_quota_and_the_way_back(tmp_path: Path, pki: Pki) -> None:
         def kinds() -> list[int]:
             return [alarm.alarm for alarm in stubs.maintenance.Alarm(raised, timeout=5).alarms]
 
-        wait_until(lambda: kinds() == [rpc_pb2.NOSPACE], 10, "the alarm, raised beside the answer")
+        wait_until(lambda: kinds() == [rpc_pb2.NOSPACE], 60, "the alarm, raised beside the answer")
 
     def compact(stubs: Stubs) -> None:
         revision = stubs.kv.Range(rpc_pb2.RangeRequest(key=b"q"), timeout=5).header.revision

@@ -129,7 +129,7 @@ def check_status(file: Path, revision: int) -> None:
     """etcdctl walks the whole database; so does ours. Both refuse it with a bit flipped."""
     theirs = subprocess.run(
         ["etcdctl", "snapshot", "status", "-w", "json", str(file)],
-        check=True, capture_output=True, text=True, timeout=30,
+        check=True, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     told = json.loads(theirs.stdout)
     assert told["revision"] == revision
@@ -150,5 +150,5 @@ def check_status(file: Path, revision: int) -> None:
 def muster(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "muster.cli", "kv", "snapshot", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=30,
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip

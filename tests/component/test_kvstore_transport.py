@@ -79,7 +79,7 @@ async def test_a_snapshot_goes_on_where_it_broke_off(broken_after: int, tmp_path
 
     async with two_members(tmp_path, received, set(), [], sizes) as client:
         assert not await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=True))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while sum(f.stat().st_size for f in tmp_path.glob("*.part")) < broken_after << 16:
                 await asyncio.sleep(0)
         assert await client.send_snapshot(SNAPSHOT, lambda start: pieces(start, fail=False))
@@ -105,7 +105,7 @@ async def test_only_members_of_the_same_cluster_that_mean_this_one_come_in(
     async with two_members(tmp_path, [], set(), [], []) as client:
         reader, writer = await asyncio.open_connection("127.0.0.1", client._port)
         writer.write(frames.encode(Hello(PROTOCOL, cluster, 1, to, 1)))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             answer = await reader.read(1)
         writer.close()
         await writer.wait_closed()
@@ -121,14 +121,14 @@ async def test_who_dials_in_is_dialled_at_once(monkeypatch: pytest.MonkeyPatch) 
         port = int(taken.getsockname()[1])
         client = client_of(port, gone=lambda _: refused.set(), told=[])
         running = asyncio.create_task(client.run())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await refused.wait()
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         greeted.set()
         writer.close()
 
-    async with asyncio.timeout(5), await asyncio.start_server(accept, "127.0.0.1", port):
+    async with asyncio.timeout(60), await asyncio.start_server(accept, "127.0.0.1", port):
         client.is_there()
         await greeted.wait()
         running.cancel()

@@ -42,7 +42,7 @@ async def lab(
 ) -> AsyncIterator[Lab]:
     directory = tmp_path_factory.mktemp(request.param)
     async with proxy_lab(directory, request.param) as running:
-        await until("first sync", lambda: "KUBE-POSTROUTING" in running.rules(), 30)
+        await until("first sync", lambda: "KUBE-POSTROUTING" in running.rules(), 60)
         yield running
 
 
@@ -280,7 +280,7 @@ async def test_a_restart_writes_nothing_and_cleanup_leaves_nothing(lab: Lab) -> 
     assert ask(lab.world.pods["pod1"], "10.96.0.2", 80)[0] == "pod2"
     written = lab.restored
     lab.start()
-    await until("synced again", lambda: _synced(lab), 30)
+    await until("synced again", lambda: _synced(lab), 60)
     assert lab.restored == written
     assert lab.stop() == 0
     node = lab.world.node

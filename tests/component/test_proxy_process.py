@@ -120,7 +120,7 @@ class Cluster:
         process = self.processes.pop(name)
         process.send_signal(sig)
         try:
-            return process.wait(15)
+            return process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -159,7 +159,7 @@ async def test_services_of_the_real_api_server_become_rules(cluster: Cluster) ->
     """Created, changed, the api-server killed meanwhile, deleted."""
     namespace = {"metadata": {"name": "demo"}}
     await until(
-        "api", quietly(lambda: cluster.request("POST", "/api/v1/namespaces", namespace)), 40
+        "api", quietly(lambda: cluster.request("POST", "/api/v1/namespaces", namespace)), 60
     )
     created = cluster.request("POST", SERVICES, service("web", ""))
     address = created["spec"]["clusterIP"]
@@ -173,7 +173,7 @@ async def test_services_of_the_real_api_server_become_rules(cluster: Cluster) ->
     assert ask(client, address, 80)[0] == "pod1"
     cluster.start_api()
     path = f"{SLICES}/web-1"
-    current = await until("api again", quietly(lambda: cluster.request("GET", path)), 40)
+    current = await until("api again", quietly(lambda: cluster.request("GET", path)), 60)
     moved = endpoint_slice("web", "pod3")
     current["endpoints"] = moved["endpoints"]
     cluster.request("PUT", path, current)
@@ -185,7 +185,7 @@ async def test_services_of_the_real_api_server_become_rules(cluster: Cluster) ->
 
 async def test_a_pod_reaches_the_api_server_by_its_service(cluster: Cluster) -> None:
     """The `kubernetes` service, whose endpoint is no pod."""
-    await until("rules", lambda: "default/kubernetes:https ->" in cluster.rules(), 40)
+    await until("rules", lambda: "default/kubernetes:https ->" in cluster.rules(), 60)
 
     def status() -> int:
         context = ssl.create_default_context(cafile=str(cluster.admin.ca))
@@ -214,7 +214,7 @@ async def test_without_an_api_server_nothing_is_written_and_sigterm_ends_it(
             connection.request("GET", "/healthz")
             return connection.getresponse().status
 
-    status = await until("port", quietly(lambda: cluster.made.node.call(healthz)), 30)
+    status = await until("port", quietly(lambda: cluster.made.node.call(healthz)), 60)
     assert status == 503
     assert "KUBE-" not in cluster.rules()
     assert cluster.end("proxy") == 0

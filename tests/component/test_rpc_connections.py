@@ -59,7 +59,7 @@ async def test_connections_above_the_cap_are_closed_and_a_freed_place_is_taken(
             # Who is in stays in.
             assert (await caller(one, "Unary")(Msg(key=b"b"), timeout=5)).key == b"b"
             await two.close()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not three.connected:
                     with suppress(Exception):
                         await three.ready()
@@ -88,10 +88,10 @@ async def test_unfinished_handshakes_count_and_make_room_in_the_end(
     async with echo_server("nghttp2", seen, tls=files, settings=settings) as port:
         silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await reader.read() == b""  # the fourth, at once
         async with opened(f"127.0.0.1:{port}", files) as channel:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while not channel.connected:
                     with suppress(Exception):
                         await channel.ready()

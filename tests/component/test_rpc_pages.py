@@ -129,7 +129,7 @@ async def connected(
         if h2:
             # The server's own settings count once they are acknowledged.
             client.writer.write(MAGIC + frame(SETTINGS, 0, 0) + frame(SETTINGS, ACK, 0))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield client
     finally:
         client.writer.close()

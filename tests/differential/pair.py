@@ -361,7 +361,7 @@ class Running:
 
     def ended(self) -> str:
         """What it had said when it ended by itself."""
-        code = self.process.wait(timeout=20)
+        code = self.process.wait(timeout=60)
         return rendered(self.cluster, self.line, code, self.out.read_bytes(), self.err.read_bytes())
 
     def interrupted(self) -> str:

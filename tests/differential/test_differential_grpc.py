@@ -533,7 +533,7 @@ def test_locks_and_elections_want_permission(pair: Pair, both: tuple[Stubs, Stub
 def wait_for_keys(stubs: Stubs, prefix: bytes, count: int) -> None:
     end = prefix[:-1] + bytes([prefix[-1] + 1])
     wanted = _Range(key=prefix, range_end=end, count_only=True)
-    wait_until(lambda: stubs.kv.Range(wanted).count == count, 10, f"{count} keys {prefix!r}")
+    wait_until(lambda: stubs.kv.Range(wanted).count == count, 60, f"{count} keys {prefix!r}")
 
 
 def test_election_service(both: tuple[Stubs, Stubs]) -> None:
@@ -551,14 +551,14 @@ def test_election_service(both: tuple[Stubs, Stubs]) -> None:
         observed, seen = observe(stubs, b"e")
         one = election.Campaign(_Campaign(name=b"e", lease=31, value=b"one"), timeout=SECONDS)
         leader = one.leader
-        wait_until(lambda: len(seen) == 1, 10, "the first leader")
+        wait_until(lambda: len(seen) == 1, 60, "the first leader")
         said += [
             shown(one),
             answer(election.Leader, _Leader(name=b"e")),
             answer(election.Campaign, _Campaign(name=b"e", lease=31, value=b"one")),
             answer(election.Campaign, _Campaign(name=b"e", lease=31, value=b"uno")),
         ]
-        wait_until(lambda: len(seen) == 2, 10, "the new value")
+        wait_until(lambda: len(seen) == 2, 60, "the new value")
         second = election.Campaign.future(
             _Campaign(name=b"e", lease=32, value=b"two"), timeout=SECONDS
         )
@@ -566,7 +566,7 @@ def test_election_service(both: tuple[Stubs, Stubs]) -> None:
         said.append(
             answer(election.Proclaim, election_pb2.ProclaimRequest(leader=leader, value=b"eins"))
         )
-        wait_until(lambda: len(seen) == 3, 10, "the proclaimed value")
+        wait_until(lambda: len(seen) == 3, 60, "the proclaimed value")
         stranger = election_pb2.LeaderKey(name=b"e", key=b"e/1f", rev=1, lease=31)
         said.append(
             answer(election.Proclaim, election_pb2.ProclaimRequest(leader=stranger, value=b"x"))
@@ -574,7 +574,7 @@ def test_election_service(both: tuple[Stubs, Stubs]) -> None:
         said.append(answer(election.Resign, election_pb2.ResignRequest(leader=stranger)))
         said.append(answer(election.Resign, election_pb2.ResignRequest(leader=leader)))
         said.append(shown(second.result()))
-        wait_until(lambda: len(seen) == 4, 10, "the next leader")
+        wait_until(lambda: len(seen) == 4, 60, "the next leader")
         said.append(answer(election.Leader, _Leader(name=b"e")))
         observed.cancel()
         for lease in (31, 32):

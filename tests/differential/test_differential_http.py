@@ -303,7 +303,7 @@ def test_over_http_2(pair: Pair) -> None:
                 "-w", "\n%{http_version} %{http_code} %{content_type}", *more,
                 f"{cluster.members[0].client_url}{path}",
             ]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
             assert done.stdout.splitlines()[-1].startswith("2 ")
             return done.stdout
 

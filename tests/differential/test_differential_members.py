@@ -45,8 +45,8 @@ def test_members_come_and_go(pair: Pair) -> None:
     def grow(cluster: StoreCluster) -> list[str]:
         said = []
         # etcd wants its members to have been connected for five seconds.
-        new: StoreProcess = wait_until(lambda: added(cluster, "m4"), 20, "a member to be added")
-        wait_until(lambda: named(cluster, "m4"), 20, "m4 to publish its name")
+        new: StoreProcess = wait_until(lambda: added(cluster, "m4"), 60, "a member to be added")
+        wait_until(lambda: named(cluster, "m4"), 60, "m4 to publish its name")
         refused = cluster.etcdctl("put", "x", "y", member=new, check=False)
         said.append(refused.stderr.splitlines()[-1])
         wait_until(
@@ -54,7 +54,7 @@ def test_members_come_and_go(pair: Pair) -> None:
                 "member", "promote", member_id(cluster, "m4"), member=cluster.members[0],
                 check=False,
             ).returncode == 0,
-            20, "the promotion",
+            60, "the promotion",
         )  # fmt: skip
         again = cluster.etcdctl(
             "member", "promote", member_id(cluster, "m4"), member=cluster.members[0], check=False

@@ -84,8 +84,8 @@ def test_watch_interactive(pair: Pair) -> None:
             watch.type(f"watch w/1 --rev={revision}")
             watch.type(f"watch --prefix w/ --rev={revision} -- echo event")
             write(cluster)
-            wait_until(lambda: watch.said().count("event") == 6, 10, "six events")
-            wait_until(lambda: watch.said().count("DELETE") == 3, 10, "the deletions")
+            wait_until(lambda: watch.said().count("event") == 6, 60, "six events")
+            wait_until(lambda: watch.said().count("DELETE") == 3, 60, "the deletions")
             watch.type("progress")
             watch.wait_for("progress notify: ")
             watch.type("nonsense")
@@ -108,7 +108,7 @@ def test_watch_of_what_comes(pair: Pair) -> None:
                 cluster.etcdctl("put", "fresh", "now")
                 return "now" in watch.said()
 
-            wait_until(heard, 10, "an event")
+            wait_until(heard, 60, "an event")
             return watch.killed().split("now")[0]
 
     pair.agree("watch fresh", watched)
@@ -132,7 +132,7 @@ def test_lease_keep_alive(pair: Pair) -> None:
         lease = cluster.etcdctl("lease", "grant", "3").stdout.split()[1]
         cluster.extra_env["kept"] = lease
         with running(cluster, "lease keep-alive {kept}", cluster.members[2]) as keeping:
-            wait_until(lambda: keeping.said().count("keepalived") >= 3, 20, "three renewals")
+            wait_until(lambda: keeping.said().count("keepalived") >= 3, 60, "three renewals")
             cluster.etcdctl("lease", "revoke", lease)
             keeping.ended()
             lines = normal(cluster, keeping.said()).splitlines()
@@ -152,7 +152,7 @@ def test_locks(pair: Pair) -> None:
             holder = start("lock mutex --ttl=5", 0)
             holder.wait_for("mutex/")
             waiter = start("lock mutex -- sh -c 'echo held; env | grep ^ETCD_LOCK'", 1)
-            wait_until(lambda: keys(cluster, "mutex/") == 2, 10, "the second to wait")
+            wait_until(lambda: keys(cluster, "mutex/") == 2, 60, "the second to wait")
             first = holder.interrupted()
             second = waiter.ended()
             last = start("lock mutex -- sh -c 'exit 3'", 2).ended()
@@ -180,7 +180,7 @@ def test_elections(pair: Pair) -> None:
             observer = start("elect -l e", 1)
             observer.wait_for("one")
             two = start("elect e two", 2)
-            wait_until(lambda: keys(cluster, "e/") == 2, 10, "the second to stand")
+            wait_until(lambda: keys(cluster, "e/") == 2, 60, "the second to stand")
             ended = [one.interrupted()]
             two.wait_for("two")
             observer.wait_for("two")
@@ -209,11 +209,11 @@ def test_mirrors_in_both_directions(pair: Pair) -> None:
         for number in range(5):
             cluster.etcdctl("put", f"src/{number}", str(number))
         with running(cluster, line, cluster.members[0]):
-            wait_until(lambda: keys(other, "dst/") == 5, 15, "what was there")
+            wait_until(lambda: keys(other, "dst/") == 5, 60, "what was there")
             cluster.etcdctl("del", "src/0")
             cluster.etcdctl("put", "src/1", "new")
             cluster.etcdctl("put", "src/last", "x")
-            wait_until(lambda: "dst/last" in contents(other), 15, "what came")
+            wait_until(lambda: "dst/last" in contents(other), 60, "what came")
             return contents(other)
 
     assert "dst/0" not in pair.agree("make-mirror", mirrored)

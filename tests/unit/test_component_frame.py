@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from muster.component.failure import CannotRun
 from muster.component.log import configure
-from muster.component.run import run
+from muster.component.run import run, watchdog_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -65,3 +65,22 @@ def test_garbage_on_an_http_port_is_a_short_warning(capsys: pytest.CaptureFixtur
     assert "Invalid method" in line["error"]
     assert "traceback" not in line
     assert len(json.dumps(line)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("usec", "watched", "seconds"),
+    [
+        ("30000000", "7", 30.0),
+        ("30000000", "", 30.0),  # sd_watchdog_enabled(3): whoever gets it without a pid
+        ("30000000", "8", None),
+        ("", "", None),
+        ("", "7", None),
+        ("0", "7", None),
+        ("-5", "7", None),
+        ("soon", "7", None),
+    ],
+)
+def test_the_watchdog_is_fed_only_by_whom_systemd_watches(
+    usec: str, watched: str, seconds: float | None
+) -> None:
+    assert watchdog_seconds(usec, watched, 7) == seconds

@@ -102,7 +102,7 @@ async def test_follow_sees_what_comes_until_the_container_ends(tmp_path: Path) -
         async for piece in read_log(path, LogOptions(follow=True), lambda: alive):
             got.append(piece)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         task = asyncio.create_task(follow())
         while not got:
             await asyncio.sleep(0.01)

@@ -55,7 +55,7 @@ async def world() -> AsyncIterator[tuple[Relays, Echo, int]]:
 
 async def test_bytes_and_ends_pass_as_they_are() -> None:
     sent = random.Random(2).randbytes(3 << 20)
-    async with world() as (relays, echo, port), asyncio.timeout(20):
+    async with world() as (relays, echo, port), asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(sent)
         writer.write_eof()
@@ -69,7 +69,7 @@ async def test_bytes_and_ends_pass_as_they_are() -> None:
 @pytest.mark.parametrize("pair", [THERE, BACK])
 async def test_each_way_has_its_own_delay(pair: tuple[int, int]) -> None:
     loop = asyncio.get_running_loop()
-    async with world() as (relays, _, port), asyncio.timeout(20):
+    async with world() as (relays, _, port), asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         relays.become(Quality(0.1, 0.02), [pair])
         began = loop.time()
@@ -81,7 +81,7 @@ async def test_each_way_has_its_own_delay(pair: tuple[int, int]) -> None:
 
 
 async def test_a_stalled_line_takes_what_is_sent_and_delivers_it_when_healed() -> None:
-    async with world() as (relays, echo, port), asyncio.timeout(20):
+    async with world() as (relays, echo, port), asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"before")
         assert await reader.readexactly(6) == b"before"
@@ -95,7 +95,7 @@ async def test_a_stalled_line_takes_what_is_sent_and_delivers_it_when_healed() -
 
 
 async def test_a_cut_connection_ends_in_the_middle_of_what_was_said() -> None:
-    async with world() as (relays, echo, port), asyncio.timeout(20):
+    async with world() as (relays, echo, port), asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"whole")
         assert await reader.readexactly(5) == b"whole"
@@ -117,7 +117,7 @@ async def test_who_cannot_be_reached_ends_the_connection() -> None:
     unused.close()
     await unused.wait_closed()
     port = await relays.listen("127.0.0.1", 0, Route(SLOT, target, lambda _: (CLIENTS, None)))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await reader.readexactly(1)
