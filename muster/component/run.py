@@ -1,8 +1,9 @@
-"""The frame of every process: logging, signals, readiness, exit code. Read it once."""
+"""The frame of every process: logging, signals, readiness, watchdog, exit code. Read it once."""
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import socket
@@ -14,9 +15,13 @@ from muster.component.log import configure, get_logger
 from muster.component.version import GIT_VERSION
 
 log = get_logger(__name__)
-# systemd's socket is for this process alone: a child that inherits the variable may take itself
+# What systemd says is for this process alone: a child that inherits the variables may take itself
 # for the service (an OCI runtime then waits for its container to announce itself).
 _NOTIFY_SOCKET = os.environ.pop("NOTIFY_SOCKET", "")
+_WATCHDOG_USEC = os.environ.pop("WATCHDOG_USEC", "")
+_WATCHDOG_PID = os.environ.pop("WATCHDOG_PID", "")
+# Half the interval is asked for; more often, so that a stall of two thirds of it costs nothing.
+_FEEDS_PER_INTERVAL = 4
 ConfigT = TypeVar("ConfigT")
 Serve = Callable[[ConfigT, asyncio.Event], Awaitable[None]]
 
@@ -28,6 +33,9 @@ def run(serve: Serve[ConfigT], config: ConfigT, name: str) -> int:
     gives exit code 1, so that systemd's `Restart=on-failure` starts the process again.
     """
     configure()
+    if not faulthandler.is_enabled():  # -X faulthandler or a test runner may have chosen a file
+        # Also for SIGABRT, by which systemd's watchdog ends us: the journal then names the culprit.
+        faulthandler.enable()
     log.info("starting", component=name, version=GIT_VERSION, pid=os.getpid())
     try:
         asyncio.run(_until_signalled(serve, config))
@@ -60,11 +68,35 @@ async def _until_signalled(serve: Serve[ConfigT], config: ConfigT) -> None:
 
 
 def notify_ready(status: str = "") -> None:
-    """Tell systemd (`Type=notify`, sd_notify(3)) that this process serves. No-op elsewhere."""
+    """Tell systemd (`Type=notify`, sd_notify(3)) that this process serves. No-op elsewhere.
+
+    Its watchdog is fed from here on, by the running loop. Not earlier: the first feed would start
+    the clock, and a store that restores a large state before it serves may be silent for long.
+    """
     _notify("READY=1" + (f"\nSTATUS={status}" if status else ""))
+    interval = watchdog_seconds(_WATCHDOG_USEC, _WATCHDOG_PID, os.getpid())
+    if interval is not None:
+        _feed_watchdog(asyncio.get_running_loop(), interval / _FEEDS_PER_INTERVAL)
 
 
-def _notify(message: str) -> None:
+def watchdog_seconds(usec: str, watched_pid: str, own_pid: int) -> float | None:
+    """How long systemd lets this process be silent (sd_watchdog_enabled(3)); None: for ever."""
+    if watched_pid not in ("", str(own_pid)) or not usec.isdecimal() or int(usec) == 0:
+        return None
+    return int(usec) / 1e6
+
+
+def _feed_watchdog(loop: asyncio.AbstractEventLoop, every_seconds: float) -> None:
+    """Tell systemd again and again that the loop turns: one that is blocked falls silent."""
+    loop.call_later(every_seconds, _feed_watchdog, loop, every_seconds)
+    try:
+        # Never waits: a manager that is slow to read must not hold up the loop.
+        _notify("WATCHDOG=1", socket.MSG_DONTWAIT)
+    except OSError as error:
+        log.warning("systemd's watchdog not reached", error=str(error))
+
+
+def _notify(message: str, flags: int = 0) -> None:
     address = _NOTIFY_SOCKET
     if not address:
         return
@@ -72,4 +104,4 @@ def _notify(message: str) -> None:
     target = "\0" + address[1:] if address.startswith("@") else address
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.connect(target)
-        sock.sendall(message.encode())
+        sock.sendall(message.encode(), flags)

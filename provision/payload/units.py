@@ -10,6 +10,10 @@ _ENVIRONMENT = (
     "Environment=PYTHONUNBUFFERED=1",
     "Environment=PYTHONDONTWRITEBYTECODE=1",
 )
+# muster/component/run.py feeds it from the event loop. Generous: an emulated machine on a busy host
+# stalls for seconds. What then dies of SIGABRT leaves its stack in the journal and no core (the
+# store's would hold its secrets); what its children may dump is for them to say.
+_WATCHDOG = ("WatchdogSec=30", "LimitCORE=0:infinity")
 
 
 def render(unit: Unit) -> str:
@@ -30,6 +34,7 @@ def render(unit: Unit) -> str:
         "RestartSec=1",
         "TimeoutStartSec=180",
         "TimeoutStopSec=15",
+        *(_WATCHDOG if unit.python else ()),
         *unit.service,
         "",
         "[Install]",

@@ -19,9 +19,9 @@ COMPONENT = (sys.executable, "-m", "tests.component.watched_component")
 # systemd says WATCHDOG_PID as well, which only the process itself can know here.
 START = 'ulimit -c 0; WATCHDOG_PID="${WATCHDOG_PID:-$$}" exec "$@"'
 PATIENCE_SECONDS = 60.0
-# Ten times as long as a component that is fed every 0.4 s, as below, lets pass between two feeds.
-SILENCE_SECONDS = 1.0
 INTERVAL = {"WATCHDOG_USEC": "400000"}
+# More than twice the interval, of which less than half may lie between two feeds.
+SILENCE_SECONDS = 1.0
 
 
 @dataclass
