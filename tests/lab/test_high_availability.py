@@ -84,10 +84,9 @@ def etcdctl(lab: LabDriver) -> Etcdctl:
 
 
 def leader(etcdctl: Etcdctl) -> str:
-    """The machine whose store leads."""
-
+    """The machine whose store leads. AssertionError: nobody does just now."""
     done = etcdctl("endpoint", "status", "-w", "json")
-    for row in json.loads(done.stdout):
+    for row in json.loads(done.stdout or "[]"):
         status = row["Status"]
         if status["leader"] == status["header"]["member_id"]:
             host = row["Endpoint"].removeprefix("https://").split(":")[0]
@@ -130,9 +129,13 @@ def assert_kept(lab: LabDriver, etcdctl: Etcdctl, writers: dict[str, Writer]) ->
     stamp = writers["etcdctl"].name
     # Before reading: a writer may still be at its last one.
     puts, creates = ({n for _, n in writers[w].acknowledged} for w in ("etcdctl", "kubectl"))
-    keys = etcdctl("get", f"/ha/{stamp}/", "--prefix", "--keys-only", timeout=30).stdout.split()
-    kept = {int(key.rsplit("/", 1)[1]) for key in keys}
-    assert puts <= kept
+
+    def kept() -> set[int]:
+        done = etcdctl("get", f"/ha/{stamp}/", "--prefix", "--keys-only", timeout=30)
+        assert done.returncode == 0, done.stderr
+        return {int(key.rsplit("/", 1)[1]) for key in done.stdout.split()}
+
+    assert puts <= eventually(kept, 30, "the keys are told")
     names = lab.kubectl("get", "configmaps", "-o", "name").split()
     assert {f"configmap/ha-{stamp}-{n}" for n in creates} <= set(names)
 
@@ -152,7 +155,7 @@ def resume(writers: dict[str, Writer], since: float) -> dict[str, float]:
 def test_killing_the_stores_leader_loses_no_acknowledged_write(
     lab: LabDriver, etcdctl: Etcdctl, writers: dict[str, Writer]
 ) -> None:
-    victim = leader(etcdctl)
+    victim = eventually(lambda: leader(etcdctl), 30, "a leader")
     since = time.monotonic()
     done = lab.ssh(victim, "kill -9 $(systemctl show -p MainPID --value muster-kvstore)")
     assert done.code == 0, done.err
@@ -169,7 +172,7 @@ def test_killing_the_stores_leader_loses_no_acknowledged_write(
 def test_a_master_that_loses_power_loses_no_write_and_rejoins(
     lab: LabDriver, etcdctl: Etcdctl, writers: dict[str, Writer]
 ) -> None:
-    victim = leader(etcdctl)
+    victim = eventually(lambda: leader(etcdctl), 30, "a leader")
     since = time.monotonic()
     done = lab.muster("node", "stop", "--name", lab.name, "--force", victim)
     assert done.code == 0, done.err

@@ -94,7 +94,7 @@ def test_every_fate_of_a_pod_is_named_as_upstream_names_it(lab: LabDriver) -> No
         assert statuses(lab) == wanted
         return True
 
-    eventually(all_there, 40, "each pod's status")
+    eventually(all_there, 90, "each pod's status")
     told = lab.kubectl("describe", "pod", "nowhere")
     assert "0/3 nodes are available: 1 node(s) had untolerated taint" in told
     assert "2 node(s) didn't match Pod's node affinity/selector" in told
@@ -145,20 +145,33 @@ def test_services_with_affinity_without_endpoints_and_of_one_node_only(lab: LabD
         return True
 
     eventually(stays, 20, "one pod answers all")
-    refused = lab.ssh("w1", f"curl -sS -m 3 {empty}")
-    assert refused.code == 7, refused.err  # at once, by REJECT; 28 would be a time-out
     port, addresses = found["local"]["ports"][0]["nodePort"], lab.addresses()
-    reached = {node: lab.run("curl", "-sS", "-m", "2", f"http://{address}:{port}/").code
-               for node, address in addresses.items()}  # fmt: skip
-    assert reached == {"m1": 28, "w1": 0, "w2": 28}
+
+    def refuses() -> bool:
+        refused = lab.ssh("w1", f"curl -sS -m 3 {empty}")
+        assert refused.code == 7, refused.err  # at once, by REJECT; 28 would be a time-out
+        return True
+
+    def reached() -> bool:
+        codes = {node: lab.run("curl", "-sS", "-m", "2", f"http://{address}:{port}/").code
+                 for node, address in addresses.items()}  # fmt: skip
+        assert codes == {"m1": 28, "w1": 0, "w2": 28}
+        return True
+
+    # Each machine's proxy hears of them by itself.
+    eventually(refuses, 20, "nobody's service refuses")
+    eventually(reached, 40, "the local one answers where its pod is, and nowhere else")
     lab.kubectl("delete", "service", "sticky", "empty", "local", "headless")
 
     def no_rules() -> bool:
         rules = lab.ssh("w2", "iptables-save").out
         return not any(f"default/{name}" in rules for name in ("sticky", "empty", "local"))
 
-    eventually(no_rules, 10, "the rules are gone")
-    assert [e["metadata"]["name"] for e in lab.get("endpoints")["items"]] == ["kubernetes"]
+    eventually(no_rules, 30, "the rules are gone")
+    eventually(
+        lambda: [e["metadata"]["name"] for e in lab.get("endpoints")["items"]] == ["kubernetes"],
+        30, "their endpoints are gone",
+    )  # fmt: skip
 
 
 def test_agents_that_are_killed_take_no_pod_with_them(lab: LabDriver) -> None:
