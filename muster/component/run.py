@@ -20,8 +20,6 @@ log = get_logger(__name__)
 _NOTIFY_SOCKET = os.environ.pop("NOTIFY_SOCKET", "")
 _WATCHDOG_USEC = os.environ.pop("WATCHDOG_USEC", "")
 _WATCHDOG_PID = os.environ.pop("WATCHDOG_PID", "")
-# Half the interval is asked for; more often, so that a stall of two thirds of it costs nothing.
-_FEEDS_PER_INTERVAL = 4
 ConfigT = TypeVar("ConfigT")
 Serve = Callable[[ConfigT, asyncio.Event], Awaitable[None]]
 
@@ -74,16 +72,19 @@ def notify_ready(status: str = "") -> None:
     the clock, and a store that restores a large state before it serves may be silent for long.
     """
     _notify("READY=1" + (f"\nSTATUS={status}" if status else ""))
-    interval = watchdog_seconds(_WATCHDOG_USEC, _WATCHDOG_PID, os.getpid())
-    if interval is not None:
-        _feed_watchdog(asyncio.get_running_loop(), interval / _FEEDS_PER_INTERVAL)
+    every_seconds = feeding_seconds(_WATCHDOG_USEC, _WATCHDOG_PID, os.getpid())
+    if every_seconds is not None:
+        _feed_watchdog(asyncio.get_running_loop(), every_seconds)
 
 
-def watchdog_seconds(usec: str, watched_pid: str, own_pid: int) -> float | None:
-    """How long systemd lets this process be silent (sd_watchdog_enabled(3)); None: for ever."""
+def feeding_seconds(usec: str, watched_pid: str, own_pid: int) -> float | None:
+    """How often to feed the watchdog (sd_watchdog_enabled(3)); None: nobody watches this process.
+
+    Half the interval is asked for. More often, a stall of two thirds of it costs nothing either.
+    """
     if watched_pid not in ("", str(own_pid)) or not usec.isdecimal() or int(usec) == 0:
         return None
-    return int(usec) / 1e6
+    return int(usec) / 1e6 / 4
 
 
 def _feed_watchdog(loop: asyncio.AbstractEventLoop, every_seconds: float) -> None:

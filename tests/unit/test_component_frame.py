@@ -13,7 +13,7 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from muster.component.failure import CannotRun
 from muster.component.log import configure
-from muster.component.run import run, watchdog_seconds
+from muster.component.run import feeding_seconds, run
 
 
 @pytest.fixture(autouse=True)
@@ -68,19 +68,15 @@ def test_garbage_on_an_http_port_is_a_short_warning(capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    ("usec", "watched", "seconds"),
-    [
-        ("30000000", "7", 30.0),
-        ("30000000", "", 30.0),  # sd_watchdog_enabled(3): whoever gets it without a pid
-        ("30000000", "8", None),
-        ("", "", None),
-        ("", "7", None),
-        ("0", "7", None),
-        ("-5", "7", None),
-        ("soon", "7", None),
-    ],
+    ("usec", "watched"),
+    [("30000000", "8"), ("", ""), ("", "7"), ("0", "7"), ("-5", "7"), ("soon", "7")],
 )
-def test_the_watchdog_is_fed_only_by_whom_systemd_watches(
-    usec: str, watched: str, seconds: float | None
-) -> None:
-    assert watchdog_seconds(usec, watched, 7) == seconds
+def test_the_watchdog_is_not_fed_by_whom_systemd_does_not_watch(usec: str, watched: str) -> None:
+    assert feeding_seconds(usec, watched, 7) is None
+
+
+@pytest.mark.parametrize("watched", ["7", ""])  # without a pid, whoever gets it is meant
+def test_the_watchdog_is_fed_at_half_its_interval_or_more_often(watched: str) -> None:
+    every_seconds = feeding_seconds("30000000", watched, 7)
+    assert every_seconds is not None
+    assert 0 < every_seconds <= 15
