@@ -162,7 +162,7 @@ class Cluster:
         )
         server.start()
         self.servers.append(server)
-        wait_until(lambda: self.ready(server), 60, f"api-server {name} ready\n{server.log()}")
+        wait_until(lambda: self.ready(server), 60, lambda: f"{name} ready\n{server.log()}")
         return server
 
     def ready(self, server: ApiServer) -> bool:

@@ -27,6 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 _PORTS = range(15000, 32000)
 # What must come has time to come: on a crowded machine everything takes ten times as long.
 _PATIENCE_SECONDS = 60.0
+# What a member says while an election goes on: nothing was done, and nothing was refused either.
+_NOBODY_LED = ("etcdserver: leader changed", "etcdserver: no leader")
+# The same of a request that would have been refused, of which it is no matter whether it was done.
+_NO_ANSWER = (*_NOBODY_LED, "etcdserver: request timed out", "context deadline exceeded")
 
 
 def free_ports(count: int) -> list[int]:
@@ -41,15 +45,17 @@ def free_ports(count: int) -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Poll until `condition` is true; returns its value."""
+def wait_until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
+    """Poll until `condition` is true; returns its value. A `what` to call tells of the end, not
+    of the beginning (a log, say)."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
+            told = what if isinstance(what, str) else what()
+            raise AssertionError(f"not within {seconds} s: {told}")
         time.sleep(0.05)
 
 
@@ -150,20 +156,39 @@ class StoreCluster:
         timeout: float = _PATIENCE_SECONDS,
     ) -> subprocess.CompletedProcess[str]:
         """Stock etcdctl against one member, or all of them. What must succeed (`check`) has more
-        time than etcdctl's five seconds, unless it says otherwise."""
+        time than etcdctl's five seconds, unless it says otherwise, and is asked again after an
+        election: on a crowded machine there may be one at any time."""
         members = [member] if member else self.members
         patience = [f"--command-timeout={timeout:.0f}s"] if check else []
-        result = subprocess.run(
-            self.etcdctl_command(*patience, *arguments, members=members),
-            env={**os.environ, "ETCDCTL_API": "3"},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-        if check and result.returncode:
-            raise AssertionError(f"etcdctl {arguments}: {result.stderr}{result.stdout}")
-        return result
+        deadline = time.monotonic() + timeout
+        while True:
+            result = subprocess.run(
+                self.etcdctl_command(*patience, *arguments, members=members),
+                env={**os.environ, "ETCDCTL_API": "3"},
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+            )
+            if not check or not result.returncode:
+                return result
+            between = any(words in result.stderr for words in _NOBODY_LED)
+            if not between or time.monotonic() > deadline:
+                raise AssertionError(f"etcdctl {arguments}: {result.stderr}{result.stdout}")
+
+    def refused(
+        self, *arguments: str, member: StoreProcess | None = None, stdin: str | None = None
+    ) -> str:
+        """Why etcdctl failed: the answer of the store, not that there was none just then."""
+
+        def told() -> str | None:
+            result = self.etcdctl(*arguments, member=member, stdin=stdin, check=False)
+            assert result.returncode != 0, result.stdout
+            silent = any(words in result.stderr for words in _NO_ANSWER)
+            return None if silent else result.stderr
+
+        said: str = wait_until(told, _PATIENCE_SECONDS, f"etcdctl {arguments} to be refused")
+        return said
 
     def etcdctl_command(
         self, *arguments: str, members: list[StoreProcess] | None = None
@@ -199,13 +224,26 @@ class StoreCluster:
                     self.etcdctl("endpoint", "health", member=m, check=False).returncode == 0
                 ),
                 seconds,
-                f"{member.name} healthy\n{member.log()[-2000:]}",
+                lambda m=member: f"{m.name} healthy\n{m.log()[-2000:]}",
             )
 
+    def wait_named(self) -> None:
+        """Members tell their names and client URLs after they serve; each hears it by itself."""
+        names = {member.name for member in self.members}
+
+        def told(asked: StoreProcess) -> bool:
+            listed = self.json("member", "list", member=asked)["members"]
+            return names <= {one.get("name") for one in listed}
+
+        for member in self.members:
+            wait_until(lambda m=member: told(m), _PATIENCE_SECONDS, f"all names at {member.name}")
+
     def leader(self) -> StoreProcess:
-        """The member that says it leads."""
+        """The member that says it leads. One that was replaced may say so a while longer: the
+        highest term counts."""
 
         def find() -> StoreProcess | None:
+            leading: dict[int, StoreProcess] = {}
             for member in self.members:
                 if member.process is None or member.process.poll() is not None:
                     continue
@@ -217,11 +255,24 @@ class StoreCluster:
                 for status in json.loads(result.stdout or "[]"):
                     header = status["Status"]["header"]
                     if header["member_id"] == status["Status"].get("leader"):
-                        return member
-            return None
+                        leading[status["Status"]["raftTerm"]] = member
+            return leading[max(leading)] if leading else None
 
         found: StoreProcess = wait_until(find, _PATIENCE_SECONDS, "a leader")
         return found
+
+    def make_leader(self, heir: StoreProcess) -> None:
+        """Move the lead to `heir`, again if an election came between."""
+        [status] = self.json("endpoint", "status", member=heir)
+        wanted = f"{status['Status']['header']['member_id']:x}"
+
+        def moved() -> bool:
+            leader = self.leader()
+            if leader is not heir:
+                self.etcdctl("move-leader", wanted, member=leader, check=False)
+            return self.leader() is heir
+
+        wait_until(moved, _PATIENCE_SECONDS, f"{heir.name} to lead")
 
 
 @contextmanager
@@ -249,6 +300,7 @@ def store_cluster(
             member.plain_port = ports.pop() if plain else 0
             member.start()
         running.wait_healthy()
+        running.wait_named()
         yield running
     finally:
         for member in running.everybody:

@@ -18,8 +18,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Stor
     """Auth is on: root, and alice who may read and write below a/ and read b."""
     directory = tmp_path_factory.mktemp("auth")
     with store_cluster(directory, pki, 3, "--snapshot-count", "30") as running:
-        refused = running.etcdctl("auth", "enable", check=False)
-        assert "etcdserver: root user does not exist" in refused.stderr
+        assert "etcdserver: root user does not exist" in running.refused("auth", "enable")
         running.etcdctl("user", "add", "root:secret")
         running.etcdctl("user", "grant-role", "root", "root")
         running.etcdctl("user", "add", "alice:wonder")
@@ -30,13 +29,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Stor
         running.etcdctl("put", "b", "1")
         running.etcdctl("put", "c", "1")
         running.etcdctl("auth", "enable")
+        for member in running.members:  # a linearizable read: from then on it knows all this
+            running.etcdctl(ROOT, "get", "c", member=member)
         yield running
 
 
 def refused(cluster: StoreCluster, *arguments: str) -> str:
-    result = cluster.etcdctl(*arguments, check=False)
-    assert result.returncode != 0, result.stdout
-    return result.stderr
+    return cluster.refused(*arguments)
 
 
 def test_a_role_opens_its_ranges_and_nothing_else(cluster: StoreCluster) -> None:
@@ -57,8 +56,8 @@ def test_a_role_opens_its_ranges_and_nothing_else(cluster: StoreCluster) -> None
 
 def test_a_transaction_is_refused_for_any_branch(cluster: StoreCluster) -> None:
     text = 'value("a/x") = "no such value"\n\nput c 2\n\nput a/x fine\n\n'
-    result = cluster.etcdctl(ALICE, "txn", "-i", stdin=text, check=False)
-    assert "etcdserver: permission denied" in result.stderr
+    said = cluster.refused(ALICE, "txn", "-i", stdin=text)
+    assert "etcdserver: permission denied" in said
     assert cluster.etcdctl(ROOT, "get", "c").stdout == "c\n1\n"
 
 
@@ -94,16 +93,19 @@ def test_rules_survive_a_restart_from_a_snapshot(cluster: StoreCluster) -> None:
         member.kill()
     for member in cluster.members:
         member.start()
-    wait_until(
-        lambda: cluster.etcdctl(ALICE, "get", "b", check=False).returncode == 0, 60, "serving"
-    )
+    cluster.wait_healthy()
+    assert cluster.etcdctl(ALICE, "get", "b").stdout == "b\n1\n"
     assert "etcdserver: permission denied" in refused(cluster, ALICE, "get", "c")
 
 
 def test_a_lease_ends_though_nobody_with_permission_ends_it(cluster: StoreCluster) -> None:
-    lease = cluster.etcdctl(ROOT, "lease", "grant", "2").stdout.split()[1]
-    cluster.etcdctl(ROOT, "put", "c/leased", "x", f"--lease={lease}")
-    assert "permission denied" in refused(cluster, ALICE, "put", "a/y", "1", f"--lease={lease}")
+    def leased(ttl: int, key: str) -> str:
+        lease = cluster.etcdctl(ROOT, "lease", "grant", str(ttl)).stdout.split()[1]
+        cluster.etcdctl(ROOT, "put", key, "x", f"--lease={lease}")
+        return f"--lease={lease}"
+
+    assert "permission denied" in refused(cluster, ALICE, "put", "a/y", "1", leased(600, "c/long"))
+    leased(5, "c/leased")
     wait_until(lambda: not cluster.etcdctl(ROOT, "get", "c/leased").stdout, 60, "its end")
 
 

@@ -25,7 +25,7 @@ def muster(
 ) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
         [sys.executable, "-m", "muster.cli", "kv", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, input=stdin,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, input=stdin,
         env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip
     if check and result.returncode:
@@ -49,11 +49,18 @@ def test_a_new_cluster_from_a_saved_snapshot(cluster: StoreCluster, tmp_path: Pa
         cluster.etcdctl("put", "k", str(number))
     revision = cluster.json("get", "k")["header"]["revision"]
     assert "m1" in muster("members", *access(cluster)).stdout
-    shown = muster("status", *access(cluster)).stdout
-    assert shown.count("follower") == 2
+    wait_until(
+        lambda: muster("status", *access(cluster)).stdout.count("follower") == 2, 60, "a leader"
+    )
     heir = next(m for m in cluster.members if m is not cluster.leader())
-    muster("transfer-leadership", heir.name, *access(cluster))
-    assert cluster.leader() is heir
+
+    def moved() -> bool:
+        muster("transfer-leadership", heir.name, *access(cluster), check=False)
+        return cluster.leader() is heir
+
+    wait_until(moved, 60, "the heir to lead")
+    for member in cluster.members:  # whichever gives the snapshot has it all
+        cluster.etcdctl("get", "k", member=member)
     file = tmp_path / "backup"
     saved = muster("snapshot", "save", str(file), *access(cluster)).stdout
     assert f"revision: {revision}" in saved
@@ -62,8 +69,9 @@ def test_a_new_cluster_from_a_saved_snapshot(cluster: StoreCluster, tmp_path: Pa
     flipped[len(flipped) // 3] ^= 4
     (tmp_path / "flipped").write_bytes(flipped)
     assert "sha256" in muster("snapshot", "verify", str(tmp_path / "flipped"), check=False).stderr
-    dump = muster("log", str(cluster.members[0].data_dir)).stdout
-    assert "put key=b'k' value=b'4'" in dump
+    folder = str(cluster.members[0].data_dir)
+    last = "put key=b'k' value=b'4'"
+    wait_until(lambda: last in muster("log", folder).stdout, 60, "the last put in the log")
     for member in cluster.members:
         member.kill()
     for member in cluster.members:

@@ -34,6 +34,8 @@ def cluster(tmp_path: Path, pki: Pki) -> Iterator[StoreCluster]:
     with store_cluster(tmp_path, pki, 3) as running:
         for number in range(10):
             running.etcdctl("put", f"k{number}", f"v{number}")
+        for member in running.members:
+            wait_until(lambda m=member: holds_everything(running, m), 60, f"all at {member.name}")
         yield running
 
 
@@ -64,11 +66,7 @@ def test_a_failed_sync_stops_the_member_and_nobody_else(
     victim.env = {"LD_PRELOAD": str(library), "BROKEN_DISK": str(broken)}
     victim.start()
     cluster.wait_healthy()
-    listed = cluster.json("member", "list")["members"]
-    victims_id = next(member["ID"] for member in listed if member["name"] == victim.name)
-    cluster.etcdctl("move-leader", f"{victims_id:x}", member=cluster.leader())
-    wait_until(lambda: cluster.leader() is victim, 60, "the victim leads")
-
+    cluster.make_leader(victim)
     broken.touch()
     cluster.etcdctl("put", "triggers", "a write", member=victim, check=False)
     stopped_with(victim, "Input/output error")

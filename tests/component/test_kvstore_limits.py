@@ -17,7 +17,7 @@ from tests.component.pki_fixture import Pki
 
 Answer = tuple[str, str]
 Call = Callable[["Stubs"], Any]
-_SECONDS = 20.0
+_SECONDS = 60.0
 
 
 class Stubs:
@@ -189,11 +189,11 @@ def test_a_full_quota_and_the_way_back(tmp_path: Path, pki: Pki) -> None:
     def disarm(stubs: Stubs) -> None:
         """Each by its member, as etcdctl does: nothing stands for all of them."""
         off = rpc_pb2.AlarmRequest(action=rpc_pb2.AlarmRequest.DEACTIVATE, alarm=rpc_pb2.NOSPACE)
-        assert not stubs.maintenance.Alarm(off, timeout=5).alarms
-        for alarm in stubs.maintenance.Alarm(raised, timeout=5).alarms:
+        assert not stubs.maintenance.Alarm(off, timeout=_SECONDS).alarms
+        for alarm in stubs.maintenance.Alarm(raised, timeout=_SECONDS).alarms:
             off.memberID = alarm.memberID
-            assert list(stubs.maintenance.Alarm(off, timeout=5).alarms) == [alarm]
-        assert not stubs.maintenance.Alarm(raised, timeout=5).alarms
+            assert list(stubs.maintenance.Alarm(off, timeout=_SECONDS).alarms) == [alarm]
+        assert not stubs.maintenance.Alarm(raised, timeout=_SECONDS).alarms
 
     def fill(stubs: Stubs) -> None:
         for number in range(40):
@@ -201,12 +201,14 @@ def test_a_full_quota_and_the_way_back(tmp_path: Path, pki: Pki) -> None:
 
     def alarms(stubs: Stubs) -> None:
         def kinds() -> list[int]:
-            return [alarm.alarm for alarm in stubs.maintenance.Alarm(raised, timeout=5).alarms]
+            return [
+                alarm.alarm for alarm in stubs.maintenance.Alarm(raised, timeout=_SECONDS).alarms
+            ]
 
         wait_until(lambda: kinds() == [rpc_pb2.NOSPACE], 60, "the alarm, raised beside the answer")
 
     def compact(stubs: Stubs) -> None:
-        revision = stubs.kv.Range(rpc_pb2.RangeRequest(key=b"q"), timeout=5).header.revision
+        revision = stubs.kv.Range(rpc_pb2.RangeRequest(key=b"q"), timeout=_SECONDS).header.revision
         request = rpc_pb2.CompactionRequest(revision=revision, physical=True)
         stubs.kv.Compact(request, timeout=_SECONDS)
 
