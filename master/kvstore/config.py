@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
+from master.kvstore.auth.options import signed_tokens
+from master.kvstore.auth.tokens import LIFE_SECONDS
 from master.kvstore.cluster import ClusterFlagsError, parse_initial_cluster
+from master.kvstore.duration import parse_duration
 from master.kvstore.wal.log import SEGMENT_BYTES
 from muster.component.tls import TlsFiles
 from muster.component.version import ETCD_VERSION
 from muster.rpc.transports import DEFAULT, add_flag
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+if TYPE_CHECKING:
+    from master.kvstore.auth.jwt import SigningKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Config:
     max_txn_ops: int = 128
     max_request_bytes: int = 3 << 19  # 1.5 MiB
     bcrypt_cost: int = 10
+    token_key: SigningKey | None = None  # None: tokens are simple ones
+    token_seconds: float = LIFE_SECONDS
     snapshot_catchup_entries: int = 5000
     wal_segment_bytes: int = SEGMENT_BYTES
 
@@ -66,6 +71,9 @@ def _build(flags: argparse.Namespace) -> Config:
     cluster = flags.initial_cluster or ",".join(f"{flags.name}={url}" for url in advertised)
     client_tls = _tls("", flags.cert_file, flags.key_file, flags.trusted_ca_file)
     peer_tls = _tls("peer-", flags.peer_cert_file, flags.peer_key_file, flags.peer_trusted_ca_file)
+    signed = signed_tokens(flags.auth_token)
+    if flags.auth_token_ttl < 0:
+        raise ValueError("--auth-token-ttl must not be negative")
     config = Config(
         name=flags.name,
         data_dir=Path(flags.data_dir or f"{flags.name}.etcd"),
@@ -94,6 +102,8 @@ def _build(flags: argparse.Namespace) -> Config:
         max_txn_ops=flags.max_txn_ops,
         max_request_bytes=flags.max_request_bytes,
         bcrypt_cost=flags.bcrypt_cost,
+        token_key=signed[0] if signed else None,
+        token_seconds=signed[1] if signed else flags.auth_token_ttl or LIFE_SECONDS,
         snapshot_catchup_entries=flags.experimental_snapshot_catchup_entries,
         wal_segment_bytes=flags.wal_segment_bytes,
     )
@@ -140,14 +150,6 @@ def _tls(prefix: str, cert: str, key: str, ca: str) -> TlsFiles | None:
     return TlsFiles(Path(cert), Path(key), Path(ca))
 
 
-def parse_duration(text: str) -> float:
-    """Go's notation for a time span: `100ms`, `10m`, `1h30m`."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f'"{text}" is no duration such as 10m or 500ms')
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-
-
 def address(url: str) -> SplitResult:
     return urlsplit(url)
 
@@ -179,6 +181,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--quota-backend-bytes", type=int, default=0, help="0: 2 GiB; negative: none")
     add("--max-txn-ops", type=int, default=128, help="operations in a transaction")
     add("--max-request-bytes", type=int, default=3 << 19, help="of what a client may send")
+    add(
+        "--auth-token",
+        default="simple",
+        metavar="TYPE,...",
+        help="simple, or jwt,sign-method=RS256,pub-key=FILE,priv-key=FILE,ttl=5m",
+    )
+    add(
+        "--auth-token-ttl",
+        type=int,
+        default=int(LIFE_SECONDS),
+        metavar="SECONDS",
+        help="life of a simple token that is not used",
+    )
     add("--bcrypt-cost", type=int, default=10, choices=range(4, 32), metavar="4..31")
     add("--snapshot-count", type=int, default=10_000, help="applied entries between snapshots")
     add("--experimental-watch-progress-notify-interval", default="10m", metavar="DURATION")

@@ -228,6 +228,11 @@ class InvalidAuthToken(StoreError):
     code, message = Code.UNAUTHENTICATED, "etcdserver: invalid auth token"
 
 
+class VerifyOnly(StoreError):
+    code = Code.UNKNOWN  # etcd has no better one
+    message = "auth: token signing attempted with verify-only key"
+
+
 class InvalidAuthManagement(StoreError):
     code, message = Code.INVALID_ARGUMENT, "etcdserver: invalid auth management"
 

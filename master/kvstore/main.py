@@ -9,6 +9,7 @@ import random
 import secrets
 import ssl
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from prometheus_client import REGISTRY, Counter
 
 from master.kvstore import failpoint, state
+from master.kvstore.auth.tokens import SimpleTokens, Tokens
 from master.kvstore.cluster import members_of
 from master.kvstore.config import Config, address
 from master.kvstore.corruption import check_before_joining, watch_for_corruption
@@ -169,7 +171,15 @@ def recover(
         snapshot=contents.snapshot.index,
         last=core.log.last_index,
     )
-    return Node(identity, core, machine, snapshots, timing, limits, on_fatal), wal
+    return Node(identity, core, machine, snapshots, timing, limits, _tokens(config), on_fatal), wal
+
+
+def _tokens(config: Config) -> Tokens:
+    if config.token_key is None:
+        return SimpleTokens(time.monotonic, config.token_seconds)
+    from master.kvstore.auth.jwt import JwtTokens  # here: few want it
+
+    return JwtTokens(config.token_key, time.time, config.token_seconds)
 
 
 def _wal_directory(config: Config) -> Path:

@@ -55,6 +55,7 @@ class Node:
         snapshots: SnapshotDirectory,
         timing: Timing,
         limits: Limits,
+        tokens: Tokens,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self.identity = identity
@@ -82,7 +83,7 @@ class Node:
         self.requests = PeerRequests(identity, core, self._replica, self.leadership, self.leases)
         self.snapshots = Snapshots(core, self._replica, snapshots, self.disk, self.life, limits)
         self.sweeper = Sweeper(self._replica, self.life)
-        self.tokens = Tokens()
+        self.tokens = tokens
         followers = Followers(
             core, self._replica, self.leases, self.tokens, self.contacts, self.sweeper
         )

@@ -9,12 +9,13 @@ import pytest
 
 from master.kvstore.barrier import ReadBarrier
 from master.kvstore.cluster import ClusterFlagsError, bootstrap_identity, parse_initial_cluster
-from master.kvstore.config import Config, parse_duration
+from master.kvstore.config import Config
 from master.kvstore.driver.clock import Timing
 from master.kvstore.driver.lifecycle import Lifecycle
 from master.kvstore.driver.limits import Limits
 from master.kvstore.driver.replica import Replica
 from master.kvstore.driver.sweep import Sweeper
+from master.kvstore.duration import parse_duration
 from master.kvstore.errors import RequestTimeout, TimeoutDueToLeaderFail
 from master.kvstore.lease.expiry import Expiry
 from master.kvstore.lease.lessor import Lease

@@ -11,7 +11,7 @@ from master.kvstore import state
 from master.kvstore.auth import password, permissions
 from master.kvstore.auth.rules import check_txn
 from master.kvstore.auth.store import AuthStore, Caller
-from master.kvstore.auth.tokens import LIFE_SECONDS, Tokens
+from master.kvstore.auth.tokens import LIFE_SECONDS, SimpleTokens
 from master.kvstore.bolt.reader import Database
 from master.kvstore.errors import (
     AuthOldRevision,
@@ -197,14 +197,18 @@ def test_passwords() -> None:
 
 
 def test_tokens_end_without_use() -> None:
-    tokens = Tokens()
-    tokens.add("t", "u", 0)
-    assert tokens.user_of("t", LIFE_SECONDS - 1) == "u"
-    assert tokens.user_of("t", 2 * LIFE_SECONDS - 2) == "u", "use lengthens its life"
-    assert tokens.user_of("t", 9 * LIFE_SECONDS) is None
-    tokens.add("t", "u", 0)
+    now = [0.0]
+    tokens = SimpleTokens(lambda: now[0])
+    tokens.add("t", "u")
+    now[0] = LIFE_SECONDS - 1
+    assert tokens.caller_of("t", 7) == Caller("u", 7)
+    now[0] = 2 * LIFE_SECONDS - 2
+    assert tokens.caller_of("t", 8) == Caller("u", 8), "use lengthens its life"
+    now[0] = 9 * LIFE_SECONDS
+    assert tokens.caller_of("t", 8) is None
+    tokens.add("t", "u")
     tokens.forget_user("u")
-    assert tokens.user_of("t", 1) is None
+    assert tokens.caller_of("t", 8) is None
 
 
 def test_members_and_rules_are_in_the_snapshot() -> None:

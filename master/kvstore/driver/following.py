@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
 from master.kvstore.auth.tokens import Tokens
 from master.kvstore.driver.contacts import Contacts
 from master.kvstore.driver.leases import Leases
@@ -63,7 +61,7 @@ class Followers:
         match kind:
             case "authenticate":
                 token = command.authenticate
-                self._tokens.add(token.token, token.user, monotonic())
+                self._tokens.add(token.token, token.user)
             case "auth_disable":
                 self._tokens.clear()
             case "user_delete":

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from master.kvstore.auth import password
-from master.kvstore.auth.tokens import new_token
 from master.kvstore.errors import AuthFailed, AuthNotEnabled, AuthOldRevision, PasswordNotUsed
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, require_admin, signed
@@ -46,22 +46,27 @@ class AuthService:
     async def authenticate(
         self, request: rpc_pb2.AuthenticateRequest, context: CallContext
     ) -> rpc_pb2.AuthenticateResponse:
-        """Checked here, since it is slow; again if the rules changed before all knew the token."""
+        """Checked here, since it is slow; again if the rules changed before the token was valid."""
         check_call(self._node, context)
         await self._node.read_barrier()
         while True:
             revision = self._node.auth.revision
             await self._check_password(request)
             caller_of(self._node, context)  # a token that is none is refused here, too
-            token = command_pb2.Token(user=request.name, token=new_token(), auth_revision=revision)
-            try:
-                applied = await self._node.propose(_Command(authenticate=token))
-            except AuthOldRevision:
-                continue
-            response = applied.response
-            assert isinstance(response, rpc_pb2.AuthenticateResponse)
-            response.token = token.token
-            return self._filled(response)
+            with suppress(AuthOldRevision):
+                token = await self._new_token(request.name, revision)
+                return self._filled(rpc_pb2.AuthenticateResponse(token=token))
+
+    async def _new_token(self, user: str, revision: int) -> str:
+        """AuthOldRevision unless the rules are of `revision` still."""
+        node = self._node
+        token = node.tokens.new(user, revision)
+        if node.tokens.shared:
+            told = command_pb2.Token(user=user, token=token, auth_revision=revision)
+            await node.propose(_Command(authenticate=told))
+        elif node.auth.revision != revision:
+            raise AuthOldRevision
+        return token
 
     async def _check_password(self, request: rpc_pb2.AuthenticateRequest) -> None:
         if not self._node.auth.enabled:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from time import monotonic
 
 from google.protobuf.message import Message
 
@@ -46,10 +45,10 @@ def caller_of(node: Node, context: CallContext) -> Caller:
         return _NOBODY
     token = context.metadata.get("token") or context.metadata.get("authorization")
     if token:
-        user = node.tokens.user_of(str(token), monotonic())
-        if user is None:
+        caller = node.tokens.caller_of(str(token), auth.revision)
+        if caller is None:
             raise InvalidAuthToken
-        return Caller(user, auth.revision)
+        return caller
     certificate = context.peer_certificate() if node.trusts_certificates else None
     return Caller(common_name(certificate) if certificate else "", auth.revision)
 

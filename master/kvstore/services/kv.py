@@ -35,7 +35,9 @@ class KvService:
 
     def _range_answer(self, request: rpc_pb2.RangeRequest, context: CallContext) -> bytes:
         node = self._node
-        rules.check_range(node.auth, caller_of(node, context), request)
+        caller = caller_of(node, context)
+        rules.check_range(node.auth, caller, request)
+        node.auth.check_current(caller)
         store = node.machine.mvcc
         answer = ranges.execute(store, request)
         return node.header(store.revision) + answer
@@ -104,7 +106,9 @@ class KvService:
 
     def _read_only_answer(self, request: rpc_pb2.TxnRequest, context: CallContext) -> bytes:
         machine = self._node.machine
-        rules.check_txn(machine.auth, machine.lessor, caller_of(self._node, context), request)
+        caller = caller_of(self._node, context)
+        rules.check_txn(machine.auth, machine.lessor, caller, request)
+        machine.auth.check_current(caller)
         begun = machine.mvcc.begin()
         return self._whole(txn.execute(machine.mvcc, begun, request, machine.lessor))
 
