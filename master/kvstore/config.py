@@ -42,6 +42,7 @@ class Config:
     listen_metrics_urls: tuple[str, ...]
     heartbeat_ms: int
     election_ms: int
+    initial_election_tick_advance: bool
     quota_backend_bytes: int
     snapshot_count: int
     watch_progress_notify_seconds: float
@@ -91,6 +92,7 @@ def _build(flags: argparse.Namespace) -> Config:
         listen_metrics_urls=_urls("--listen-metrics-urls", flags.listen_metrics_urls),
         heartbeat_ms=flags.heartbeat_interval,
         election_ms=flags.election_timeout,
+        initial_election_tick_advance=flags.initial_election_tick_advance == "true",
         quota_backend_bytes=flags.quota_backend_bytes or 2 << 30,
         snapshot_count=flags.snapshot_count,
         watch_progress_notify_seconds=parse_duration(
@@ -178,6 +180,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen-metrics-urls", default="")
     add("--heartbeat-interval", type=int, default=100, metavar="MS")
     add("--election-timeout", type=int, default=1000, metavar="MS")
+    add(
+        "--initial-election-tick-advance",
+        nargs="?",
+        choices=("true", "false"),
+        const="true",
+        default="true",
+        help="after a start, do not sit out the first timeout once a majority is within reach",
+    )
     add("--quota-backend-bytes", type=int, default=0, help="0: 2 GiB; negative: none")
     add("--max-txn-ops", type=int, default=128, help="operations in a transaction")
     add("--max-request-bytes", type=int, default=3 << 19, help="of what a client may send")

@@ -147,7 +147,11 @@ def recover(
     snapshots.drop_old()
     snapshots.drop_unfinished()
     core = Core(
-        CoreConfig(identity.member_id, election_ticks=config.election_ms // config.heartbeat_ms),
+        CoreConfig(
+            identity.member_id,
+            election_ticks=config.election_ms // config.heartbeat_ms,
+            initial_tick_advance=config.initial_election_tick_advance,
+        ),
         random.SystemRandom(),
         membership=contents.snapshot.membership if newest else identity.membership(),
         hard_state=_hard_state(contents),

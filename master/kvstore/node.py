@@ -276,6 +276,7 @@ class Node:
 
     def tick(self) -> None:
         now = monotonic()
+        self.core.reached(self.contacts.connected())
         self.core.tick()
         self._proposals.expire(now)
         self.barrier.tick(now, leader_changed=False)

@@ -215,9 +215,13 @@ class Cluster(Timeline):
             return
         self._schedule(self.tick_ms[member], _TICK, member, generation)
         if member not in self.stopped:
+            self.cores[member].reached(self._within_reach(member))
             self.cores[member].tick()
             self._pump(member)
             self._trace_member(member, "tick")
+
+    def _within_reach(self, member: int) -> set[int]:
+        return {other for other in self.cores if (member, other) not in self.cut}
 
     def _deliver(self, member: int, message: Message, sequence: int) -> None:
         link = (message.sender, member)

@@ -109,6 +109,26 @@ def test_a_suspected_leader_is_replaced_at_once() -> None:
     assert any(member.role is Role.LEADER for member in cluster.cores.values())
 
 
+def test_after_a_restart_of_all_nobody_sits_out_the_least_timeout() -> None:
+    """And who restarts alone unseats nobody, though its first wait is as short."""
+    cluster = Cluster(2, 3)
+    cluster.run(6 * PERIOD)
+    for member in cluster.everybody:
+        cluster.stop(member)
+    for member in cluster.everybody:
+        cluster.start(member)
+    cluster.run(8 * TICK)  # the least timeout alone is ten
+    leader = cluster.leader()
+    assert leader is not None
+    term = cluster.cores[leader].term
+    for member in {*cluster.everybody} - {leader}:
+        for _ in range(5):
+            cluster.stop(member)
+            cluster.start(member)
+            cluster.run(3 * PERIOD)
+    assert (cluster.leader(), cluster.cores[leader].term) == (leader, term)
+
+
 def test_a_failure_says_how_to_replay_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

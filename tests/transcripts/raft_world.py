@@ -17,6 +17,7 @@ from master.kvstore.raft.core import Config, Core, ProposalDropped, Role, Write
 from master.kvstore.raft.messages import (
     Entry,
     EntryKind,
+    HardState,
     Membership,
     Message,
     MessageType,
@@ -125,6 +126,27 @@ class World:
 
     def heal(self) -> None:
         self.cut.clear()
+
+    def restart(self, member: str) -> None:
+        """With what its disk holds. Its clock starts anew, and it knows of no leader."""
+        core = self.cores[int(member)]
+        snapshot = core.log.snapshot if core.log.snapshot.index else None
+        self.cores[core.id] = Core(
+            core.config,
+            random.Random(core.id),
+            membership=core.membership,
+            hard_state=HardState(core.term, core.vote, core.log.commit),
+            snapshot=snapshot,
+            entries=core.log.entries,
+        )
+        self.on_the_way = [m for m in self.on_the_way if core.id not in (m.sender, m.to)]
+        self._pump(core.id)
+
+    def reach(self, member: str, *others: str) -> None:
+        """It can talk to these; how long it still waits for a leader."""
+        core = self.cores[int(member)]
+        core.reached({core.id, *map(int, others)})
+        self.out.append(f"{member} waits for {core.timeout - core.elapsed} more ticks")
 
     def propose(self, member: str, *payloads: str, bytes: str = "0") -> None:
         data = [payload.encode() for payload in payloads] or [b"x" * int(bytes)]

@@ -238,8 +238,15 @@ def test_flags_default_as_etcds() -> None:
     assert config.data_dir == Path("m1.etcd")
     assert config.initial_cluster == {"m1": ("http://127.0.0.1:2380",)}
     assert (config.heartbeat_ms, config.election_ms) == (100, 1000)
+    assert config.initial_election_tick_advance
     assert config.quota_backend_bytes == 2 << 30
     assert config.watch_progress_notify_seconds == 600
+
+
+@pytest.mark.parametrize(("flag", "advances"), [("", True), ("=true", True), ("=false", False)])
+def test_flags_that_are_true_by_default_can_be_turned_off(flag: str, advances: bool) -> None:
+    config = Config.from_argv([f"--initial-election-tick-advance{flag}"])
+    assert config.initial_election_tick_advance is advances
 
 
 @pytest.mark.parametrize(

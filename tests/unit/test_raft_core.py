@@ -117,6 +117,22 @@ def test_somebody_cut_off_does_not_raise_the_term() -> None:
     assert core.role is Role.PRE_CANDIDATE
 
 
+@pytest.mark.parametrize(("advance", "least"), [(True, 2), (False, 10)])
+def test_the_first_wait_is_short_within_reach_of_a_majority(advance: bool, least: int) -> None:
+    """As etcd's --initial-election-tick-advance. Chance decides as ever: all waits do happen."""
+    waits = set()
+    for seed in range(200):
+        core = Core(Config(1, initial_tick_advance=advance), random.Random(seed), membership=THREE)
+        core.reached({1})
+        for wait in range(1, 100):
+            core.reached({1, 2})
+            core.tick()
+            if core.role is not Role.FOLLOWER:
+                waits.add(wait)
+                break
+    assert waits == set(range(least, least + 10))
+
+
 def test_who_hears_from_a_leader_unseats_nobody() -> None:
     core = new_core(own_id=2)
     core.step(Message(MessageType.HEARTBEAT, 2, 1, term=1))

@@ -7,7 +7,7 @@ of `ready()`; the driver hands the `Write` in it back to `advance()` once it is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -82,6 +82,10 @@ class Core(State):
     def transfer_leadership(self, to: int) -> bool:
         """Hand leadership to `to` once its log is complete (dissertation 3.10)."""
         return begin_transfer(self, to)
+
+    def reached(self, members: Collection[int]) -> None:
+        """These can be talked to now, this member included. Counts once after a start."""
+        election.advance_first_wait(self, members)
 
     def suspect_leader(self) -> None:
         """The leader's process is known to be gone: stop waiting for its heartbeats."""

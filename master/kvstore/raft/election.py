@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from master.kvstore.raft.messages import NOBODY, Entry, Message, MessageType
 from master.kvstore.raft.progress import Progress
-from master.kvstore.raft.quorum import vote_result
+from master.kvstore.raft.quorum import has_quorum, vote_result
 from master.kvstore.raft.state import Role, State
 
 TRANSFER = b"transfer"  # a vote request's context: the leader itself asked for this election
+_REST_TICKS = 2  # what is left of the first wait at least: a leader is heard of within one
 
 
 def campaign(state: State, *, pre_vote: bool, context: bytes = b"") -> None:
@@ -54,6 +57,17 @@ def _become_leader(state: State) -> None:
     state.pending_config = state.log.last_index
     # Only an entry of its own term tells a leader what is committed (paper, 5.4.2).
     state.append([Entry(state.term, state.log.last_index + 1)])
+
+
+def advance_first_wait(state: State, reached: Collection[int]) -> None:
+    """Who has just started knows of no leader. If there is one, its heartbeat comes soon after
+    a majority is within reach; if there is none, all have started, and nobody needs to sit out the
+    least timeout (etcd: --initial-election-tick-advance). Timeouts differ as much as ever."""
+    if not state.may_advance or not has_quorum(state.membership, reached):
+        return
+    state.may_advance = False
+    if state.role is Role.FOLLOWER and state.leader == NOBODY:
+        state.elapsed = max(state.elapsed, state.config.election_ticks - _REST_TICKS)
 
 
 def in_lease(state: State) -> bool:

@@ -43,6 +43,7 @@ class Config:
     heartbeat_ticks: int = 1
     max_message_bytes: int = 1 << 20
     max_uncommitted_bytes: int = 64 << 20
+    initial_tick_advance: bool = True  # etcd: --initial-election-tick-advance
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -80,6 +81,7 @@ class State:
         self.leader = NOBODY
         self.elapsed = 0  # ticks since a leader, or a candidate that got the vote, was heard of
         self.timeout = 0
+        self.may_advance = config.initial_tick_advance  # until a majority was within reach once
         self.votes: dict[int, bool] = {}
         # Of a leader.
         self.progress: dict[int, Progress] = {}
