@@ -157,8 +157,10 @@ class Net:
             )
             yield Served(service, f"127.0.0.1:{port}", stack)
 
-    def client(self, servers: list[str]) -> Client:
-        return Client(ServerList(servers, None, transport=self.transport))
+    def client(
+        self, servers: list[str], timeout: float = 10.0, connect_timeout: float = 1.0
+    ) -> Client:
+        return Client(ServerList(servers, None, connect_timeout, self.transport), timeout)
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -192,10 +194,12 @@ async def test_a_dead_first_server_is_skipped_quickly(net: Net) -> None:
     await history.write("ADDED", "a")
     async with net.serving(history) as dead:
         await dead.stop()
-        async with net.serving(history) as two, net.client([dead.address, two.address]) as client:
-            began = asyncio.get_running_loop().time()
-            await client.get(ConfigMap, "a", "default")
-            assert asyncio.get_running_loop().time() - began < 2.0
+        async with (
+            net.serving(history) as two,
+            net.client([dead.address, two.address], connect_timeout=100.0) as client,
+        ):
+            async with asyncio.timeout(60):  # a refusal is not waited out
+                await client.get(ConfigMap, "a", "default")
 
 
 async def test_an_unavailable_answer_is_retried_elsewhere_for_reads_only(net: Net) -> None:
@@ -398,11 +402,15 @@ async def test_a_watch_that_is_refused_again_and_again_backs_off(net: Net) -> No
         await asyncio.gather(task, return_exceptions=True)
         one.service.fail_next = [errors.Forbidden("no")] * 1000
         one.service.calls.clear()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         task = asyncio.create_task(informer.run())
-        await asyncio.sleep(1.5)  # the time over which attempts are counted
+        await until(lambda: one.service.calls.count("Watch") >= 2)
+        await asyncio.sleep(1.5)  # the time over which attempts are counted, at least
+        attempts, seconds = one.service.calls.count("Watch"), loop.time() - began
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert 2 <= one.service.calls.count("Watch") <= 12
+        assert attempts <= 8 * seconds
 
 
 async def test_a_call_that_is_not_answered_in_time_is_repeated_elsewhere(net: Net) -> None:
@@ -416,9 +424,7 @@ async def test_a_call_that_is_not_answered_in_time_is_repeated_elsewhere(net: Ne
     ):
         await client.get(ConfigMap, "a", "default")
         hole.silent = True
-        began = asyncio.get_running_loop().time()
-        await client.with_timeout(0.5).get(ConfigMap, "a", "default")
-        assert asyncio.get_running_loop().time() - began < 1.5
+        await client.with_timeout(2.0).get(ConfigMap, "a", "default")
         assert two.service.calls == ["Get"]
 
 
@@ -428,14 +434,13 @@ async def test_a_renewal_gets_through_although_its_server_fell_silent(net: Net) 
         net.serving(history) as one,
         net.serving(history) as two,
         blackhole(one.address) as hole,
-        net.client([hole.address, two.address]) as client,
+        net.client([hole.address, two.address], timeout=100.0) as client,
     ):
         meta = ObjectMeta(name="a", namespace="default", resource_version="1")
         await client.update(ConfigMap(metadata=meta))
         hole.silent = True
-        began = asyncio.get_running_loop().time()
-        await client.update(ConfigMap(metadata=meta))
-        assert asyncio.get_running_loop().time() - began < 2.5
+        async with asyncio.timeout(60):  # the time of the call is not waited out
+            await client.update(ConfigMap(metadata=meta))
         assert two.service.calls == ["Update"]
 
 
@@ -455,9 +460,7 @@ async def test_a_silent_server_is_noticed_by_its_unanswered_pings(net: Net) -> N
         await until(lambda: "Watch" in one.service.calls)
         hole.silent = True
         await history.write("ADDED", "b")
-        began = asyncio.get_running_loop().time()
         await until(lambda: "default/b" in informer.store)
-        assert asyncio.get_running_loop().time() - began < 6.0
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 

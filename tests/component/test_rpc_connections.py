@@ -27,7 +27,7 @@ from tests.component.rpc_frames import GOAWAY, RST, SETTINGS, frame
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"the shim: {why_not()}")
 
-FAST = ChannelOptions(connect_seconds=3.0, backoff_seconds=(0.02, 0.1))
+FAST = ChannelOptions(connect_seconds=30.0, backoff_seconds=(0.02, 0.1))
 
 
 @pytest.fixture
@@ -53,17 +53,17 @@ async def test_connections_above_the_cap_are_closed_and_a_freed_place_is_taken(
         target = f"127.0.0.1:{port}"
         async with opened(target) as one, opened(target) as two, opened(target) as three:
             for channel in (one, two):
-                assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)).key == b"a"
-            failed = await failure(caller(three, "Unary")(Msg(), timeout=5))
+                assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=60)).key == b"a"
+            failed = await failure(caller(three, "Unary")(Msg(), timeout=60))
             assert failed.code is Code.UNAVAILABLE
             # Who is in stays in.
-            assert (await caller(one, "Unary")(Msg(key=b"b"), timeout=5)).key == b"b"
+            assert (await caller(one, "Unary")(Msg(key=b"b"), timeout=60)).key == b"b"
             await two.close()
             async with asyncio.timeout(60):
                 while not three.connected:
                     with suppress(Exception):
                         await three.ready()
-            assert (await caller(three, "Unary")(Msg(key=b"c"), timeout=5)).key == b"c"
+            assert (await caller(three, "Unary")(Msg(key=b"c"), timeout=60)).key == b"c"
 
 
 async def test_a_channel_closed_while_it_dials_fails_its_calls_and_cancels_nobody() -> None:
@@ -73,7 +73,7 @@ async def test_a_channel_closed_while_it_dials_fails_its_calls_and_cancels_nobod
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         channel = open_channel(f"127.0.0.1:{silent.getsockname()[1]}", None, FAST, "nghttp2")
-        call = asyncio.create_task(failure(caller(channel, "Unary")(Msg(), timeout=5)))
+        call = asyncio.create_task(failure(caller(channel, "Unary")(Msg(), timeout=60)))
         connection, _ = await asyncio.get_running_loop().sock_accept(silent)
         with connection:  # it never says that it speaks HTTP/2
             await channel.close()
@@ -95,7 +95,7 @@ async def test_unfinished_handshakes_count_and_make_room_in_the_end(
                 while not channel.connected:
                     with suppress(Exception):
                         await channel.ready()
-            assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)).key == b"a"
+            assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=60)).key == b"a"
         for _, each in [*silent, (reader, writer)]:
             each.close()
 
@@ -112,7 +112,7 @@ async def test_a_unix_socket_carries_calls_too(
         rpc_server(transport, methods(seen), [Listen(address, 0)], seen),
         opened(address, transport=transport) as channel,
     ):
-        assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)).key == b"a"
+        assert (await caller(channel, "Unary")(Msg(key=b"a"), timeout=60)).key == b"a"
 
 
 # -- servers that do not look at a call
@@ -151,7 +151,7 @@ async def test_a_call_that_no_server_looked_at_moves_to_the_next_connection(
         front = await asyncio.start_server(talk, "127.0.0.1", 0)
         async with front:
             async with opened(f"127.0.0.1:{front.sockets[0].getsockname()[1]}") as channel:
-                answer = await caller(channel, "Unary")(Msg(key=b"a"), timeout=5)
+                answer = await caller(channel, "Unary")(Msg(key=b"a"), timeout=60)
                 assert (answer.key, connections) == (b"a", 2)
             await until(lambda: not seen.running)
     assert seen.codes == [("Unary", Code.OK)]
@@ -183,7 +183,7 @@ async def test_no_call_fails_while_servers_replace_each_other(seen: Recorder) ->
     async def call(channel: Channel) -> None:
         nonlocal answered
         while not stop.is_set():
-            await caller(channel, "Unary")(Msg(key=b"slow", value=b"0.005"), timeout=10)
+            await caller(channel, "Unary")(Msg(key=b"slow", value=b"0.005"), timeout=60)
             answered += 1
 
     running = await start()

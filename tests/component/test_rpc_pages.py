@@ -8,7 +8,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -16,6 +16,7 @@ from muster.component.tls import TlsFiles, client_context
 from muster.etcd.rpc_pb2 import PutRequest as Msg
 from muster.http.connection import Limits as HttpLimits
 from muster.http.messages import Request, Response, text
+from muster.rpc.errors import RpcError
 from muster.rpc.h2.binding import why_not
 from muster.rpc.h2.connection import Settings
 from muster.rpc.h2.server import h2_server
@@ -39,12 +40,17 @@ from tests.component.rpc_frames import (
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=f"the shim: {why_not()}")
 
-HTTP = HttpLimits(max_body_bytes=300_000, request_seconds=1.0, stall_seconds=0.5)
+HTTP = HttpLimits(max_body_bytes=300_000)
 SETTINGS_FOR_TEST = Settings(
     limits=Limits(max_received_bytes=500_000, max_unsent_bytes=1 << 20),
-    handshake_seconds=0.5,
-    stall_seconds=0.3,
+    handshake_seconds=30.0,
+    stall_seconds=30.0,
     max_connections=4,
+)
+# Where time shall run out. Elsewhere it must not, however slow the machine is.
+HASTY = (
+    replace(HTTP, request_seconds=1.0, stall_seconds=0.5),
+    replace(SETTINGS_FOR_TEST, handshake_seconds=0.5, stall_seconds=0.3),
 )
 GET = b"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -77,11 +83,14 @@ async def pages() -> Pages:
 
 
 @asynccontextmanager
-async def serving(pages: Pages, tls: TlsFiles | None = None) -> AsyncIterator[int]:
+async def serving(
+    pages: Pages, tls: TlsFiles | None = None, *, hasty: bool = False
+) -> AsyncIterator[int]:
     seen = Recorder()
     listen = [Listen("127.0.0.1", 0, tls)]
+    http, settings = HASTY if hasty else (HTTP, SETTINGS_FOR_TEST)
     async with h2_server(
-        methods(seen), listen, seen, site=Site(pages, HTTP), settings=SETTINGS_FOR_TEST
+        methods(seen), listen, seen, site=Site(pages, http), settings=settings
     ) as ports:
         yield ports[0]
 
@@ -91,8 +100,25 @@ async def port(pages: Pages) -> AsyncIterator[int]:
     """Calls must still be served afterwards."""
     async with serving(pages) as port:
         yield port
-        async with channel("nghttp2", port) as honest:
-            assert await caller(honest, "Unary")(Msg(key=b"ok"), timeout=5) == Msg(key=b"ok")
+        await serves_calls(port)
+
+
+@pytest.fixture
+async def hasty_port(pages: Pages) -> AsyncIterator[int]:
+    async with serving(pages, hasty=True) as port:
+        yield port
+        await serves_calls(port)
+
+
+async def serves_calls(port: int) -> None:
+    """At once, or when those who hung up just now count no more."""
+    async with asyncio.timeout(60):
+        while True:
+            async with channel("nghttp2", port) as honest:
+                with suppress(RpcError):
+                    assert await caller(honest, "Unary")(Msg(key=b"ok")) == Msg(key=b"ok")
+                    return
+            await asyncio.sleep(0.01)
 
 
 class Client:
@@ -149,7 +175,7 @@ def open_(stream: int, block: bytes, *, end: bool) -> bytes:
 
 async def curl(*arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
-        "curl", "-s", "--max-time", "10", *arguments, stdout=asyncio.subprocess.PIPE
+        "curl", "-s", "--max-time", "60", *arguments, stdout=asyncio.subprocess.PIPE
     )
     out, _ = await process.communicate()
     return out.decode()
@@ -163,7 +189,7 @@ async def test_calls_and_pages_share_a_port(port: int, pages: Pages) -> None:
     assert await curl(*shown, "--http2-prior-knowledge", "-d", "abc", url) == "POST /page 3 2 200"
     assert await curl("--http2-prior-knowledge", "-I", "-o", "/dev/null", *shown, url) == " 2 200"
     async with channel("grpcio", port) as calls:
-        assert await caller(calls, "Unary")(Msg(key=b"x"), timeout=5) == Msg(key=b"x")
+        assert await caller(calls, "Unary")(Msg(key=b"x"), timeout=60) == Msg(key=b"x")
     assert all(request.peer.endswith(tuple("0123456789")) for request in pages.asked)
 
 
@@ -205,8 +231,8 @@ async def test_a_slow_preface_is_one_all_the_same(port: int) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"P", MAGIC[:13]])
-async def test_who_does_not_say_what_it_speaks_is_given_up(port: int, data: bytes) -> None:
-    async with connected(port) as client:
+async def test_who_does_not_say_what_it_speaks_is_given_up(hasty_port: int, data: bytes) -> None:
+    async with connected(hasty_port) as client:
         client.writer.write(data)
         assert await client.rest() == b""
 
@@ -259,8 +285,8 @@ async def test_many_bodies_at_once_are_bounded(port: int, pages: Pages) -> None:
         assert await client.until(DATA, 7) == b"POST /page 192000"
 
 
-async def test_a_body_that_does_not_come_is_given_up(port: int) -> None:
-    async with connected(port, h2=True) as client:
+async def test_a_body_that_does_not_come_is_given_up(hasty_port: int) -> None:
+    async with connected(hasty_port, h2=True) as client:
         client.writer.write(open_(1, headers(b"/page"), end=False))
         assert b"408" in await client.until(HEADERS, 1)
 
@@ -298,9 +324,9 @@ async def test_an_endless_page_ends_with_its_stream(port: int, pages: Pages) -> 
         await pages.ended.wait()
 
 
-async def test_large_pages_that_nobody_reads_are_dropped(port: int) -> None:
+async def test_large_pages_that_nobody_reads_are_dropped(hasty_port: int) -> None:
     """One above the bound waits in full, the next ones are dropped after a while."""
-    async with connected(port, h2=True) as client:
+    async with connected(hasty_port, h2=True) as client:
         for stream in (1, 3):
             client.writer.write(open_(stream, headers(b"/large"), end=True))
         assert await client.until(RST, 3) == struct.pack(">I", CALM)

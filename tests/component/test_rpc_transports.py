@@ -92,15 +92,16 @@ async def test_unknown_method(pair: Pair) -> None:
 
 
 async def test_deadline(pair: Pair) -> None:
-    await pair.Unary(Msg(), timeout=10)  # connecting shall not take from the short deadline
-    failed = await failure(pair.Unary(Msg(key=b"hang"), timeout=0.2))
-    assert failed.code is Code.DEADLINE_EXCEEDED
+    await pair.Unary(Msg(), timeout=60)  # connecting shall not take from the short deadline
+    while len(pair.seen.contexts) < 2:  # on a slow machine it may be over before it is heard
+        failed = await failure(pair.Unary(Msg(key=b"hang"), timeout=0.2))
+        assert failed.code is Code.DEADLINE_EXCEEDED
     await until(pair.seen.handler_ended.is_set)
 
 
 async def test_a_deadline_that_is_met(pair: Pair) -> None:
-    await pair.Unary(Msg(key=b"slow", value=b"0.05"), timeout=5)
-    await asyncio.gather(*(pair.Unary(Msg(), timeout=0.0001 + i) for i in range(1, 30)))
+    await pair.Unary(Msg(key=b"slow", value=b"0.05"), timeout=60)
+    await asyncio.gather(*(pair.Unary(Msg(), timeout=0.0001 + i) for i in range(30, 60)))
 
 
 async def test_cancellation_stops_the_handler(pair: Pair) -> None:
@@ -202,11 +203,17 @@ async def test_bidi_pipelined(pair: Pair) -> None:
     assert [message.key for message in got] == [str(i).encode() for i in range(300)]
 
 
+def read_ahead(transport: str) -> int:
+    """What may be on its way to who reads nothing. grpcio widens its window as it sees fit, more so
+    on a busy machine."""
+    return (128 if transport == "grpcio" else 20) << 20
+
+
 async def test_a_slow_reader_holds_its_writer_back(pair: Pair) -> None:
     """The handler may not run ahead of a client that does not read."""
-    call = pair.ServerStream(Msg(value=b"2000 100000"))
+    call = pair.ServerStream(Msg(value=b"5000 100000"))
     assert (await call.read()).key == b"0"
-    assert await settled(lambda: pair.seen.produced) * 100_000 < 20 << 20
+    assert await settled(lambda: pair.seen.produced) * 100_000 < read_ahead(pair.client)
     call.cancel()
     await until(lambda: pair.seen.running == 0)
 
@@ -223,8 +230,7 @@ async def test_a_slow_handler_holds_its_client_back(pair: Pair) -> None:
             written += 1
 
     writing = asyncio.create_task(write())
-    # grpcio's server widens its window as it sees fit, more so on a busy machine.
-    assert await settled(lambda: written) * 100_000 < 64 << 20
+    assert await settled(lambda: written) * 100_000 < read_ahead(pair.server)
     writing.cancel()
     call.cancel()
     await asyncio.wait([writing])
@@ -252,7 +258,7 @@ async def test_mutual_tls(pki: Pki, server: str, client: str) -> None:
         pem = seen.certificates[0]
         assert pem is not None and pem.strip() == mine.cert.read_bytes().strip()
         async with channel(client, port) as plain:
-            failed = await failure(caller(plain, "Unary")(Msg(), timeout=5))
+            failed = await failure(caller(plain, "Unary")(Msg(), timeout=60))
             assert failed.code is Code.UNAVAILABLE
 
 
@@ -263,12 +269,12 @@ async def test_a_stopping_server_lets_running_calls_end(client: str) -> None:
     port = await server.__aenter__()
     async with channel(client, port) as open_:
         call = caller(open_, "Unary")
-        slow = asyncio.ensure_future(call(Msg(key=b"slow", value=b"0.4")))
+        slow = asyncio.ensure_future(call(Msg(key=b"slow", value=b"0.2")))
         hung = asyncio.ensure_future(failure(call(Msg(key=b"hang"))))
         await until(lambda: len(seen.contexts) == 2)
         stopping = asyncio.create_task(server.__aexit__(None, None, None))
         assert (await slow).key == b"slow"
         assert (await hung).code is Code.UNAVAILABLE
         await stopping
-        assert (await failure(call(Msg(), timeout=3))).code is Code.UNAVAILABLE
+        assert (await failure(call(Msg(), timeout=60))).code is Code.UNAVAILABLE
     assert seen.running == 0
