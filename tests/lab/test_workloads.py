@@ -201,6 +201,38 @@ def test_agents_that_are_killed_take_no_pod_with_them(lab: LabDriver) -> None:
     lab.kubectl("delete", "pod", "-l", "app=calm")
 
 
+def test_systemd_ends_a_kubelet_that_stands_still_and_starts_it_anew(lab: LabDriver) -> None:
+    # It stays where it is, though the kubelet is silent for longer than a node may be.
+    tolerations = [{"operator": "Exists", "effect": "NoExecute"}]
+    apply(lab, pod("unharmed", nodeName="w1", tolerations=tolerations))
+    lab.kubectl("wait", "pod/unharmed", "--for=condition=Ready", "--timeout=30s")
+    before = lab.get("pod", "unharmed")["status"]["containerStatuses"]
+    # For this once, so that nobody need wait for as long as the unit has it.
+    override = "/run/systemd/system/muster-kubelet.service.d/watchdog.conf"
+    done = lab.ssh(
+        "w1",
+        f"mkdir -p $(dirname {override}) && printf '[Service]\\nWatchdogSec=2\\n' > {override}"
+        " && systemctl daemon-reload && systemctl restart muster-kubelet"
+        " && kill -STOP $(systemctl show -p MainPID --value muster-kubelet)",
+    )
+    assert done.code == 0, done.err
+
+    def ended() -> bool:
+        journal = lab.ssh("w1", "journalctl -u muster-kubelet -o cat --no-pager").out
+        assert "Failed with result 'watchdog'" in journal
+        # What it was at, by faulthandler.
+        assert "Fatal Python error: Aborted" in journal
+        assert "in run_forever" in journal
+        return True
+
+    eventually(ended, 60, "the watchdog ends it")
+    assert lab.ssh("w1", f"rm {override} && systemctl daemon-reload").code == 0
+    eventually(lambda: lab.kubectl("exec", "unharmed", "--", "true") == "", 60, "exec works")
+    lab.kubectl("wait", "node/w1", "--for=condition=Ready", "--timeout=60s")
+    assert lab.get("pod", "unharmed")["status"]["containerStatuses"] == before
+    lab.kubectl("delete", "pod", "unharmed")
+
+
 def test_a_deleted_node_comes_back_by_itself_with_its_pods(lab: LabDriver) -> None:
     apply(lab, pod("stays", nodeName="w2"))
     lab.kubectl("wait", "pod/stays", "--for=condition=Ready", "--timeout=30s")
