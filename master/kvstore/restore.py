@@ -6,32 +6,38 @@ with the same --initial-cluster; then they are started as usual. Blocking calls,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from master.kvstore import state
+from master.kvstore.bolt.crc32c import crc32c
+from master.kvstore.bolt.reader import BadDatabase, Database
 from master.kvstore.cluster import ClusterFlagsError, bootstrap_identity, members_of
 from master.kvstore.raft.messages import HardState, SnapshotMeta
 from master.kvstore.wal.log import Identity, Wal
-from master.kvstore.wal.snapshot import SnapshotDirectory
+from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory, opened
 
 _FIRST = 1  # index and term at which the new cluster's log goes on
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a snapshot file holds."""
+    """What a snapshot file holds. The first four are `etcdctl snapshot status`'s."""
 
-    index: int
-    term: int
+    hash: int  # CRC-32C of all buckets' names, keys and values
     revision: int
+    total_keys: int  # of all buckets
+    total_size: int  # of the database, without what is behind it
     compacted: int
     keys: int
     leases: int
     members: int
     bytes: int
-    hash: int
+    index: int
+    term: int
+    hash_kv: int  # the members' checksum of the keys at this revision
 
 
 def verify(path: Path) -> Summary:
@@ -39,17 +45,41 @@ def verify(path: Path) -> Summary:
     meta, machine = state.load(path)
     meta = meta or SnapshotMeta()  # etcd's files do not say where in the log they belong
     store = machine.mvcc
+    try:
+        with opened(path, check=False) as database:
+            checksum, total = _hash(database)
+            used = database.used_bytes
+    except BadDatabase as error:  # in a bucket that is of no matter to us
+        raise SnapshotCorrupt(f'"{path}": {error}') from error
     return Summary(
-        meta.index,
-        meta.term,
-        store.revision,
-        store.compacted,
-        store.keys(),
-        len(machine.lessor.leases),
-        len(machine.members.all),
-        path.stat().st_size,
-        store.hash(store.revision),
+        hash=checksum,
+        revision=store.revision,
+        total_keys=total,
+        total_size=used,
+        compacted=store.compacted,
+        keys=store.keys(),
+        leases=len(machine.lessor.leases),
+        members=len(machine.members.all),
+        bytes=path.stat().st_size,
+        index=meta.index,
+        term=meta.term,
+        hash_kv=store.hash(store.revision),
     )
+
+
+def _hash(database: Database) -> tuple[int, int]:
+    """etcdctl's hash of a database, and how many keys that are."""
+    total = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal total
+        for name in database:
+            yield name
+            for leaf in database.leaves(name):
+                total += len(leaf)
+                yield b"".join(chain.from_iterable(leaf))
+
+    return crc32c(pieces()), total
 
 
 def restore(

@@ -251,27 +251,44 @@ def verify(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @output.option
 def snapshot_status(file: Path, output: str) -> None:
-    """What is in FILE, which may also be one of etcd's. Reads and checks all of it."""
+    """What is in FILE, which may also be one of etcd's. Reads and checks all of it.
+
+    Hash, revision, totals: as of `etcdctl snapshot status`.
+    """
     from muster.cli.output import show
 
     row = {"name": file.name, **_summary(file)}
-    columns = ("revision", "compacted", "keys", "leases", "members", "bytes", "index", "term")
-    show(output, [row], [row], [(c.upper(), itemgetter(c)) for c in columns])
+    own = ("compacted", "keys", "leases", "members", "bytes", "index", "term")
+    show(
+        output,
+        [row],
+        [row],
+        (
+            ("HASH", lambda r: f"{r['hash']:x}"),
+            ("REVISION", itemgetter("revision")),
+            ("TOTAL KEYS", itemgetter("totalKey")),
+            ("TOTAL SIZE", itemgetter("totalSize")),
+            *((name.upper(), itemgetter(name)) for name in own),
+        ),
+    )
 
 
 def _print_summary(file: Path) -> None:
     for field, value in _summary(file).items():
-        click.echo(f"{field}: {value}")
+        click.echo(f"{field}: {value:x}" if field == "hash" else f"{field}: {value}")
 
 
 def _summary(file: Path) -> dict[str, int]:
+    """Named as in etcdctl's JSON where it has the same."""
     from master.kvstore.restore import verify as read_all
     from master.kvstore.wal.snapshot import SnapshotCorrupt
 
+    named = {"total_keys": "totalKey", "total_size": "totalSize"}
     try:
-        return dataclasses.asdict(read_all(file))
+        found = dataclasses.asdict(read_all(file))
     except SnapshotCorrupt as error:
         raise click.ClickException(str(error)) from error
+    return {named.get(name, name): value for name, value in found.items()}
 
 
 @snapshot.command()

@@ -126,7 +126,8 @@ def test_a_snapshot_moves_the_store(
 
 
 def check_status(file: Path, revision: int) -> None:
-    """etcdctl walks the whole database; so does ours. Both refuse it with a bit flipped."""
+    """etcdctl walks the whole database; so does ours, to the same hash. Both refuse it with a bit
+    flipped."""
     theirs = subprocess.run(
         ["etcdctl", "snapshot", "status", "-w", "json", str(file)],
         check=True, capture_output=True, text=True, timeout=60,
@@ -135,7 +136,12 @@ def check_status(file: Path, revision: int) -> None:
     assert told["revision"] == revision
     ours = muster("status", str(file), "-o", "json")
     [shown] = json.loads(ours.stdout)
-    assert shown["revision"] == revision
+    assert list(told) == ["hash", "revision", "totalKey", "totalSize"]
+    assert told.items() <= shown.items()
+    assert f"hash: {told['hash']:x}\n" in muster("verify", str(file)).stdout
+    head, line = muster("status", str(file)).stdout.splitlines()
+    assert re.match("HASH +REVISION +TOTAL KEYS +TOTAL SIZE +COMPACTED +", head)
+    assert line.split()[:4] == [f"{told['hash']:x}", *(str(told[key]) for key in list(told)[1:])]
     assert shown["bytes"] == file.stat().st_size == told["totalSize"] + 32
     assert shown["compacted"] == 15
     damaged = file.with_suffix(".damaged")

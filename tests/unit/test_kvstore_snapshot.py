@@ -10,13 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from master.kvstore import state
+from master.kvstore.bolt.crc32c import crc32c
 from master.kvstore.bolt.page import PAGE_SIZE
+from master.kvstore.bolt.writer import Plan
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
 from master.kvstore.mvcc.records import Record, written
 from master.kvstore.mvcc.store import Mvcc
 from master.kvstore.raft.messages import Membership, SnapshotMeta
-from master.kvstore.wal.snapshot import HASH_BYTES, SnapshotCorrupt, SnapshotDirectory
+from master.kvstore.restore import Summary, verify
+from master.kvstore.wal.snapshot import HASH_BYTES, SnapshotCorrupt, SnapshotDirectory, stream
 from muster.etcd import command_pb2, rpc_pb2
 
 META = SnapshotMeta(70, 2, Membership(frozenset({1, 2}), learners=frozenset({3})))
@@ -87,6 +90,23 @@ def test_the_revision_survives_when_nothing_else_does(tmp_path: Path) -> None:
     machine.mvcc = Mvcc.restore(9, [])
     _, again = state.load(save(tmp_path, machine))
     assert (again.mvcc.revision, again.mvcc.compacted) == (9, 9)
+
+
+def test_a_summary_has_walked_through_every_bucket(tmp_path: Path) -> None:
+    """Also one that is of no matter to the state."""
+
+    def summary(*strange: tuple[bytes, bytes]) -> Summary:
+        file = Plan({b"key": lambda: ([],), b"zz": lambda: (list(strange),)})
+        path = tmp_path / "file"
+        path.write_bytes(b"".join(stream(file.pages())))
+        return verify(path)
+
+    found = summary((b"a", b"1"), (b"b", b"2"))
+    assert found.hash == crc32c([b"key", b"zz", b"a1b2"])
+    assert (found.total_keys, found.keys) == (2, 0)
+    assert found.total_size == found.bytes - HASH_BYTES
+    with pytest.raises(SnapshotCorrupt, match="out of order"):
+        summary((b"b", b"2"), (b"a", b"1"))
 
 
 def test_the_newest_file_counts_and_three_are_kept(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ class Database:
     def __init__(self, data: bytes | mmap, size: int | None = None) -> None:
         self._data = data
         self._size = len(data) if size is None else size
-        self.page_size, self._root = self._newest_meta()
+        self.page_size, self._root, pages = self._newest_meta()
+        self.used_bytes = pages * self.page_size  # by what the file says
         self._buckets: dict[bytes, bytes] = {}
         self._seen = bytearray(self._size // self.page_size)
         for leaf in self._leaves(self._root, IS_BUCKET):
@@ -49,6 +50,10 @@ class Database:
 
     def __contains__(self, name: object) -> bool:
         return name in self._buckets
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The buckets' names, in order."""
+        return iter(self._buckets)
 
     def items(self, name: bytes) -> Iterator[Item]:
         for leaf in self.leaves(name):
@@ -70,21 +75,21 @@ class Database:
 
     # --- the meta pages
 
-    def _newest_meta(self) -> tuple[int, int]:
-        """Page size and root page by the valid meta page of the newest transaction."""
+    def _newest_meta(self) -> tuple[int, int, int]:
+        """Page size, root page, count of pages by the valid meta page of the newest transaction."""
         first = self._meta(0)
         found = [first, self._meta(first[0])] if first else map(self._meta, _PAGE_SIZES)
         newest = max(filter(None, found), key=lambda meta: meta[2], default=None)
         if newest is None:
             raise BadDatabase("no valid meta page")
-        return newest[0], newest[1]
+        return newest[0], newest[1], newest[3]
 
-    def _meta(self, at: int) -> tuple[int, int, int] | None:
-        """Page size, root page, transaction; None when this is no meta page."""
+    def _meta(self, at: int) -> tuple[int, int, int, int] | None:
+        """Page size, root page, transaction, count of pages; None when this is no meta page."""
         start = at + HEADER.size
         if start + META_BODY.size + CHECKSUM.size > self._size:
             return None
-        magic, version, page_size, _, root, _, _, _, transaction = META_BODY.unpack_from(
+        magic, version, page_size, _, root, _, _, pages, transaction = META_BODY.unpack_from(
             self._data, start
         )
         if (magic, version) != (MAGIC, VERSION) or page_size not in _PAGE_SIZES:
@@ -92,7 +97,7 @@ class Database:
         (kept,) = CHECKSUM.unpack_from(self._data, start + META_BODY.size)
         if kept != checksum(self._data[start : start + META_BODY.size]):
             return None
-        return page_size, root, transaction
+        return page_size, root, transaction, pages
 
     # --- trees
 
