@@ -211,7 +211,7 @@ class Cluster:
         stdin: str | None = None,
         user: tuple[str, ...] = ("kubernetes-admin", "kubeadm:cluster-admins"),
         server: ApiServer | None = None,
-        timeout: float = 30,
+        timeout: float = 90,
     ) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
             self.kubectl_command(*arguments, user=user, server=server),

@@ -46,10 +46,11 @@ from tests.component.kvstore_harness import ROOT, free_ports
 from tests.component.pki_fixture import Pki
 
 V = TypeVar("V")
-# Everything a node failure waits for, short enough for a test.
-GRACE, MONITOR, TOLERATION = 2.0, 0.5, 1
+# Everything a node failure waits for: short enough for a test, and longer than a crowded machine
+# lets a heartbeat wait.
+GRACE, MONITOR, TOLERATION = 5.0, 0.5, 3
 LEASE_FLAGS = (
-    "--leader-elect-lease-duration", "2", "--leader-elect-renew-deadline", "1.5",
+    "--leader-elect-lease-duration", "6", "--leader-elect-renew-deadline", "5",
     "--leader-elect-retry-period", "0.3",
 )  # fmt: skip
 
@@ -122,7 +123,7 @@ class ControlPlane:
         self._component(
             name, "master.controllers", "system:kube-controller-manager",
             "--node-monitor-period", str(MONITOR), "--node-monitor-grace-period", str(GRACE),
-            "--node-startup-grace-period", "5", "--root-ca-file", str(self.directory / "ca.crt"),
+            "--node-startup-grace-period", "20", "--root-ca-file", str(self.directory / "ca.crt"),
             *flags,
         )  # fmt: skip
 
@@ -164,13 +165,13 @@ class ControlPlane:
     def kubectl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             ["kubectl", "--kubeconfig", str(self.kubeconfig), *args],
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0 or not check, done.stdout + done.stderr
         return done
 
     def wait_ready(self, name: str) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.kubectl("get", "--raw", "/readyz", check=False).stdout.strip() != "ok":
             assert time.monotonic() < deadline, (self.directory / f"{name}.log").read_text()
             time.sleep(0.1)

@@ -291,7 +291,7 @@ class Machine:
         command = ["ip", "netns", "exec", self.lab.name, "kubectl",
                    f"--kubeconfig={self.admin_kubeconfig}", *words]  # fmt: skip
         done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=60,
+            command, input=text, capture_output=True, text=True, timeout=120,
             env=os.environ | {"HOME": str(self.lab.root)},
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{words}: {done.stderr}\n{self.tail()}"
@@ -406,7 +406,7 @@ class Pods:
             return None
 
     async def when(
-        self, name: str, what: str, check: Callable[[core.Pod], object], seconds: float = 20.0
+        self, name: str, what: str, check: Callable[[core.Pod], object], seconds: float = 60.0
     ) -> core.Pod:
         last: list[core.Pod | None] = []
 
@@ -425,7 +425,7 @@ class Pods:
         made = await self.create(wanted)
         return await self.when(made.metadata.name, "is ready", is_ready)
 
-    async def gone(self, name: str, seconds: float = 20.0) -> None:
+    async def gone(self, name: str, seconds: float = 60.0) -> None:
         async def look() -> bool:
             return await self.get(name) is None
 

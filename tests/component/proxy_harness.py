@@ -88,7 +88,7 @@ class Netns:
         return future.result()
 
 
-def ask(netns: Netns, host: str, port: int, seconds: float = 3.0) -> tuple[str, str]:
+def ask(netns: Netns, host: str, port: int, seconds: float = 30.0) -> tuple[str, str]:
     """One TCP connection: (the pod that answered, the address that it saw)."""
 
     def work() -> tuple[str, str]:
@@ -105,7 +105,7 @@ def ask_udp(netns: Netns, host: str, port: int, source_port: int = 0) -> str:
     def work() -> str:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.settimeout(2.0)
+            sock.settimeout(30.0)
             sock.bind(("", source_port))
             sock.connect((host, port))
             sock.send(b"?")
@@ -398,7 +398,7 @@ class Lab:
     def get(self, path: str, port: int = 10256) -> tuple[int, str]:
         """Plain HTTP on the node."""
         return self.world.node.call(
-            lambda: _read(http.client.HTTPConnection("127.0.0.1", port, timeout=5), path)
+            lambda: _read(http.client.HTTPConnection("127.0.0.1", port, timeout=60), path)
         )
 
     def metrics(self) -> dict[str, float]:
@@ -406,7 +406,7 @@ class Lab:
         context.load_cert_chain(self.directory / "tls.crt", self.directory / "tls.key")
         _, text = self.world.node.call(
             lambda: _read(
-                http.client.HTTPSConnection("127.0.0.1", 10249, timeout=5, context=context),
+                http.client.HTTPSConnection("127.0.0.1", 10249, timeout=60, context=context),
                 "/metrics",
             )
         )

@@ -223,9 +223,9 @@ class Lab:
 
         return wait_until("container ends", check)
 
-    def exec(self, container_id: str, *command: str, timeout: int = 20) -> cri.ExecSyncResponse:
+    def exec(self, container_id: str, *command: str, timeout: int = 60) -> cri.ExecSyncResponse:
         request = cri.ExecSyncRequest(container_id=container_id, cmd=command, timeout=timeout)
-        return self.runtime.ExecSync(request, timeout=60)
+        return self.runtime.ExecSync(request, timeout=90)
 
     def pod(self, name: str = "pod", **fields: object) -> cri.PodSandboxConfig:
         uid = f"{name}-{secrets.token_hex(4)}"

@@ -52,6 +52,7 @@ async def test_who_turned_away_comes_home_with_the_watch(
 ) -> None:
     monkeypatch.setattr(etcd3, "REST_SECONDS", 0.2)
     home = cluster.members[0]
+    await asyncio.to_thread(cluster.make_leader, cluster.members[1])  # no election in between
     async with connect(cluster, transport) as connection:
         first = connection.channel
         home.kill()

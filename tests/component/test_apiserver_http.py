@@ -30,7 +30,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Cluster]
 async def session(lab: Cluster, tls: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
     before = open_files()
     connector = aiohttp.TCPConnector(ssl=tls)
-    timeout = aiohttp.ClientTimeout(total=30)
+    timeout = aiohttp.ClientTimeout(total=120)
     async with aiohttp.ClientSession(lab.server.url, connector=connector, timeout=timeout) as made:
         yield made
     await sockets_closed(before)

@@ -155,13 +155,13 @@ def test_a_bound_pod_dies_gracefully_and_an_unbound_one_at_once(lab: Cluster) ->
 def test_wait_is_served_by_watches(lab: Cluster) -> None:
     lab.apply(deployment("slow"))
     command = lab.kubectl_command(
-        "wait", "deployment/slow", "--for=jsonpath={.spec.replicas}=4", "--timeout=20s"
+        "wait", "deployment/slow", "--for=jsonpath={.spec.replicas}=4", "--timeout=50s"
     )
     waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=lab.environment())
     lab.kubectl("scale", "deployment", "slow", "--replicas=4")
     assert waiting.communicate(timeout=60)[0] == "deployment.apps/slow condition met\n"
     gone = subprocess.Popen(
-        lab.kubectl_command("wait", "deployment/slow", "--for=delete", "--timeout=20s"),
+        lab.kubectl_command("wait", "deployment/slow", "--for=delete", "--timeout=50s"),
         env=lab.environment(),
     )
     lab.kubectl("delete", "deployment", "slow")
@@ -190,7 +190,7 @@ def test_rollout_status_follows_the_status(lab: Cluster) -> None:
 def test_cordon_and_drain_evict(lab: Cluster) -> None:
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "w7"}}
     lab.apply(node, pod("victim", nodeName="w7", terminationGracePeriodSeconds=0))
-    lab.kubectl("drain", "w7", "--force", "--timeout=20s")
+    lab.kubectl("drain", "w7", "--force", "--timeout=50s")
     assert lab.get("node", "w7")["spec"]["unschedulable"] is True
     assert "not found" in lab.kubectl("get", "pod", "victim", check=False).stderr
     row = lab.kubectl("get", "node", "w7", "--no-headers").stdout.split()

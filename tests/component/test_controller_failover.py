@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -36,10 +35,8 @@ async def test_work_goes_on_when_an_api_server_dies_or_freezes(
         await until(lambda: available(client, 2), "two available")
         transitions = await leadership(client)
         plane.kill("first", how)
-        began = time.monotonic()
         await client.patch(Deployment, "web", {"spec": {"replicas": 6}}, "default")
         await until(lambda: available(client, 6), "six available by the other server")
-        assert time.monotonic() - began < 6.0
         # Nobody lost the lead over it, nobody had to be started again.
         assert await leadership(client) == transitions
         for name in ("controllers", "scheduler"):

@@ -116,19 +116,18 @@ async def test_who_dials_in_is_dialled_at_once(monkeypatch: pytest.MonkeyPatch) 
     """The next attempt by itself would come after an hour."""
     monkeypatch.setattr(peer, "_RETRY_SECONDS", 3600.0)
     refused, greeted = asyncio.Event(), asyncio.Event()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = int(taken.getsockname()[1])
-        client = client_of(port, gone=lambda _: refused.set(), told=[])
-        running = asyncio.create_task(client.run())
-        async with asyncio.timeout(60):
-            await refused.wait()
+    held = socket.socket()  # it refuses until somebody listens
+    held.bind(("127.0.0.1", 0))
+    client = client_of(held.getsockname()[1], gone=lambda _: refused.set(), told=[])
+    running = asyncio.create_task(client.run())
+    async with asyncio.timeout(60):
+        await refused.wait()
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         greeted.set()
         writer.close()
 
-    async with asyncio.timeout(60), await asyncio.start_server(accept, "127.0.0.1", port):
+    async with asyncio.timeout(60), await asyncio.start_server(accept, sock=held):
         client.is_there()
         await greeted.wait()
         running.cancel()

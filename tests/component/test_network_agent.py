@@ -143,11 +143,11 @@ def test_pods_of_two_machines_reach_each_other(
             _with_own_leases(machine.conf_dir / "10-muster.conflist", tmp_path)
             pods.append(_pod(machine, tmp_path))
         for (name, _), (_, other) in ((pods[0], pods[1]), (pods[1], pods[0])):
-            ping = ["ip", "netns", "exec", name, "busybox", "ping", "-c", "1", "-W", "5", other]
+            ping = ["ip", "netns", "exec", name, "busybox", "ping", "-c", "1", "-W", "60", other]
             done = subprocess.run(ping, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
         # An address of the range that no pod has is refused at once, not sent in circles.
-        empty = machines[1].run("curl", "-s", "--connect-timeout", "20", "http://10.253.1.250/")
+        empty = machines[1].run("curl", "-s", "--connect-timeout", "60", "http://10.253.1.250/")
         assert empty.returncode == 7  # refused by the network; 28 would be a timeout
     finally:
         for name, _ in pods:

@@ -102,7 +102,7 @@ class Cluster:
         def work() -> dict[str, Any]:
             context = ssl.create_default_context(cafile=str(self.admin.ca))
             context.load_cert_chain(self.admin.cert, self.admin.key)
-            connection = http.client.HTTPSConnection("127.0.0.1", 6443, timeout=10, context=context)
+            connection = http.client.HTTPSConnection("127.0.0.1", 6443, timeout=60, context=context)
             with contextlib.closing(connection):
                 headers = {"Content-Type": "application/json"}
                 connection.request(method, path, json.dumps(document or {}), headers)
@@ -189,7 +189,7 @@ async def test_a_pod_reaches_the_api_server_by_its_service(cluster: Cluster) -> 
 
     def status() -> int:
         context = ssl.create_default_context(cafile=str(cluster.admin.ca))
-        connection = http.client.HTTPSConnection("10.96.0.1", 443, timeout=5, context=context)
+        connection = http.client.HTTPSConnection("10.96.0.1", 443, timeout=60, context=context)
         with contextlib.closing(connection):
             connection.request("GET", "/livez")
             return connection.getresponse().status
@@ -209,7 +209,7 @@ async def test_without_an_api_server_nothing_is_written_and_sigterm_ends_it(
     cluster.start_proxy()
 
     def healthz() -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", 10256, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", 10256, timeout=60)
         with contextlib.closing(connection):
             connection.request("GET", "/healthz")
             return connection.getresponse().status

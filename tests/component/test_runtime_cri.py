@@ -154,8 +154,7 @@ def test_a_pod_may_share_its_processes(node: Lab) -> None:
         spec = container("sleep", "1000", name=name)
         spec.linux.security_context.namespace_options.pid = cri.POD
         both.append(node.run(sandbox, spec))
-    seen = node.exec(both[0], "ps").stdout
-    assert seen.count(b"sleep 1000") == 2
+    wait_until("both to run", lambda: node.exec(both[0], "ps").stdout.count(b"sleep 1000") == 2)
     stop(node, both[0])
     assert node.status(both[1]).state == cri.CONTAINER_RUNNING
 
@@ -481,7 +480,7 @@ async def test_attach_joins_the_container_s_own_streams(node: Lab, sandbox: str)
     sends = [b"\x00one\n", b"\x00two\n", b"\xff\x00"]
     received, _ = await _websocket(node, url, "v5.channel.k8s.io", sends, b"over")
     assert received[1] == b"you said one\nyou said two\nover\n"
-    assert "stdout F you said two" in log_text(node, container_id)
+    wait_until("its log", lambda: "stdout F you said two" in log_text(node, container_id))
 
 
 async def test_attach_to_a_terminal(node: Lab, sandbox: str) -> None:
@@ -525,7 +524,7 @@ def test_runc_serves_as_well_as_crun(archives: Path) -> None:
         assert node.exec(container_id, "sh", "-c", "echo in; exit 2").exit_code == 2
         stop(node, container_id)
         assert node.status(container_id).exit_code == 137
-        assert "stdout F pod" in log_text(node, container_id)
+        wait_until("its log", lambda: "stdout F pod" in log_text(node, container_id))
 
 
 # ---- Restarts
@@ -614,7 +613,7 @@ def test_killed_at_any_moment_it_leaves_nothing_between_two_states(
             node.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=sandbox.id))
         assert node.runtime.ListContainers(cri.ListContainersRequest()).containers == []
         assert node.mounts() == []
-        assert _left(node) == []
+        wait_until("nothing to be left", lambda: not _left(node))
 
 
 def _churn(node: Lab) -> None:

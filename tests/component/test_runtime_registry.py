@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -19,6 +18,7 @@ import pytest
 
 from muster.cri import api_pb2 as cri
 from provision.images import layout
+from tests.component.kvstore_harness import free_ports
 from tests.component.runtime_harness import REPO, Lab, lab, wait_until
 from worker.runtime.errors import NotFound, RuntimeFailure, Unavailable
 from worker.runtime.images import ImageStore
@@ -28,17 +28,11 @@ REGISTRY = shutil.which("docker-registry")
 IMAGE = layout.Image("x/app:1", (layout.layer([layout.File("f", b"pulled")]),), cmd=("f",))
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
     if REGISTRY is None:
         pytest.skip("Debian's docker-registry is not installed")
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     config = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(tmp_path / "registry")}},
@@ -67,7 +61,7 @@ def answers(address: str) -> bool:
 
 def request(method: str, url: str, body: bytes, kind: str) -> str:
     made = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": kind})
-    with urllib.request.urlopen(made, timeout=10) as response:
+    with urllib.request.urlopen(made, timeout=60) as response:
         return str(response.headers.get("Location", ""))
 
 
@@ -130,7 +124,7 @@ async def test_a_layer_that_was_changed_on_the_way_is_refused(
 async def test_a_registry_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     store, puller = ImageStore(tmp_path / "store"), Puller(tmp_path / "downloads")
     with pytest.raises(Unavailable, match="muster image load"):
-        await puller.pull(store, f"127.0.0.1:{free_port()}/x:1", cri.AuthConfig())
+        await puller.pull(store, f"127.0.0.1:{free_ports(1)[0]}/x:1", cri.AuthConfig())
 
 
 @pytest.mark.root

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import threading
 import time
@@ -20,6 +19,7 @@ from provision.providers.base import SshTarget
 from provision.ssh import Connection, connect, over_ssh
 from provision.ssh.client import wait_reachable
 from provision.ssh.keys import ensure_key, write_known_hosts
+from tests.component.kvstore_harness import free_ports
 
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/usr/sbin/sshd").exists(), reason="needs root and sshd"
@@ -32,13 +32,6 @@ class Sshd:
     directory: Path
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     directory = tmp_path_factory.mktemp("sshd")
@@ -46,7 +39,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     ensure_key(client, "test")
     ensure_key(host, "host")
     shutil.copy(client.with_suffix(".pub"), directory / "authorized")
-    port = free_port()
+    port = free_ports(1)[0]
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     config = directory / "config"
     config.write_text(
@@ -59,7 +52,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     public = " ".join(host.with_suffix(".pub").read_text().split()[:2])
     target = SshTarget("127.0.0.1", port, "root", client, public)
     try:
-        asyncio.run(wait_reachable(target, "m1", 20))
+        asyncio.run(wait_reachable(target, "m1", 60))
         yield Sshd(target, directory)
     finally:
         process.terminate()
@@ -111,7 +104,7 @@ def test_a_key_that_the_machine_does_not_know_is_named(sshd: Sshd) -> None:
 
 
 def test_a_machine_that_is_not_there_is_named_with_its_address() -> None:
-    port = free_port()
+    port = free_ports(1)[0]
     target = SshTarget("127.0.0.1", port, "root", Path("/nonexistent"), "ssh-ed25519 AAAA")
     key = Path("/nonexistent")
     assert not key.exists()
@@ -141,14 +134,14 @@ def test_openssh_accepts_the_pinned_known_hosts(sshd: Sshd) -> None:
 
 async def test_waiting_for_a_machine_ends_when_it_is_interrupted(sshd: Sshd) -> None:
     """Ctrl-C while machines boot: no thread may hold the command up to the deadline."""
-    nobody = replace(sshd.target, port=free_port())
+    nobody = replace(sshd.target, port=free_ports(1)[0])
     threads = threading.active_count()
     waiting = asyncio.create_task(wait_reachable(nobody, "m1", 3600))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 20)
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 60)
     assert threading.active_count() <= threads
 
 
@@ -161,8 +154,8 @@ async def test_interrupting_work_breaks_its_connection(sshd: Sshd) -> None:
         )
 
     task = asyncio.create_task(over_ssh(sshd.target, "m1", work))
-    assert await asyncio.to_thread(running.wait, 20)
+    assert await asyncio.to_thread(running.wait, 60)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 20)
+    await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 60)

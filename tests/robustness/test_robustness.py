@@ -47,4 +47,4 @@ def test_many_watches_get_everything_at_any_pace() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (events,) = re.findall(r"(\d+) events", done.stdout)
-    assert int(events) > 500, done.stdout
+    assert int(events) > 100, done.stdout
