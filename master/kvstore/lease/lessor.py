@@ -54,6 +54,8 @@ class Lessor:
 
     def follow(self, changes: Iterable[Change]) -> None:
         """Keep the attachments in step with what was written."""
+        if not self.leases:
+            return
         for change in changes:
             before = change.prev.lease if change.prev else 0
             after = change.record.lease
