@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from muster.etcd import election_pb2_grpc, lock_pb2_grpc, rpc_pb2, rpc_pb2_grpc
 from tests.component.kvstore_harness import StoreCluster, StoreProcess
 
-SECONDS = 20
+SECONDS = 60
 
 
 @contextmanager
@@ -75,7 +75,7 @@ class WatchStream:
 
     def __init__(self, stubs: Stubs) -> None:
         self._requests: SimpleQueue[rpc_pb2.WatchRequest | None] = SimpleQueue()
-        self._responses = stubs.watch.Watch(iter(self._requests.get, None), timeout=60)
+        self._responses = stubs.watch.Watch(iter(self._requests.get, None), timeout=200)
 
     def __enter__(self) -> WatchStream:
         return self

@@ -587,7 +587,7 @@ def test_election_service(both: tuple[Stubs, Stubs]) -> None:
 def observe(stubs: Stubs, name: bytes) -> tuple[grpc.Call, list[str]]:
     """What an observer is told, gathered by a thread until it is cancelled."""
     seen: list[str] = []
-    responses = stubs.election.Observe(election_pb2.LeaderRequest(name=name), timeout=60)
+    responses = stubs.election.Observe(election_pb2.LeaderRequest(name=name), timeout=200)
 
     def gather() -> None:
         try:

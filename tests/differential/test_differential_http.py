@@ -31,10 +31,10 @@ def opened(
         context = ssl.create_default_context(cafile=str(cluster.client.ca))
         context.load_cert_chain(cluster.client.cert, cluster.client.key)
         found: http.client.HTTPConnection = http.client.HTTPSConnection(
-            "127.0.0.1", member.client_port, timeout=20, context=context
+            "127.0.0.1", member.client_port, timeout=60, context=context
         )
     else:
-        found = http.client.HTTPConnection("127.0.0.1", member.plain_port, timeout=20)
+        found = http.client.HTTPConnection("127.0.0.1", member.plain_port, timeout=60)
     try:
         yield found
     finally:
@@ -298,7 +298,7 @@ def test_over_http_2(pair: Pair) -> None:
         def curl(cluster: StoreCluster) -> str:
             tls = cluster.client
             command = [
-                "curl", "-s", "--http2", "--max-time", "10", "--cacert", str(tls.ca),
+                "curl", "-s", "--http2", "--max-time", "60", "--cacert", str(tls.ca),
                 "--cert", str(tls.cert), "--key", str(tls.key),
                 "-w", "\n%{http_version} %{http_code} %{content_type}", *more,
                 f"{cluster.members[0].client_url}{path}",

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.skipif(shutil.which("etcd") is None, reason="needs Debi
 
 
 def test_hashes_agree_among_members(pair: Pair) -> None:
-    for cluster in (pair.ours, pair.theirs):
-        revisions = set()
-        for _ in range(2):
-            lines = cluster.etcdctl("endpoint", "hashkv").stdout.splitlines()
-            revisions.add(len({line.split(", ")[1] for line in lines}))
-        assert 1 in revisions
+    def hashes(cluster: StoreCluster) -> set[str]:
+        lines = cluster.etcdctl("endpoint", "hashkv").stdout.splitlines()
+        return {line.split(", ")[1] for line in lines}
+
+    for cluster in pair.both:
+        wait_until(lambda c=cluster: len(hashes(c)) == 1, 60, "all members to hold the same")
 
 
 def test_leadership_moves(pair: Pair) -> None:
@@ -47,8 +47,7 @@ def test_members_come_and_go(pair: Pair) -> None:
         # etcd wants its members to have been connected for five seconds.
         new: StoreProcess = wait_until(lambda: added(cluster, "m4"), 60, "a member to be added")
         wait_until(lambda: named(cluster, "m4"), 60, "m4 to publish its name")
-        refused = cluster.etcdctl("put", "x", "y", member=new, check=False)
-        said.append(refused.stderr.splitlines()[-1])
+        said.append(cluster.refused("put", "x", "y", member=new).splitlines()[-1])
         wait_until(
             lambda: cluster.etcdctl(
                 "member", "promote", member_id(cluster, "m4"), member=cluster.members[0],
@@ -56,10 +55,10 @@ def test_members_come_and_go(pair: Pair) -> None:
             ).returncode == 0,
             60, "the promotion",
         )  # fmt: skip
-        again = cluster.etcdctl(
-            "member", "promote", member_id(cluster, "m4"), member=cluster.members[0], check=False
+        again = cluster.refused(
+            "member", "promote", member_id(cluster, "m4"), member=cluster.members[0]
         )
-        said.append(again.stderr.splitlines()[-1])
+        said.append(again.splitlines()[-1])
         gone = next(m for m in cluster.members[1:3] if m is not cluster.leader())
         out = cluster.etcdctl(
             "member", "remove", member_id(cluster, gone.name), member=cluster.members[0]
@@ -86,7 +85,7 @@ def named(cluster: StoreCluster, name: str) -> bool:
 
 def stopped(member: StoreProcess) -> int:
     assert member.process is not None
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while member.process.poll() is None:
         assert time.monotonic() < deadline, f"{member.name} was removed but runs"
         time.sleep(0.05)

@@ -24,8 +24,8 @@ WRITES = ("put w/1 a", "put w/1 b", "put v x", "put w/2 c", "del w/1", "del w/2"
 WATCHES = {
     "watch w/ --prefix --rev={rev}": "\nz\n",
     "watch w/ --prefix --rev={rev} --prev-kv": "\nz\n",
-    "watch w/ --prefix --rev={rev} --prev-kv -w fields": '"Value" : "z"',
-    "watch w/ --prefix --rev={rev} --hex": "\\x7a",
+    "watch w/ --prefix --rev={rev} --prev-kv -w fields": '"Value" : "z"\n"Lease" : 0\n',
+    "watch w/ --prefix --rev={rev} --hex": "\\x7a\n",
     "watch w/1 w/z --rev={rev}": "\nz\n",
     "watch '' --prefix --rev={rev}": "\nz\n",
     "watch w/ --prefix --rev={rev} -- sh -c 'env | grep ^ETCD_WATCH_[^R] | sort'": '_VALUE="z"',

@@ -22,6 +22,7 @@ from tests.differential.hunt.steps import Asked, Call, Close, Step, Watch
 _KINDS = ("ours", "theirs")
 _SYNC_SECONDS = 0.25  # etcd looks for watches that are behind ten times a second
 _ANSWER_SECONDS = 3.0
+_EVEN_SECONDS = 30.0  # until both have said the same: one may be the slower one for long
 _PROGRESS = rpc_pb2.WatchRequest(progress_request=rpc_pb2.WatchProgressRequest())
 
 
@@ -99,7 +100,7 @@ class Comparison:
     def _wait_applied(self) -> None:
         """All members have applied what was written: whom one asks next does not matter."""
         for side in self.sides:
-            _until(lambda side=side: len({*positions(side)}) == 1, 5)
+            _until(lambda side=side: len({*positions(side)}) == 1, _EVEN_SECONDS)
 
     # --- watches
 
@@ -129,7 +130,7 @@ class Comparison:
         """All that the streams have to say is there, and the same."""
         self._pending = False
         time.sleep(seconds)
-        _until(lambda: self._streams(0) == self._streams(1), _ANSWER_SECONDS)
+        _until(lambda: self._streams(0) == self._streams(1), _EVEN_SECONDS)
         ours, theirs = self._streams(0), self._streams(1)
         return None if ours == theirs else (ours, theirs)
 

@@ -31,7 +31,7 @@ async def watch_recipes(client: aetcd.Client) -> None:
         if seen == 4:
             await watching.cancel()
     deleted = await client.watch_once(
-        b"w/1", start_revision=first, kind=aetcd.EventKind.DELETE, timeout=10
+        b"w/1", start_revision=first, kind=aetcd.EventKind.DELETE, timeout=60
     )
     say("deleted at", deleted.kv.mod_revision - first)
     try:
@@ -72,7 +72,7 @@ async def lease_recipes(client: aetcd.Client) -> None:
     short = await client.lease(2)
     revision = (await client.put(b"l/short", b"x", lease=short)).header.revision
     event = await client.watch_once(
-        b"l/short", start_revision=revision + 1, kind=aetcd.EventKind.DELETE, timeout=15
+        b"l/short", start_revision=revision + 1, kind=aetcd.EventKind.DELETE, timeout=60
     )
     say("expired", event.kind, event.kv.key)
 
@@ -81,7 +81,7 @@ async def lock_recipes(client: aetcd.Client, other: aetcd.Client) -> None:
     first, second = client.lock(b"lock", ttl=30), other.lock(b"lock", ttl=30)
     say("first", await first.acquire(), await first.is_acquired())
     say("second at once", await second.acquire(timeout=0))
-    waiting = asyncio.create_task(second.acquire(timeout=20))
+    waiting = asyncio.create_task(second.acquire(timeout=60))
     say("released", await first.release())
     say("second then", await waiting, await first.is_acquired(), await second.is_acquired())
     say("refreshed", (await second.refresh()).TTL)
@@ -100,7 +100,7 @@ async def lock_recipes(client: aetcd.Client, other: aetcd.Client) -> None:
     say("workers", (await client.get(b"worker")).version)
     dying = client.lock(b"dying", ttl=2)
     await dying.acquire()
-    say("taken over", await other.lock(b"dying", ttl=5).acquire(timeout=20))
+    say("taken over", await other.lock(b"dying", ttl=5).acquire(timeout=60))
 
 
 async def transactions(client: aetcd.Client) -> None:

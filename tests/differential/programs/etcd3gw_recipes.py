@@ -50,10 +50,18 @@ def locks(client: Any) -> None:
 
 
 def watches(client: Any) -> None:
+    """It does not tell from when on it watches: one puts until it has seen that."""
     events, cancel = client.watch("gw/watched")
-    putting = threading.Timer(0.2, client.put, ("gw/watched", "seen"))
+    seen = threading.Event()
+
+    def put() -> None:
+        while not seen.wait(0.2):
+            client.put("gw/watched", "seen")
+
+    putting = threading.Thread(target=put)
     putting.start()
     event = next(iter(events))
+    seen.set()
     say("watch", event["kv"]["key"], event["kv"]["value"])
     cancel()
     putting.join()

@@ -63,7 +63,7 @@ async def locks(client: Client) -> None:
     async def work() -> None:
         nonlocal inside, rounds
         async with client.with_lock(
-            EtcdLockOption(lock_name=b"rust-lock", timeout=20.0, ttl=30)
+            EtcdLockOption(lock_name=b"rust-lock", timeout=60.0, ttl=30)
         ) as store:
             inside += 1
             assert inside == 1, "two hold the lock"
