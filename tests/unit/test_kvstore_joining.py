@@ -18,7 +18,7 @@ from master.kvstore.transport import frames
 from muster.component.failure import CannotRun
 
 TOKEN = "test"
-CONNECT_SECONDS = 0.05
+CONNECT_SECONDS = 0.5
 
 
 def cluster_text(port: int) -> str:
@@ -66,7 +66,7 @@ async def test_who_was_started_before_is_refused_though_the_other_is_slow(
     """It is there, so only time can tell what it knows: starting would forget votes."""
 
     async def slowly(told: ClusterInfo) -> ClusterInfo:
-        await asyncio.sleep(4 * CONNECT_SECONDS)
+        await asyncio.sleep(2 * CONNECT_SECONDS)
         return told
 
     monkeypatch.setattr(joining, "_CONNECT_FOUNDERS_SECONDS", CONNECT_SECONDS)

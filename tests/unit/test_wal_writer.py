@@ -117,7 +117,7 @@ async def test_a_disk_that_gets_full_or_breaks_at_once_is_the_threads_business(
     with running(tmp_path / "wal", []) as writer:
         writer._typical_seconds = 0.0  # as after many writes that took no time
         writer.write(job, lambda: done.put_nowait(len(attempts)))
-        assert attempts == [threading.get_ident()]
+        assert attempts[0] == threading.get_ident()  # the thread may have gone on already
         async with asyncio.timeout(60):
             assert await done.get() == 3
     assert threading.get_ident() not in attempts[1:]
