@@ -37,7 +37,7 @@ def channel(cluster: StoreCluster) -> Iterator[grpc.Channel]:
 
 def refused(call: grpc.UnaryUnaryMultiCallable, request: object) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as raised:
-        call(request, timeout=10)
+        call(request, timeout=60)
     return raised.value.code(), raised.value.details()
 
 
@@ -51,8 +51,8 @@ def test_a_request_over_the_limit(cluster: StoreCluster, channel: grpc.Channel) 
     )
     huge = rpc_pb2.PutRequest(key=b"big", value=b"x" * (3 << 20))
     assert refused(kv.Put, huge)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
-    kv.Put(rpc_pb2.PutRequest(key=b"big", value=b"x" * (1400 << 10)), timeout=10)
-    kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"big"), timeout=10)
+    kv.Put(rpc_pb2.PutRequest(key=b"big", value=b"x" * (1400 << 10)), timeout=60)
+    kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"big"), timeout=60)
 
 
 def test_malformed_requests_get_etcds_errors(channel: grpc.Channel) -> None:
@@ -78,7 +78,7 @@ def test_malformed_requests_get_etcds_errors(channel: grpc.Channel) -> None:
 def test_bytes_that_are_no_message(cluster: StoreCluster, channel: grpc.Channel) -> None:
     put = channel.unary_unary("/etcdserverpb.KV/Put")
     with pytest.raises(grpc.RpcError):
-        put(b"\xff\xff\xff\xff garbage", timeout=10)
+        put(b"\xff\xff\xff\xff garbage", timeout=60)
     cluster.etcdctl("endpoint", "health")
 
 
@@ -87,7 +87,7 @@ def tls_socket(port: int, files: TlsFiles | None, ca: Path) -> ssl.SSLSocket:
     context.set_alpn_protocols(["h2"])
     if files is not None:
         context.load_cert_chain(files.cert, files.key)
-    raw = socket.create_connection(("127.0.0.1", port), timeout=5)
+    raw = socket.create_connection(("127.0.0.1", port), timeout=60)
     return context.wrap_socket(raw, server_hostname="127.0.0.1")
 
 
@@ -97,6 +97,7 @@ def test_garbage_on_both_ports(cluster: StoreCluster, what: bytes) -> None:
     for port in (member.client_port, member.peer_port):
         with tls_socket(port, cluster.client, cluster.client.ca) as sock:
             sock.sendall(what)
+            sock.settimeout(5)  # it may wait for more
             try:
                 while sock.recv(4096):
                     pass
@@ -107,11 +108,11 @@ def test_garbage_on_both_ports(cluster: StoreCluster, what: bytes) -> None:
     assert member.process.poll() is None
 
 
-def lets_in(port: int, files: TlsFiles | None, ca: Path) -> bool:
+def lets_in(port: int, files: TlsFiles | None, ca: Path, seconds: float) -> bool:
     """With TLS 1.3 a refusal may come only after the client thinks that it is in."""
     try:
         with tls_socket(port, files, ca) as sock:
-            sock.settimeout(1)
+            sock.settimeout(seconds)
             return sock.recv(1) != b""
     except TimeoutError:
         return True  # it waits for us to speak
@@ -123,9 +124,9 @@ def test_only_certificates_of_our_ca_come_in(cluster: StoreCluster, tmp_path: Pa
     stranger = Pki.create(tmp_path / "other", "other-ca").issue("stranger")
     member = cluster.members[0]
     for port in (member.client_port, member.peer_port):
-        assert lets_in(port, cluster.client, cluster.client.ca)
+        assert lets_in(port, cluster.client, cluster.client.ca, 1)
         for identity in (None, stranger):
-            assert not lets_in(port, identity, cluster.client.ca)
+            assert not lets_in(port, identity, cluster.client.ca, 60)
     wrong = cluster.etcdctl_command("get", "x")
     wrong[3:5] = [f"--cert={stranger.cert}", f"--key={stranger.key}"]
     result = subprocess.run(
@@ -144,16 +145,16 @@ def test_quota_raises_the_alarm_and_disarming_heals(
     value = b"x" * (1 << 20)
     with pytest.raises(grpc.RpcError) as raised:
         for number in range(20):
-            kv.Put(rpc_pb2.PutRequest(key=b"q%d" % number, value=value), timeout=10)
+            kv.Put(rpc_pb2.PutRequest(key=b"q%d" % number, value=value), timeout=60)
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert raised.value.details() == "etcdserver: mvcc: database space exceeded"
     wait_until(lambda: "alarm:NOSPACE" in cluster.etcdctl("alarm", "list").stdout, 60, "the alarm")
-    kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"q", range_end=b"r"), timeout=10)
-    revision = kv.Range(rpc_pb2.RangeRequest(key=b"q"), timeout=10).header.revision
-    kv.Compact(rpc_pb2.CompactionRequest(revision=revision, physical=True), timeout=10)
+    kv.DeleteRange(rpc_pb2.DeleteRangeRequest(key=b"q", range_end=b"r"), timeout=60)
+    revision = kv.Range(rpc_pb2.RangeRequest(key=b"q"), timeout=60).header.revision
+    kv.Compact(rpc_pb2.CompactionRequest(revision=revision, physical=True), timeout=60)
     assert refused(kv.Put, rpc_pb2.PutRequest(key=b"q"))[1].endswith("space exceeded")
     cluster.etcdctl("alarm", "disarm")
-    kv.Put(rpc_pb2.PutRequest(key=b"q", value=b"fits"), timeout=10)
+    kv.Put(rpc_pb2.PutRequest(key=b"q", value=b"fits"), timeout=60)
 
 
 def test_a_damaged_log_stops_the_member_with_the_way_out(tmp_path: Path, pki: Pki) -> None:

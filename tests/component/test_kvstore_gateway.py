@@ -31,7 +31,7 @@ def opened(
     context = ssl.create_default_context(cafile=str(cluster.client.ca))
     context.load_cert_chain(cluster.client.cert, cluster.client.key)
     port = port or (member or cluster.members[0]).client_port
-    found = http.client.HTTPSConnection("127.0.0.1", port, timeout=15, context=context)
+    found = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
     try:
         yield found
     finally:
