@@ -89,8 +89,8 @@ def test_a_changed_host_key_is_refused_at_once(sshd: Sshd) -> None:
     public = " ".join(other.with_suffix(".pub").read_text().split()[:2])
     begin = time.monotonic()
     with pytest.raises(MachineUnreachable, match=r"m1 .* shows another host key"):
-        asyncio.run(wait_reachable(replace(sshd.target, host_key=public), "m1", 30))
-    assert time.monotonic() - begin < 15
+        asyncio.run(wait_reachable(replace(sshd.target, host_key=public), "m1", 1000))
+    assert time.monotonic() - begin < 100  # the deadline is not waited for
 
 
 def test_a_key_that_the_machine_does_not_know_is_named(sshd: Sshd) -> None:
