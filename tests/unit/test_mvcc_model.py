@@ -215,6 +215,10 @@ class MvccModel(RuleBasedStateMachine):
             self.seen += decoded.events
 
     def teardown(self) -> None:
+        """Every revision that is still there can be read as it was, and every event was told."""
+        for revision in range(max(1, self.compacted), self.revision + 1):
+            request = rpc_pb2.RangeRequest(key=b"\0", range_end=b"\0", revision=revision)
+            self.compare(request, self.history[revision])
         for _ in range(3):
             self.take_events()
         got = [(event.type, event.kv.key, event.kv.mod_revision) for event in self.seen]
