@@ -159,10 +159,17 @@ class Relay:
             task = asyncio.current_task()
             assert task is not None
             tasks.add(task)
-            with contextlib.suppress(OSError, asyncio.CancelledError):
+            ends = [writer]
+            try:
                 far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+                ends.append(far_writer)
                 await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-            writer.close()
+                for end in ends:
+                    await end.wait_closed()
+            except (OSError, asyncio.CancelledError):
+                # What cannot be sent any more would stay open beyond the loop's end.
+                for end in ends:
+                    end.transport.abort()
             tasks.discard(task)
 
         server = await asyncio.start_server(join, sock=self._socket)
