@@ -431,12 +431,15 @@ class Cluster(Timeline):
         self.trace("all faults end")
 
     def assert_settled(self) -> None:
-        """One leader, known to all who count, and the same log applied by each of them."""
+        """One leader, known to all who count, the same log applied by each of them, and nobody
+        still waits to read."""
         last = self.current()
         assert not last.outgoing, "a joint change did not end"
         cores = [self.cores[member] for member in sorted(last.everyone())]
         assert {core.leader for core in cores} == {self.leader()}, "they follow different leaders"
         assert self.leader() in last.voters
+        reads = self.cores[self.leader()].reads
+        assert reads.idle and not reads.waiting, "a read is never answered"
         for core in cores:
             assert self.checker.applied[core.id] == self.checker.last_committed, (
                 f"{core.id} stays behind"

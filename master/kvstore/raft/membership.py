@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from master.kvstore.raft.messages import NOBODY, Entry, EntryKind, Membership
 from master.kvstore.raft.progress import Progress
+from master.kvstore.raft.readindex import release_reads
 from master.kvstore.raft.replication import maybe_commit, send_append
 from master.kvstore.raft.state import Role, State
 from master.kvstore.raft.transfer import tell_to_campaign
@@ -71,7 +72,9 @@ def apply_membership(state: State, membership: Membership) -> None:
         state.progress[member] = old.get(member) or fresh
     if not membership.votes(state.transferee):
         state.transferee = NOBODY
+    # Fewer may be enough now, and nobody may be left whose answer would show it.
     maybe_commit(state)
+    release_reads(state)
 
 
 def _leave_office(state: State) -> None:

@@ -29,16 +29,17 @@ def start_reads(state: State) -> None:
         return
     state.reads.start(state.log.commit, state.id)
     broadcast_heartbeat(state)
-    _release_reads(state)
+    release_reads(state)
 
 
 def confirm_reads(state: State, heartbeat_answer: Message) -> None:
     """One more still follows; a quorum of them says that nobody else led when the round began."""
     state.reads.acknowledge(heartbeat_answer.sender, heartbeat_answer.context)
-    _release_reads(state)
+    release_reads(state)
 
 
-def _release_reads(state: State) -> None:
+def release_reads(state: State) -> None:
+    """Those of the round, if a quorum has answered; then the next round may start."""
     for read in state.reads.confirmed(state.membership):
         if read.origin == state.id:
             state.read_states.append(read)
