@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
 	test-vagrant check format lint types contracts proto api stubs sim differential hunt test-go \
-	mutants robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-store clean
+	mutants robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-store security clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ bench: setup ## Measure: time to a serving app by phase, memory of each process,
 
 bench-store: setup-test ## The store beside stock etcd, in one run (BENCHFLAGS="--quick --parts put,range -o json")
 	$(BIN)/python -m benchmarks.store $(BENCHFLAGS)
+
+security: setup-test ## Measure the tables of docs/security.md anew (needs root)
+	$(BIN)/python -m tests.security $(TABLES)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
