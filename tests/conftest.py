@@ -1,13 +1,48 @@
-"""Fixtures that several test folders share."""
+"""Fixtures that several test folders share, and the closing word on what did not run."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
 from tests.component.pki_fixture import Pki
+
+# A suite that plain `make test` leaves out, by its mark: the target that runs it.
+_TARGETS = {"vagrant": "make test-vagrant", "go": "make test-go"}
+_left_out: Counter[tuple[str, str]] = Counter()
 
 
 @pytest.fixture(scope="session")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     """A CA for this test run; `pki.issue(name)` gives certificates for 127.0.0.1."""
     return Pki.create(tmp_path_factory.mktemp("pki"))
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        target = next(
+            (_TARGETS[mark.name] for mark in item.iter_markers() if mark.name in _TARGETS), ""
+        )
+        _left_out[
+            _module(item.nodeid), f"run it with `{target}`" if target else "not asked for"
+        ] += 1
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name every module of which tests did not run, and why: a suite that is skipped for want of a
+    program looks like one that passed."""
+    left_out = Counter(_left_out)
+    for report in terminalreporter.stats.get("skipped", []):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        left_out[_module(report.nodeid), reason.removeprefix("Skipped: ")] += 1
+    if not left_out:
+        return
+    terminalreporter.section("did not run")
+    for (module, reason), count in sorted(left_out.items()):
+        terminalreporter.line(f"{module}: {count} test{'s' * (count > 1)}: {reason}")
+
+
+def _module(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
