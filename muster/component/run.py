@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from muster.component.failure import CannotRun
 from muster.component.log import configure, get_logger
+from muster.component.openfiles import raise_limit
 from muster.component.version import GIT_VERSION
 
 log = get_logger(__name__)
@@ -34,6 +35,7 @@ def run(serve: Serve[ConfigT], config: ConfigT, name: str) -> int:
     if not faulthandler.is_enabled():  # -X faulthandler or a test runner may have chosen a file
         # Also for SIGABRT, by which systemd's watchdog ends us: the journal then names the culprit.
         faulthandler.enable()
+    raise_limit()
     log.info("starting", component=name, version=GIT_VERSION, pid=os.getpid())
     try:
         asyncio.run(_until_signalled(serve, config))

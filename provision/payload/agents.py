@@ -16,6 +16,10 @@ CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 MACHINE_INFO = f"{CONFIG}/machine.json"
 CONTAINERD_CONFIG = f"{CONFIG}/containerd.toml"
 
+# Of a runtime, because containers inherit it: systemd's own default for services. The runtime
+# itself takes what the second number allows.
+_CONTAINERS_FILES = "LimitNOFILE=1024:524288"
+
 
 def runtime(record: LabRecord, machine: MachineSpec) -> Unit:
     """Our CRI server, or stock containerd where the lab file asks for it."""
@@ -38,7 +42,7 @@ def runtime(record: LabRecord, machine: MachineSpec) -> Unit:
         command=module("worker.runtime", arguments(flags)),
         inputs=COMPONENT_FILES,
         # Containers outlive a restart of the runtime: only its main process is signalled.
-        service=("KillMode=process", "Delegate=yes"),
+        service=("KillMode=process", "Delegate=yes", _CONTAINERS_FILES),
     )
 
 
@@ -48,7 +52,7 @@ def _containerd() -> Unit:
         description="containerd for Muster's kubelet",
         command=("/usr/bin/containerd", "--config", CONTAINERD_CONFIG),
         inputs=(CONTAINERD_CONFIG,),
-        service=("KillMode=process", "Delegate=yes"),
+        service=("KillMode=process", "Delegate=yes", _CONTAINERS_FILES),
         python=False,
     )
 

@@ -72,8 +72,6 @@ def kvstore(record: LabRecord, machine: MachineSpec) -> Unit:
         description="Muster key-value store (etcd's role)",
         command=module("master.kvstore", arguments(flags)),
         inputs=(*server, *peer, ca),
-        # As many connections as the transport's cap allows (muster/http/listener.py).
-        service=("LimitNOFILE=65536",),
     )
 
 
@@ -109,8 +107,6 @@ def apiserver(record: LabRecord, machine: MachineSpec) -> Unit:
         command=module("master.apiserver", arguments(flags)),
         inputs=(*serving, *store, *kubelet, *own),
         after=("muster-kvstore.service",),
-        # As many connections as the transport's cap allows (muster/http/listener.py).
-        service=("LimitNOFILE=65536",),
     )
 
 

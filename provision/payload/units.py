@@ -14,6 +14,9 @@ _ENVIRONMENT = (
 # stalls for seconds. What then dies of SIGABRT leaves its stack in the journal and no core (the
 # store's would hold its secrets); what its children may dump is for them to say.
 _WATCHDOG = ("WatchdogSec=30", "LimitCORE=0:infinity")
+# Far more than all listeners of a component together accept (muster/http/listener.py), so that a
+# flood of connections never takes the descriptors that its own work needs.
+_FILES = "LimitNOFILE=65536"
 
 
 def render(unit: Unit) -> str:
@@ -35,6 +38,7 @@ def render(unit: Unit) -> str:
         "TimeoutStartSec=180",
         "TimeoutStopSec=15",
         *(_WATCHDOG if unit.python else ()),
+        _FILES,
         *unit.service,
         "",
         "[Install]",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from muster.component.log import get_logger
 from muster.component.metrics import metrics_server
+from muster.component.openfiles import INHERITED
 from muster.component.run import notify_ready, run
 from muster.component.tls import TlsFiles, server_context
 from muster.cri import api_pb2 as cri
@@ -156,6 +157,7 @@ def node_facts(cgroup_parent: str) -> NodeFacts:
         swap=cgroups.accounts_swap(),
         cgroup_parent=cgroup_parent,
         devices=device_rules(_DEVICES_LIST.read_text() if _DEVICES_LIST.exists() else ""),
+        open_files=INHERITED,
     )
 
 

@@ -151,6 +151,9 @@ def process(inputs: SpecInputs) -> dict[str, Any]:
         "noNewPrivileges": security.no_new_privs,
         "oomScoreAdj": oom_score_adj(config.linux.resources.oom_score_adj, inputs.facts),
     }
+    if inputs.facts.open_files is not None:
+        soft, hard = inputs.facts.open_files
+        result["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}]
     return result
 
 

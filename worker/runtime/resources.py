@@ -34,6 +34,8 @@ class NodeFacts:
     cgroup_parent: str = "/muster"
     # The devices that this machine itself may use; empty when nothing is kept from it.
     devices: tuple[DeviceRule, ...] = ()
+    # How many files a container may open (soft, hard); None: as many as the runtime itself.
+    open_files: tuple[int, int] | None = None
 
 
 def device_rules(listed: str) -> tuple[DeviceRule, ...]:
