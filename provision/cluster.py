@@ -1,4 +1,7 @@
-"""The little that the provisioner asks the lab's API: which nodes are there, and are they Ready."""
+"""The little that the provisioner asks the lab's API: which nodes are there, and are they Ready.
+
+It writes one thing, the masters' role label, which no kubelet may set on its own Node.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
-from provision.payload.masters import REST_PORT
+from provision.payload.masters import CONTROL_PLANE, REST_PORT
 
 SERVER_NAME = "kubernetes"  # kubeadm's certificates of api-servers have it, and so have ours
 
@@ -28,10 +31,11 @@ class NodeState:
     why: str
     version: str
     pod_cidr: str
+    is_control_plane: bool = False
 
 
 class Cluster:
-    """The administrator's read-only view of one lab."""
+    """The administrator's view of one lab."""
 
     def __init__(self, address: str, pki: Path, port: int = REST_PORT) -> None:
         self._address, self._port = address, port
@@ -48,10 +52,20 @@ class Cluster:
         leases = self._get(path, timeout).get("items") or []
         return {x["metadata"]["name"]: x.get("spec", {}).get("renewTime", "") for x in leases}
 
+    def mark_control_plane(self, node: str, timeout: float = 3) -> None:
+        """Give a master its role label, as kubeadm's phase of that name does."""
+        self._call("PATCH", f"/api/v1/nodes/{node}", timeout, _MARK)
+
     def _get(self, path: str, timeout: float) -> dict[str, Any]:
+        return self._call("GET", path, timeout)
+
+    def _call(
+        self, method: str, path: str, timeout: float, body: bytes | None = None
+    ) -> dict[str, Any]:
         connection = _Connection(self._address, self._port, timeout, self._context)
+        headers = _HEADERS | ({"Content-Type": _MERGE_PATCH} if body else {})
         try:
-            connection.request("GET", path, headers=_HEADERS)
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             if response.status != 200:
                 raise ApiUnavailable(f"{path}: HTTP {response.status}")
@@ -63,6 +77,8 @@ class Cluster:
             connection.close()
 
 
+_MERGE_PATCH = "application/merge-patch+json"
+_MARK = json.dumps({"metadata": {"labels": {CONTROL_PLANE: ""}}}).encode()
 _HEADERS = {"Accept": "application/json", "User-Agent": "muster"}
 
 
@@ -94,4 +110,5 @@ def node_state(node: dict[str, Any]) -> NodeState:
         why=ready.get("message") or ready.get("reason") or "no Ready condition yet",
         version=(status.get("nodeInfo") or {}).get("kubeletVersion", ""),
         pod_cidr=(node.get("spec") or {}).get("podCIDR", ""),
+        is_control_plane=CONTROL_PLANE in (node["metadata"].get("labels") or {}),
     )

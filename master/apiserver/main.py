@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from master.apiserver.admission.chain import Chain
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.identity import ANONYMOUS, LOOPBACK
 from master.apiserver.bootstrap import Bootstrap
@@ -136,7 +137,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     store = Store(connection)
     cacher = Cacher(store)
     writer = Writer(store, cacher, LeasePool(store), strategies(config.tolerations), config.ranges)
-    api = Api(Reader(store, cacher), writer, Authorizer(cacher))
+    api = Api(Reader(store, cacher), writer, Authorizer(cacher), Chain(cacher))
     health = HealthHandlers(store, cacher)
     kubelet_tls = client_context(config.kubelet_tls) if config.kubelet_tls else None
     insecure_user = ANONYMOUS if config.tls else LOOPBACK

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from provision.identities import LabRecord
-from provision.payload.masters import COMPONENT_FILES, api_servers, component_tls, pair, timers
+from provision.payload.masters import (
+    COMPONENT_FILES,
+    CONTROL_PLANE,
+    api_servers,
+    component_tls,
+    pair,
+    timers,
+)
 from provision.payload.model import CONFIG, KUBERNETES, PKI, Flags, Unit, arguments
 from provision.payload.units import module
 from provision.providers.base import MachineSpec
@@ -12,7 +19,6 @@ CNI_CONF_DIR = "/etc/cni/net.d"
 CNI_BIN_DIR = "/usr/lib/cni"
 RUNTIME_SOCKET = "unix:///run/muster/runtime.sock"
 CONTAINERD_SOCKET = "unix:///run/containerd/containerd.sock"
-CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 MACHINE_INFO = f"{CONFIG}/machine.json"
 CONTAINERD_CONFIG = f"{CONFIG}/containerd.toml"
 
@@ -79,10 +85,9 @@ def kubelet(record: LabRecord, machine: MachineSpec) -> Unit:
         "node-status-update-frequency": profile.node_status_update_frequency,
     }
     if machine.role == "master":
-        flags |= {
-            "register-with-taints": f"{CONTROL_PLANE}=:NoSchedule",
-            "node-labels": f"{CONTROL_PLANE}=",
-        }
+        # Its label of that name is the administrator's to set (phases/ready.py), as with kubeadm:
+        # no kubelet may say of itself that it is of the control plane.
+        flags |= {"register-with-taints": f"{CONTROL_PLANE}=:NoSchedule"}
     return Unit(
         name="muster-kubelet",
         description="Muster kubelet",

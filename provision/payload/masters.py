@@ -9,6 +9,8 @@ from provision.payload.units import module
 from provision.providers.base import MachineSpec
 
 REST_PORT, GRPC_PORT = 6443, 6444
+# A master's role label, and its taint.
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 
 
 def timers(record: LabRecord) -> Timers:

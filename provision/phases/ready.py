@@ -42,12 +42,14 @@ class _Watch:
     cluster: Cluster
     step: Step
     missing: dict[str, str]  # node: what it lacks
+    masters: frozenset[str]
     renewed_anew: bool  # a Ready condition from before the stop does not count
     first_renewals: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> None:
         try:
             nodes = self.cluster.nodes(ASK_SECONDS)
+            self._mark_masters(nodes)
             alive = self._renewed(nodes)
         except ApiUnavailable as error:
             self.missing = dict.fromkeys(self.missing, f"the API does not answer: {error}")
@@ -61,6 +63,11 @@ class _Watch:
                 self.missing[name] = "its kubelet is silent" if node.ready else node.why
             else:
                 self.missing[name] = "the node is not registered"
+
+    def _mark_masters(self, nodes: Mapping[str, NodeState]) -> None:
+        for name in self.masters & nodes.keys():
+            if not nodes[name].is_control_plane:
+                self.cluster.mark_control_plane(name, ASK_SECONDS)
 
     def _renewed(self, nodes: Mapping[str, NodeState]) -> set[str]:
         """The nodes whose kubelet has renewed its Lease since the first look."""
@@ -87,7 +94,9 @@ async def wait_ready(
     """
     wanted = list(names) if names is not None else [m.name for m in session.record.machines]
     cluster = Cluster(await api_address(session), session.directory.pki)
-    watch = _Watch(cluster, step, dict.fromkeys(wanted, "not registered"), restarted)
+    masters = frozenset(machine.name for machine in session.record.masters)
+    missing = dict.fromkeys(wanted, "not registered")
+    watch = _Watch(cluster, step, missing, masters, restarted)
     deadline = time.monotonic() + timeout
     while True:
         await asyncio.to_thread(watch.look)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from master.apiserver.auth.identity import user_from_subject
-from master.apiserver.auth.node import node_allows
+from master.apiserver.auth.node import Graph, authorize_node
 from master.apiserver.auth.rules import GROUP_RULES, USER_RULES, Attributes
 from master.apiserver.cache.entry import Selection
 from master.apiserver.cache.resource import ResourceCache
@@ -187,7 +189,7 @@ def test_built_in_roles() -> None:
     assert not allowed("system:kube-proxy", Attributes("list", "", "secrets"))
 
 
-def node_may(verb: str, resource: str, **more: str) -> bool:
+def node_may(verb: str, resource: str, **more: Any) -> bool:
     mine = Pod(
         metadata=ObjectMeta(name="mine", namespace="ns"),
         spec=PodSpec(
@@ -198,7 +200,11 @@ def node_may(verb: str, resource: str, **more: str) -> bool:
         ),
     )
     asked = Attributes(verb, resource=resource, **more)
-    return node_allows("w1", asked, lambda node, ns: [mine] if (node, ns) == ("w1", "ns") else [])
+    graph = Graph(
+        lambda namespace, name: "w1" if (namespace, name) == ("ns", "mine") else "",
+        lambda node, namespace, _: [mine] if (node, namespace) == ("w1", "ns") else [],
+    )
+    return authorize_node("w1", asked, graph).allowed
 
 
 def test_nodes_reach_their_own_pods_and_what_those_name() -> None:
@@ -207,14 +213,13 @@ def test_nodes_reach_their_own_pods_and_what_those_name() -> None:
     assert not node_may("get", "secrets", namespace="ns", name="other")
     assert not node_may("list", "secrets", namespace="ns")
     assert not node_may("update", "secrets", namespace="ns", name="s")
-    assert node_may("watch", "pods", pinned_node="w1")
+    assert node_may("watch", "pods", pinned=(("spec.nodeName", "w1"),))
     assert not node_may("watch", "pods")
-    assert node_may("delete", "pods", namespace="ns", name="mine")
-    assert node_may("update", "pods", subresource="status", namespace="ns", name="mine")
-    assert not node_may("update", "pods", subresource="status", namespace="ns", name="other")
+    assert node_may("get", "pods", namespace="ns", name="mine")
+    assert not node_may("get", "pods", namespace="ns", name="other")
     assert not node_may("create", "pods", subresource="binding", namespace="ns", name="mine")
-    assert node_may("update", "nodes", subresource="status", name="w1")
-    assert not node_may("update", "nodes", subresource="status", name="w2")
+    assert node_may("get", "nodes", name="w1")
+    assert not node_may("get", "nodes", name="w2")
     lease = {"group": "coordination.k8s.io", "namespace": "kube-node-lease"}
     assert node_may("update", "leases", name="w1", **lease)
     assert not node_may("update", "leases", name="w2", **lease)

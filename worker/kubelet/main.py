@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 
 from muster.api import core
+from muster.api.nodelabels import KUBELET_DOMAINS, KUBELET_LABELS, is_kubelets
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.informer import Informer
@@ -76,6 +77,14 @@ class Config:
             taints = tuple(parse_taint(t) for t in _split(flags.register_with_taints))
         except ValueError as error:
             parser.error(f"--register-with-taints: {error}")
+        labels = parse_labels(flags.node_labels)
+        if refused := sorted(key for key in labels if not is_kubelets(key)):
+            # The api-server would refuse the registration, again and again.
+            parser.error(
+                f"--node-labels: unknown 'kubernetes.io' or 'k8s.io' labels {', '.join(refused)}: "
+                f"they must be in one of {', '.join(KUBELET_DOMAINS)}, or one of "
+                f"{', '.join(sorted(KUBELET_LABELS))}"
+            )
         tls = None
         if flags.tls_cert_file and flags.tls_private_key_file and flags.client_ca_file:
             tls = TlsFiles(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file)
@@ -86,7 +95,7 @@ class Config:
             node_ip=flags.node_ip,
             endpoint=flags.container_runtime_endpoint,
             taints=taints,
-            labels=parse_labels(flags.node_labels),
+            labels=labels,
             tls=tls,
             address=flags.address,
             port=flags.port,

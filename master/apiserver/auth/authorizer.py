@@ -1,11 +1,11 @@
-"""May this user do that? Built-in rules first, then the node rules."""
+"""May this user do that? Built-in rules first, then the node rules, over the watch cache."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from master.apiserver.auth.identity import User
-from master.apiserver.auth.node import node_allows
+from master.apiserver.auth.node import ALLOW, NO_OPINION, Decision, Graph, authorize_node
 from master.apiserver.auth.rules import GROUP_RULES, USER_RULES, Attributes, PolicyRule
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.cache.entry import Selection
@@ -18,27 +18,43 @@ from muster.api.selectors import FieldRequirement
 
 
 class Authorizer:
+    """Upstream's modes Node and RBAC: the first that allows decides."""
+
     def __init__(self, cacher: Cacher) -> None:
         self._cacher = cacher
+        self._graph = Graph(self._node_of, self._pods_of)
+
+    def decide(self, user: User, asked: Attributes) -> Decision:
+        if any(rule.allows(asked) for rule in rules_of(user)):
+            return ALLOW
+        if user.is_node:
+            return authorize_node(user.node_name, asked, self._graph)
+        return NO_OPINION
 
     def allows(self, user: User, asked: Attributes) -> bool:
-        if any(rule.allows(asked) for rule in rules_of(user)):
-            return True
-        node = user.node_name
-        return bool(node) and node_allows(node, asked, self._pods_of)
+        return self.decide(user, asked).allowed
 
     def check(self, user: User, asked: Attributes) -> None:
         """Raises Forbidden with upstream's text."""
-        if not self.allows(user, asked):
+        decision = self.decide(user, asked)
+        if not decision.allowed:
+            reason = f": {decision.reason}" if decision.reason else ""
             raise Forbidden(
-                _text(user, asked),
+                _text(user, asked) + reason,
                 StatusDetails(name=asked.name, group=asked.group, kind=asked.resource),
             )
 
-    def _pods_of(self, node: str, namespace: str) -> Iterator[Pod]:
+    def _node_of(self, namespace: str, name: str) -> str:
+        entry = self._cacher[resource_for(Pod)].get(f"{namespace}/{name}")
+        return entry.fields.get("spec.nodeName", "") if entry else ""
+
+    def _pods_of(self, node: str, namespace: str, name: str) -> Iterator[Pod]:
         bound = Selection(namespace, fields=(FieldRequirement("spec.nodeName", node, False),))
+        wanted = name.encode()
         for entry in self._cacher[resource_for(Pod)].select(bound):
-            yield scheme.decode(Pod, entry.stored)
+            # Names need no escaping in JSON: who does not even contain it is not decoded.
+            if wanted in entry.stored:
+                yield scheme.decode(Pod, entry.stored)
 
 
 def rules_of(user: User) -> Iterator[PolicyRule]:

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
+ANONYMOUS_NAME = "system:anonymous"
 MASTERS = "system:masters"
 NODES = "system:nodes"
 NODE_PREFIX = "system:node:"
@@ -19,16 +20,21 @@ NODE_PREFIX = "system:node:"
 class User:
     name: str
     groups: frozenset[str]
+    # Only impersonation gives these; a certificate has neither.
+    uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def is_node(self) -> bool:
+        return NODES in self.groups and self.name.startswith(NODE_PREFIX)
 
     @property
     def node_name(self) -> str:
         """The node that this user is the kubelet of, or ""."""
-        if NODES in self.groups and self.name.startswith(NODE_PREFIX):
-            return self.name.removeprefix(NODE_PREFIX)
-        return ""
+        return self.name.removeprefix(NODE_PREFIX) if self.is_node else ""
 
 
-ANONYMOUS = User("system:anonymous", frozenset({UNAUTHENTICATED}))
+ANONYMOUS = User(ANONYMOUS_NAME, frozenset({UNAUTHENTICATED}))
 # What the api-server itself does (bootstrap) is not asked about.
 LOOPBACK = User("system:apiserver", frozenset({MASTERS}))
 

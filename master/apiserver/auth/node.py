@@ -1,97 +1,145 @@
-"""What a kubelet may do (the Node authorizer and NodeRestriction admission, in one place).
+"""What a kubelet may do: upstream's Node authorizer, with AuthorizeNodeWithSelectors.
 
-A node reads and writes itself, its lease and the pods bound to it, and reads exactly the
-Secrets and ConfigMaps that those pods refer to. Pure: the pods come from the caller's cache.
+It knows a request's verb, resource and name, but no object: what a kubelet may write into those
+that it is let at is for the NodeRestriction admission (master/apiserver/admission). A node reads
+itself, the pods bound to it, and exactly the Secrets and ConfigMaps that those refer to. Pure:
+the pods come from the caller's cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
+from master.apiserver.auth.references import references
 from master.apiserver.auth.rules import READ, Attributes, PolicyRule
-from muster.api.core import Container, Pod
+from muster.api.core import Pod
 
 NODE_LEASES = "kube-node-lease"
-# Of a node: the pods bound to it in a namespace ("" = its name is enough).
-PodsOf = Callable[[str, str], Iterable[Pod]]
-
-_PLAIN = (
-    PolicyRule(READ, ("",), ("nodes", "services", "endpoints")),
-    PolicyRule(READ, ("discovery.k8s.io",), ("endpointslices",)),
-    PolicyRule(("create", "patch", "update"), ("", "events.k8s.io"), ("events",)),
-    PolicyRule(("create",), ("",), ("nodes",)),
-)
-_SELF = PolicyRule(("get", "update", "patch", "delete"), ("",), ("nodes", "nodes/status"))
-_LEASE = PolicyRule(
-    ("get", "create", "update", "patch", "delete"), ("coordination.k8s.io",), ("leases",)
-)
-_POD = PolicyRule(
-    ("get", "delete", "update", "patch", "create"), ("",), ("pods/status", "pods/eviction")
-)
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
 
-def node_allows(node: str, asked: Attributes, pods_of: PodsOf) -> bool:
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What the authorizer has to know of the cluster."""
+
+    # The node to which the pod called namespace/name is bound; "" for none.
+    node_of: Callable[[str, str], str]
+    # The pods of a node in a namespace that may refer to an object of that name.
+    pods_of: Callable[[str, str, str], Iterable[Pod]]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`reason` says why not; upstream shows it at the end of its text."""
+
+    allowed: bool
+    reason: str = ""
+
+
+ALLOW, NO_OPINION = Decision(True), Decision(False)
+
+# Upstream's NodeRules, as far as the resource is served here and not decided by name below.
+_UNIFORM = (
+    PolicyRule(("create",), ("authentication.k8s.io",), ("tokenreviews",)),
+    PolicyRule(
+        ("create",),
+        ("authorization.k8s.io",),
+        ("subjectaccessreviews", "localsubjectaccessreviews"),
+    ),
+    PolicyRule(READ, ("",), ("services",)),
+    PolicyRule(("create", "update", "patch"), ("",), ("events",)),
+    PolicyRule(("get",), ("",), ("endpoints",)),
+)
+
+
+def authorize_node(node: str, asked: Attributes, graph: Graph) -> Decision:
+    """For the kubelet of `node` ("": a user of system:nodes that names none)."""
+    if not node:
+        return Decision(False, 'unknown node for user "system:node:"')
     if asked.path:
-        return False
-    if any(rule.allows(asked) for rule in _PLAIN):
-        return True
-    if _SELF.allows(asked):
-        return asked.name == node
-    if asked.resource == "leases":
-        own = asked.namespace == NODE_LEASES and (asked.name == node or asked.verb == "create")
-        return own and _LEASE.allows(asked)
-    if asked.resource == "pods":
-        return _pod_allows(node, asked, pods_of)
-    if asked.resource in ("secrets", "configmaps") and not asked.group and asked.name:
-        return asked.verb in READ and _refers(node, asked, pods_of)
-    return False
+        return NO_OPINION
+    match asked.group, asked.resource:
+        case "", "secrets" | "configmaps":
+            return _related_object(node, asked, graph)
+        case "", "nodes":
+            return _node(node, asked)
+        case "", "pods":
+            return _pod(node, asked, graph)
+        case "", "serviceaccounts":
+            return _no_token(asked)
+        case "coordination.k8s.io", "leases":
+            return _lease(node, asked)
+    return Decision(any(rule.allows(asked) for rule in _UNIFORM))
 
 
-def _pod_allows(node: str, asked: Attributes, pods_of: PodsOf) -> bool:
-    if asked.verb in ("list", "watch"):
-        return asked.pinned_node == node
-    if not asked.subresource and asked.verb == "create":
-        return True  # mirror pods; the registry checks that they name this node
-    if asked.subresource and not _POD.allows(asked):
-        return False
-    if not asked.subresource and asked.verb not in ("get", "delete"):
-        return False
-    return any(pod.metadata.name == asked.name for pod in pods_of(node, asked.namespace))
+def _unrelated(node: str) -> Decision:
+    return Decision(False, f"no relationship found between node '{node}' and this object")
 
 
-def _refers(node: str, asked: Attributes, pods_of: PodsOf) -> bool:
-    return any(
-        (asked.resource, asked.name) in set(references(pod))
-        for pod in pods_of(node, asked.namespace)
-    )
+def _related_object(node: str, asked: Attributes, graph: Graph) -> Decision:
+    if asked.verb not in READ:
+        return Decision(False, "can only read resources of this type")
+    if asked.subresource:
+        return Decision(False, "cannot read subresource")
+    if not asked.namespace:
+        return Decision(False, "can only read namespaced object of this type")
+    if not asked.name:
+        return Decision(False, "No Object name found")
+    for pod in graph.pods_of(node, asked.namespace, asked.name):
+        # A node makes its mirror pods itself, so they can grant it nothing.
+        if MIRROR_ANNOTATION in pod.metadata.annotations:
+            continue
+        if (asked.resource, asked.name) in references(pod):
+            return ALLOW
+    return _unrelated(node)
 
 
-def references(pod: Pod) -> Iterator[tuple[str, str]]:
-    """The Secrets and ConfigMaps that the pod's kubelet has to read."""
-    for secret in pod.spec.image_pull_secrets:
-        yield "secrets", secret.name
-    for volume in pod.spec.volumes:
-        if volume.secret:
-            yield "secrets", volume.secret.secret_name
-        if volume.config_map:
-            yield "configmaps", volume.config_map.name
-        for source in volume.projected.sources if volume.projected else ():
-            if source.secret:
-                yield "secrets", source.secret.name
-            if source.config_map:
-                yield "configmaps", source.config_map.name
-    for container in (*pod.spec.containers, *pod.spec.init_containers):
-        yield from _container_references(container)
+def _node(node: str, asked: Attributes) -> Decision:
+    match asked.subresource, asked.verb:
+        # Which node is written is for the admission: a create's name is in its body.
+        case ("", "create" | "update" | "patch") | ("status", "update" | "patch"):
+            return ALLOW
+        case "", "get" | "list" | "watch":
+            if asked.name == node:
+                return ALLOW
+            if not asked.name:
+                reason = f"node '{node}' cannot read all nodes, only its own Node object"
+            else:
+                reason = f"node '{node}' cannot read '{asked.name}', only its own Node object"
+            return Decision(False, reason)
+    return NO_OPINION
 
 
-def _container_references(container: Container) -> Iterator[tuple[str, str]]:
-    for source in container.env_from:
-        if source.secret_ref:
-            yield "secrets", source.secret_ref.name
-        if source.config_map_ref:
-            yield "configmaps", source.config_map_ref.name
-    for env in container.env:
-        if env.value_from and env.value_from.secret_key_ref:
-            yield "secrets", env.value_from.secret_key_ref.name
-        if env.value_from and env.value_from.config_map_key_ref:
-            yield "configmaps", env.value_from.config_map_key_ref.name
+def _pod(node: str, asked: Attributes, graph: Graph) -> Decision:
+    match asked.subresource, asked.verb:
+        case "", "list" | "watch" if ("spec.nodeName", node) in asked.pinned:
+            return ALLOW
+        case "", "list" | "watch" if not asked.name:
+            return Decision(False, "can only list/watch pods with spec.nodeName field selector")
+        case "", "get" | "list" | "watch":
+            bound = bool(asked.name) and graph.node_of(asked.namespace, asked.name) == node
+            return ALLOW if bound else _unrelated(node)
+        # Mirror pods, and pods that have ended. Which ones is for the admission.
+        case ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create"):
+            return ALLOW
+    return NO_OPINION
+
+
+def _no_token(asked: Attributes) -> Decision:
+    """Tokens are not served, so there is nothing of a service account that a node may have."""
+    if asked.verb != "create" or not asked.name:
+        return Decision(False, "can only create tokens for individual service accounts")
+    return Decision(False, "can only create token subresource of serviceaccount")
+
+
+def _lease(node: str, asked: Attributes) -> Decision:
+    if asked.verb not in ("get", "create", "update", "patch", "delete"):
+        return Decision(False, "can only get, create, update, patch, or delete a node lease")
+    if asked.namespace != NODE_LEASES:
+        return Decision(False, f'can only access leases in the "{NODE_LEASES}" system namespace')
+    if asked.verb != "create" and asked.name != node:
+        return Decision(
+            False, "can only access node lease with the same name as the requesting node"
+        )
+    return ALLOW

@@ -25,8 +25,8 @@ class Attributes:
     namespace: str = ""
     name: str = ""
     path: str = ""  # non-resource requests only
-    # For list and watch: what the field selector pins.
-    pinned_node: str = ""
+    # For list and watch: the (field, value) pairs that the field selector asks to be equal.
+    pinned: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,14 @@ def _leader_lock(name: str) -> tuple[PolicyRule, ...]:
     )
 
 
+# For the components whose ports ask the api-server who may read them (system:auth-delegator).
+AUTH_DELEGATOR = (
+    PolicyRule(("create",), ("authentication.k8s.io",), ("tokenreviews",)),
+    PolicyRule(("create",), ("authorization.k8s.io",), ("subjectaccessreviews",)),
+)
 SCHEDULER = (
     _EVENTS,
+    *AUTH_DELEGATOR,
     *_leader_lock("kube-scheduler"),
     PolicyRule(READ, ("",), ("nodes", "namespaces", "services", "replicationcontrollers")),
     PolicyRule((*READ, "delete"), ("",), ("pods",)),
@@ -99,6 +105,7 @@ SCHEDULER = (
 CONTROLLER_MANAGER = (PolicyRule((*READ, *WRITE), ALL, ALL),)
 NODE_PROXIER = (
     _EVENTS,
+    *AUTH_DELEGATOR,
     PolicyRule(READ, ("",), ("nodes",)),
     PolicyRule(("list", "watch"), ("",), ("services", "endpoints")),
     PolicyRule(("list", "watch"), ("discovery.k8s.io",), ("endpointslices",)),
@@ -109,6 +116,8 @@ MONITORING = (
         paths=("/metrics", "/metrics/slis", "/livez", "/livez/*", "/readyz", "/readyz/*",
                "/healthz", "/healthz/*"),
     ),
+    # The kubelet asks for these where other components ask for a path.
+    PolicyRule(("get",), ("",), ("nodes/metrics", "nodes/stats", "nodes/healthz")),
 )  # fmt: skip
 PUBLIC_INFO = (
     PolicyRule(("get",), paths=("/healthz", "/livez", "/readyz", "/version", "/version/")),

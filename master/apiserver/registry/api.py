@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
+from master.apiserver.admission.chain import Chain
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.identity import User
 from master.apiserver.auth.rules import Attributes
@@ -34,7 +35,6 @@ from muster.api.autoscaling import Scale
 from muster.api.core import Binding, Namespace, Pod
 from muster.api.errors import (
     Expired,
-    Forbidden,
     MethodNotAllowed,
     NotFound,
     ServiceUnavailable,
@@ -53,7 +53,6 @@ APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 # Called with the patched plain value before it becomes an object: strict field checks.
 Check = Callable[[Any, type[msgspec.Struct]], None]
-MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
 
 
 def as_status_error(error: StoreError) -> StatusError:
@@ -77,13 +76,16 @@ def body_type(resource: Resource, subresource: str) -> type[msgspec.Struct]:
 
 
 class Api:
-    def __init__(self, reader: Reader, writer: Writer, authorizer: Authorizer) -> None:
+    def __init__(
+        self, reader: Reader, writer: Writer, authorizer: Authorizer, admission: Chain
+    ) -> None:
         self._reader = reader
         self._writer = writer
         self.authorizer = authorizer
+        self._admission = admission
 
     def _authorize(self, user: User, verb: str, target: Target, fields: str = "") -> None:
-        pinned_name, pinned_node = _pins(fields)
+        pinned = _pinned(fields)
         self.authorizer.check(
             user,
             Attributes(
@@ -92,8 +94,8 @@ class Api:
                 resource=target.resource.plural,
                 subresource=target.subresource,
                 namespace=target.namespace,
-                name=target.name or pinned_name,
-                pinned_node=pinned_node,
+                name=target.name or dict(pinned).get("metadata.name", ""),
+                pinned=pinned,
             ),
         )
 
@@ -128,30 +130,11 @@ class Api:
         if target.subresource == "binding" or isinstance(obj, Binding):
             return await self._bind(target, cast(Binding, obj), options)
         if target.subresource == "eviction":
-            return await self._evict(target, cast(Eviction, obj))
+            return await self._evict(user, target, cast(Eviction, obj))
         if target.subresource:
             raise MethodNotAllowed(f'"{target.subresource}" cannot be created')
-        self._restrict_node(user, cast(ApiObject, obj))
-        return await self._writer.create(target, cast(ApiObject, obj), options)
-
-    @staticmethod
-    def _restrict_node(user: User, obj: ApiObject) -> None:
-        """NodeRestriction: a kubelet creates only its own Node and its own mirror pods."""
-        node = user.node_name
-        if not node:
-            return
-        if isinstance(obj, Pod) and (
-            obj.spec.node_name != node or MIRROR_ANNOTATION not in obj.metadata.annotations
-        ):
-            raise Forbidden(
-                f'pods "{obj.metadata.name}" is forbidden: node "{node}" can only create mirror '
-                "pods with spec.nodeName set to itself"
-            )
-        if obj.kind in ("Node", "Lease") and obj.metadata.name != node:
-            raise Forbidden(
-                f'"{obj.metadata.name}" is forbidden: node "{node}" is not allowed to create '
-                f"this {obj.kind}"
-            )
+        admit = self._admission.of(user, target)
+        return await self._writer.create(target, cast(ApiObject, obj), options, admit)
 
     async def update(
         self, user: User, target: Target, obj: msgspec.Struct, options: WriteOptions
@@ -164,7 +147,8 @@ class Api:
             return await self._writer.edit(
                 target, lambda old: _with_finalizers(cast(Namespace, old), finalizers), options
             )
-        return await self._writer.update(target, cast(ApiObject, obj), options)
+        admit = self._admission.of(user, target)
+        return await self._writer.update(target, cast(ApiObject, obj), options, admit)
 
     async def patch(
         self,
@@ -192,9 +176,10 @@ class Api:
                 target, lambda scale: cast(Scale, edit(_plain(scale))), options
             )
             return changed, False
+        admit = self._admission.of(user, target)
         try:
             data = await self._writer.edit(
-                target, lambda old: cast(ApiObject, edit(_plain(old))), options
+                target, lambda old: cast(ApiObject, edit(_plain(old))), options, admit
             )
             return data, False
         except NotFound:
@@ -202,11 +187,11 @@ class Api:
                 raise
         self._authorize(user, "create", target)
         new = cast(ApiObject, edit({}))
-        return await self._writer.create(target, new, options), True
+        return await self._writer.create(target, new, options, admit), True
 
     async def delete(self, user: User, target: Target, options: DeleteOptions) -> Deleted:
         self._authorize(user, "delete", target)
-        return await self._writer.delete(target, options)
+        return await self._writer.delete(target, options, self._admission.of(user, target))
 
     async def delete_collection(
         self, user: User, target: Target, list_options: ListOptions, options: DeleteOptions
@@ -218,7 +203,7 @@ class Api:
             meta = scheme.decode_meta(data).metadata
             one = Target(target.resource, meta.namespace, meta.name)
             try:
-                await self._writer.delete(one, options)
+                await self._writer.delete(one, options, self._admission.of(user, one))
             except NotFound:
                 continue
         return listed
@@ -231,10 +216,11 @@ class Api:
         await self._writer.edit(pod, lambda old: bind(cast(Pod, old), binding, now), options)
         return _SUCCESS_CREATED
 
-    async def _evict(self, target: Target, eviction: Eviction) -> bytes:
+    async def _evict(self, user: User, target: Target, eviction: Eviction) -> bytes:
         """Without PodDisruptionBudgets every eviction is granted."""
         pod = Target(target.resource, target.namespace, target.name)
-        await self._writer.delete(pod, eviction.delete_options or DeleteOptions())
+        admit = self._admission.of(user, target, "CREATE")
+        await self._writer.delete(pod, eviction.delete_options or DeleteOptions(), admit)
         return _SUCCESS_CREATED
 
     async def _set_scale(
@@ -252,13 +238,12 @@ _SUCCESS_CREATED = (
 )
 
 
-def _pins(fields: str) -> tuple[str, str]:
-    """What a field selector pins metadata.name and spec.nodeName to."""
+def _pinned(fields: str) -> tuple[tuple[str, str], ...]:
+    """What a field selector asks to be equal."""
     try:
-        found = {r.field: r.value for r in parse_fields(fields) if not r.negated}
+        return tuple((r.field, r.value) for r in parse_fields(fields) if not r.negated)
     except SelectorError:  # the reader reports it
-        return "", ""
-    return found.get("metadata.name", ""), found.get("spec.nodeName", "")
+        return ()
 
 
 def _plain(obj: msgspec.Struct) -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from master.apiserver.admission.chain import Admit, admit_all
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import ValueTooLarge
 from master.apiserver.etcd3.lease import LeasePool
@@ -103,11 +104,14 @@ class Writer:
 
     # create
 
-    async def create(self, target: Target, obj: ApiObject, options: WriteOptions) -> bytes:
+    async def create(
+        self, target: Target, obj: ApiObject, options: WriteOptions, admit: Admit = admit_all
+    ) -> bytes:
         resource = target.resource
         check_names(resource, obj.metadata, target.namespace, target.name)
         if resource.namespaced:
             await self._check_namespace(resource, target.namespace, obj.metadata.name)
+        admit(obj, None)
         generated = not obj.metadata.name and obj.metadata.generate_name
         for _ in range(ATTEMPTS):
             made = self._prepared(target, obj)
@@ -276,18 +280,22 @@ class Writer:
 
     # update
 
-    async def update(self, target: Target, obj: ApiObject, options: WriteOptions) -> bytes:
+    async def update(
+        self, target: Target, obj: ApiObject, options: WriteOptions, admit: Admit = admit_all
+    ) -> bytes:
         """PUT: replace what the client may change. With a resourceVersion only that one."""
         check_names(target.resource, obj.metadata, target.namespace, target.name)
-        return await self.edit(target, lambda _: obj, options)
+        return await self.edit(target, lambda _: obj, options, admit)
 
-    async def edit(self, target: Target, change: Edit, options: WriteOptions) -> bytes:
+    async def edit(
+        self, target: Target, change: Edit, options: WriteOptions, admit: Admit = admit_all
+    ) -> bytes:
         """Change the object by a function of its current state (PUT, PATCH, subresources)."""
         resource = target.resource
         current, cached = await self._current(target)
         for _ in range(ATTEMPTS):
             try:
-                new = self._changed(target, current.obj, change(current.obj))
+                new = self._changed(target, current.obj, change(current.obj), admit)
             except StatusError:
                 if not cached:
                     raise
@@ -313,10 +321,13 @@ class Writer:
             current, cached = self._from_kv(target, outcome.current.get(key)), False
         raise conflict(resource.plural, resource.group, target.name)
 
-    def _changed(self, target: Target, old: ApiObject, new: ApiObject) -> ApiObject:
-        """The new state as the strategy lets it be. Raises Conflict, Invalid."""
+    def _changed(self, target: Target, old: ApiObject, new: ApiObject, admit: Admit) -> ApiObject:
+        """The new state as the strategy lets it be. Raises Conflict, Forbidden, Invalid."""
         resource, strategy = target.resource, self.strategy(target.resource)
+        # First: a copy that is behind also differs in what its writer may not change, and he
+        # must hear that he is to read it again.
         self._check_update_preconditions(target, old, new)
+        admit(new, old)
         new = msgspec.structs.replace(new, metadata=carried_over(new.metadata, old.metadata))
         if target.subresource == "status":
             new = strategy.prepare_status(new, old)
@@ -370,7 +381,9 @@ class Writer:
 
     # delete
 
-    async def delete(self, target: Target, options: DeleteOptions) -> Deleted:
+    async def delete(
+        self, target: Target, options: DeleteOptions, admit: Admit = admit_all
+    ) -> Deleted:
         resource, strategy = target.resource, self.strategy(target.resource)
         if not strategy.may_delete(target.name):
             what = f'{resource.plural} "{target.name}" is forbidden'
@@ -380,8 +393,9 @@ class Writer:
         dry_run = bool(options.dry_run)
         for _ in range(ATTEMPTS):
             try:
+                admit(None, current.obj)
                 check_preconditions(resource, current.obj, options.preconditions)
-            except Conflict:
+            except (Conflict, Forbidden):
                 if not cached:
                     raise
                 current, cached = await self._fresh(target), False

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from aiohttp import web
 
 from master.apiserver import metrics
+from master.apiserver.auth import reviews
 from master.apiserver.auth.identity import ANONYMOUS, User, credential_from_der
+from master.apiserver.auth.impersonation import impersonated
 from master.apiserver.auth.rules import Attributes
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import Api, as_status_error
 from master.apiserver.registry.decode import MAX_BODY_BYTES
-from master.apiserver.rest import discovery, openapi, reviews
+from master.apiserver.rest import discovery, openapi
 from master.apiserver.rest.body import parse_body, read_body
 from master.apiserver.rest.handlers import ResourceHandlers, truthy
 from master.apiserver.rest.health import HealthHandlers
@@ -67,6 +69,22 @@ def user_of(request: web.Request, insecure: User) -> User:
     return credential.user
 
 
+def _acting_user(front: FrontEnd, request: web.Request) -> User:
+    """Whom the request is answered as: the certificate's user, or whom he may act as."""
+    user = user_of(request, front.insecure_user)
+    acting = impersonated(front.api.authorizer, user, request.headers.items())
+    if acting is not user:
+        log.info(
+            "impersonation",
+            user=user.name,
+            acting_as=acting.name,
+            groups=sorted(acting.groups),
+            method=request.method,
+            path=request.path,
+        )
+    return acting
+
+
 async def _serve(
     front: FrontEnd, handlers: ResourceHandlers, request: web.Request
 ) -> web.StreamResponse:
@@ -75,9 +93,9 @@ async def _serve(
     verb = _verb(request, path)
     status = 500
     try:
-        user = user_of(request, front.insecure_user)
+        user = _acting_user(front, request)
         if path is None or (path.resource is None and _is_review(path)):
-            handle: Awaitable[web.StreamResponse] = _serve_other(front, request, user)
+            handle: Awaitable[web.StreamResponse] = _serve_other(front, request, user, path)
         else:
             handle = _serve_resource(front, handlers, request, path, user)
         if verb in ("WATCH", "CONNECT"):
@@ -131,7 +149,7 @@ async def _serve_resource(
     path: ResourcePath,
     user: User,
 ) -> web.StreamResponse:
-    if user == ANONYMOUS:
+    if user is ANONYMOUS:  # who acts as system:anonymous is authenticated, and hears 403
         raise Unauthorized("Unauthorized")
     if path.plural == "pods" and path.subresource in ("log", "exec", "attach"):
         return await front.kubelets.handle(request, path, user)
@@ -145,14 +163,16 @@ def _is_review(path: ResourcePath) -> bool:
 Handler = Callable[[FrontEnd, web.Request], web.Response]
 
 
-async def _serve_other(front: FrontEnd, request: web.Request, user: User) -> web.StreamResponse:
+async def _serve_other(
+    front: FrontEnd, request: web.Request, user: User, review: ResourcePath | None
+) -> web.StreamResponse:
     """Everything that is no stored object: discovery, schemas, health, metrics, reviews."""
+    if review is not None:
+        return await _review(front, request, user, review)
     path = request.path.rstrip("/") or "/"
     segments = path.strip("/").split("/")
-    if segments[0] == "apis" and len(segments) == 4 and segments[1] in reviews.GROUPS:
-        return await _review(front, request, user, segments[3])
     verb = "get" if request.method in ("GET", "HEAD") else request.method.lower()
-    if user == ANONYMOUS and not front.api.authorizer.allows(user, Attributes(verb, path=path)):
+    if user is ANONYMOUS and not front.api.authorizer.allows(user, Attributes(verb, path=path)):
         raise Unauthorized("Unauthorized")
     front.api.authorizer.check(user, Attributes(verb, path=path))
     if request.method not in ("GET", "HEAD"):
@@ -169,14 +189,19 @@ async def _serve_other(front: FrontEnd, request: web.Request, user: User) -> web
 
 
 async def _review(
-    front: FrontEnd, request: web.Request, user: User, plural: str
+    front: FrontEnd, request: web.Request, user: User, path: ResourcePath
 ) -> web.StreamResponse:
-    if user == ANONYMOUS:
+    if user is ANONYMOUS:
         raise Unauthorized("Unauthorized")
+    if path.version != "v1" or path.name:
+        raise NotFound("the server could not find the requested resource")
     if request.method != "POST":
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    authorizer = front.api.authorizer
+    reviews.check(authorizer, user, path.group, path.plural, path.namespace)
     value = parse_body(await read_body(request), request.content_type, None)
-    return plain_response(reviews.answer(front.api.authorizer, user, plural, value), 201)
+    answer = reviews.answer(authorizer, user, path.plural, path.namespace, value)
+    return plain_response(answer, 201)
 
 
 def _discover(front: FrontEnd, request: web.Request, segments: list[str]) -> web.Response:

@@ -25,8 +25,10 @@ _SUBRESOURCES: dict[str, tuple[list[str], str, str | None, str]] = {
 }
 # Served beside the stored kinds: reviews that are answered and not kept.
 _REVIEWS: tuple[tuple[str, str, str], ...] = (
+    ("authorization.k8s.io", "LocalSubjectAccessReview", "localsubjectaccessreviews"),
     ("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
     ("authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
+    ("authorization.k8s.io", "SubjectAccessReview", "subjectaccessreviews"),
     ("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews"),
 )
 
@@ -80,7 +82,7 @@ def _review_entries(group: str) -> list[Json]:
         {
             "name": plural,
             "singularName": kind.lower(),
-            "namespaced": False,
+            "namespaced": kind.startswith("Local"),
             "kind": kind,
             "verbs": ["create"],
         }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from master.apiserver.auth.node import MIRROR_ANNOTATION
 from master.apiserver.registry.strategies.podspec import default_pod_spec
 from master.apiserver.registry.strategy import Causes, StatusStrategy
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
@@ -36,11 +37,13 @@ class PodStrategy(StatusStrategy[Pod]):
         self._tolerations = tolerations
 
     def prepare_create(self, obj: Pod) -> Pod:
+        # A mirror pod refers to nothing of the API.
+        default = "" if MIRROR_ANNOTATION in obj.metadata.annotations else "default"
         spec = replace(
             obj.spec,
             service_account_name=obj.spec.service_account_name
             or obj.spec.service_account
-            or "default",
+            or default,
             # The Priority admission: without a PriorityClass everybody is equal.
             priority=0 if obj.spec.priority is None else obj.spec.priority,
             preemption_policy=obj.spec.preemption_policy or "PreemptLowerPriority",
@@ -59,7 +62,11 @@ class PodStrategy(StatusStrategy[Pod]):
     def prepare_status(self, new: Pod, old: Pod) -> Pod:
         # The QoS class is fixed at creation; a kubelet that leaves it out does not clear it.
         status = replace(new.status, qos_class=new.status.qos_class or old.status.qos_class)
-        return replace(new, spec=old.spec, status=status)
+        kept = replace(
+            new.metadata,
+            owner_references=old.metadata.owner_references,
+        )
+        return replace(new, metadata=kept, spec=old.spec, status=status)
 
     def validate(self, obj: Pod) -> Causes:
         return validate_pod(obj)
