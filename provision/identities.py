@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct
 
 from provision.errors import LabConflict
 from provision.labfile.size import mebibytes
-from provision.labfile.spec import Lab, MachineSize, Network
+from provision.labfile.spec import Lab, LocalOptions, MachineSize, Network
 from provision.labfile.validate import sizes
 from provision.providers.base import LabNetwork, MachineSpec, Role
 
@@ -119,20 +119,31 @@ def _machines(lab: Lab, role: Role, subnet: IPv4Network) -> tuple[MachineSpec, .
     declared = lab.spec.masters if role == "master" else lab.spec.workers
     first = FIRST_MASTER if role == "master" else FIRST_WORKER
     return tuple(
-        _machine(f"{role[0]}{index + 1}", role, _address(subnet, first + index), size)
+        _machine(lab, f"{role[0]}{index + 1}", role, _address(subnet, first + index), size)
         for index, size in enumerate(sizes(declared))
     )
 
 
-def _machine(name: str, role: Role, address: str, size: MachineSize) -> MachineSpec:
+def _machine(lab: Lab, name: str, role: Role, address: str, size: MachineSize) -> MachineSpec:
+    local = lab.spec.local or LocalOptions()
     return MachineSpec(
         name=name,
         role=role,
         address=address,
         cpus=float(size.cpus),
         memory_mib=mebibytes(size.memory),
-        disk_mib=None if isinstance(size.disk, msgspec.UnsetType) else mebibytes(size.disk),
+        disk_mib=_disk_mib(lab, size, local),
+        pids=local.pids if lab.spec.provider == "local" else None,
     )
+
+
+def _disk_mib(lab: Lab, size: MachineSize, local: LocalOptions) -> int | None:
+    """A virtual machine's disk is its image's; a local one's would be the whole host's."""
+    if size.disk is not UNSET:
+        return mebibytes(size.disk)
+    if lab.spec.provider != "local" or local.disk == "none":
+        return None
+    return mebibytes(local.disk)
 
 
 def amend(record: LabRecord, wanted: Lab) -> LabRecord:
@@ -154,7 +165,8 @@ def amend(record: LabRecord, wanted: Lab) -> LabRecord:
             "workers can be added, not removed or resized: `muster down` the lab to make it anew",
         )
     subnet = IPv4Network(record.network.subnet)
-    workers = _machines(wanted, "worker", subnet)
+    # What exists keeps what it was given, also where newer defaults would give it more or less.
+    workers = (record.machine(m.name) or m for m in _machines(wanted, "worker", subnet))
     return msgspec.structs.replace(record, lab=wanted, machines=(*record.masters, *workers))
 
 

@@ -26,12 +26,20 @@ class Finding:
     ok: bool
     fix: str = ""
     needed: bool = True
+    note: bool = False  # not about this host, but worth knowing before it is used
 
     @property
     def state(self) -> str:
+        if self.note:
+            return "note"
         return "ok" if self.ok else "missing" if self.needed else "absent"
 
+    @property
+    def advice(self) -> str:
+        return self.fix if self.note or not self.ok else ""
 
+
+_COLOURS = {"ok": "green", "missing": "red", "absent": "yellow", "note": "cyan"}
 COLUMNS: tuple[output.Column, ...] = (
     ("STATE", lambda f: f["state"]),
     ("WHAT", lambda f: f["name"]),
@@ -53,7 +61,7 @@ def doctor(provider: str, output: str) -> None:
     if output == "table":
         _print(findings)
     else:
-        rows = [{"name": f.what, "state": f.state, "fix": "" if f.ok else f.fix} for f in findings]
+        rows = [{"name": f.what, "state": f.state, "fix": f.advice} for f in findings]
         show(output, rows, rows, COLUMNS)
     if any(not f.ok and f.needed for f in findings):
         exit_with(HostNotReady.exit_code)
@@ -62,10 +70,10 @@ def doctor(provider: str, output: str) -> None:
 def _print(findings: Sequence[Finding]) -> None:
     console = stdout()
     for found in findings:
-        colour = {"ok": "green", "missing": "red", "absent": "yellow"}[found.state]
+        colour = _COLOURS[found.state]
         console.print(f"[{colour}]{found.state:<7}[/]  {escape(found.what)}")
-        if not found.ok and found.fix:
-            console.print(f"           {found.fix}", markup=False)
+        if found.advice:
+            console.print(f"           {found.advice}", markup=False)
 
 
 def _common() -> Iterator[Finding]:
@@ -150,3 +158,19 @@ def _of_provider(name: str) -> Iterator[Finding]:
         yield Finding(problem.text, False, problem.fix)
     if not problems:
         yield Finding(f"everything that the {name} provider needs", True)
+    if name == "local":
+        yield from _of_local_machines()
+
+
+def _of_local_machines() -> Iterator[Finding]:
+    """How well local machines are kept from this host, which is never as well as virtual ones."""
+    from provision.providers.local.checks import guards
+
+    for guard in guards():
+        yield Finding(guard.what, not guard.lacking, guard.lacking, needed=False)
+    yield Finding(
+        "local machines share this host's kernel: a convenience, not a boundary",
+        True,
+        "for what you do not trust use the vagrant or ec2 provider (docs/security.md)",
+        note=True,
+    )

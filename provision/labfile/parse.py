@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 20
 _IN_WORDS = {
     specs.NAME_PATTERN: "a DNS label of at most 12 characters (a-z, 0-9, '-', first a letter)",
     specs.SIZE_PATTERN: "a size such as 512Mi, 2Gi or 1Ti",
+    specs.DISK_PATTERN: "a size such as 512Mi or 20Gi, or none",
     specs.CIDR_PATTERN: "an IPv4 network such as 10.200.0.0/24",
     specs.PORT_RANGE_PATTERN: "a range of ports such as 30000-32767",
 }

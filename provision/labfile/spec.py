@@ -16,6 +16,7 @@ RuntimeName = Literal["muster", "containerd"]
 # A lab's name becomes part of interface names, which the kernel cuts at 15 characters.
 NAME_PATTERN = "^[a-z]([a-z0-9-]{0,10}[a-z0-9])?$"
 SIZE_PATTERN = "^[1-9][0-9]{0,9}(Mi|Gi|Ti)$"
+DISK_PATTERN = "^([1-9][0-9]{0,9}(Mi|Gi|Ti)|none)$"
 CIDR_PATTERN = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/[0-9]{1,2}$"
 PORT_RANGE_PATTERN = "^[0-9]{1,5}-[0-9]{1,5}$"
 
@@ -75,6 +76,18 @@ class Network(
 
 class LocalOptions(Strict, frozen=True):
     """Machines as system containers on this Linux box."""
+
+    disk: Annotated[
+        str,
+        Meta(
+            pattern=DISK_PATTERN,
+            description="The disk of a machine that names no size of its own; none: the host's.",
+        ),
+    ] = "10Gi"
+    pids: Annotated[
+        int,
+        Meta(ge=256, le=4_194_304, description="Processes and threads that one machine may have."),
+    ] = 8192
 
 
 BackendSettings = Annotated[

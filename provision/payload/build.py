@@ -61,5 +61,6 @@ def _machine_info(machine: MachineSpec) -> bytes:
         "cpus": machine.cpus,
         "memory_mib": machine.memory_mib,
         "disk_mib": machine.disk_mib,
+        "pids": machine.pids,
     }
     return json.dumps(info, indent=2).encode() + b"\n"

@@ -35,6 +35,7 @@ class MachineSpec:
     cpus: float
     memory_mib: int
     disk_mib: int | None = None  # None: no limit of its own
+    pids: int | None = None  # the most processes and threads; None: what its kernel allows
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,13 @@ async def live(lab: LabSpec) -> dict[str, object]:
         seen["mounts"] = await ssh(provider, lab, "grep -c ' cgroup2\\? ' /proc/mounts")
         seen["pid 1"] = await ssh(provider, lab, "grep ^0:: /proc/1/cgroup")
         seen["service"] = await ssh(provider, lab, "ls /sys/fs/cgroup/system.slice/ssh.service")
+        disk = Path("/proc/partitions").read_text().split()[4:6]
+        seen["host's disk"] = await ssh(
+            provider, lab, f"mknod /root/d b {disk[0]} {disk[1]}; head -c1 /root/d 2>&1"
+        )
+        seen["host's sysctl"] = await ssh(
+            provider, lab, "umount /proc/sys; echo /x > /proc/sys/kernel/core_pattern; echo $?"
+        )
         for verb in (provider.pause, provider.resume, provider.stop, provider.start):
             await verb(lab)
             seen[verb.__name__] = (await provider.states(lab))["m1"]

@@ -43,11 +43,13 @@ def test_a_machines_life_under_cgroup_version_2(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen.pop("service").startswith("cgroup.")
+    assert "not permitted" in seen.pop("host's disk")
     assert seen == {
         "kind": "v2",
         "system": "running",
         "mounts": "1",
         "pid 1": "0::/init.scope",
+        "host's sysctl": "1",
         "pause": "paused",
         "resume": "running",
         "stop": "stopped",

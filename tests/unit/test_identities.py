@@ -84,7 +84,10 @@ def test_sizes_reach_the_machines() -> None:
     record = allocate(lab("{workers: [{cpus: 4, memory: 1Gi, disk: 5Gi}]}"), {})
     worker = record.workers[0]
     assert (worker.cpus, worker.memory_mib, worker.disk_mib) == (4.0, 1024, 5120)
-    assert record.masters[0].disk_mib is None
+    assert (record.masters[0].disk_mib, record.masters[0].pids) == (10 * 1024, 8192)
+    assert allocate(lab("{local: {disk: none}}"), {}).masters[0].disk_mib is None
+    virtual = allocate(lab("{provider: vagrant}"), {}).masters[0]
+    assert (virtual.disk_mib, virtual.pids) == (None, None)
 
 
 @given(st.sampled_from([1, 3, 5, 7, 9]), st.integers(0, 200), st.integers(16, 24))

@@ -103,6 +103,7 @@ def test_the_kubelet_learns_the_size_of_the_machine() -> None:
         "cpus": 1.5,
         "memory_mib": 512,
         "disk_mib": 2048,
+        "pids": None,
     }
 
 

@@ -109,10 +109,11 @@ class TestCgroupLayout:
 
     def test_limits_of_version_2(self) -> None:
         unified = Hierarchy(Path("/u"), 2, frozenset({"cpu", "memory", "pids"}))
-        assert list(limits(unified, MachineSize(0.5, 256))) == [
+        assert list(limits(unified, MachineSize(0.5, 256, 512))) == [
             ("cpu.max", "50000 100000"),
             ("memory.max", "268435456"),
             ("memory.swap.max", "0"),
+            ("pids.max", "512"),
         ]
 
     def test_a_bare_version_2_hierarchy_limits_nothing(self) -> None:
@@ -121,20 +122,21 @@ class TestCgroupLayout:
 
     def test_version_2_hands_controllers_on_level_by_level(self, tmp_path: Path) -> None:
         """A plain directory stands in for cgroupfs: what is written where is the point."""
-        for directory in (tmp_path, tmp_path / "mu-t"):
+        for directory in (tmp_path, tmp_path / "mu-t", tmp_path / "mu-t/m1"):
             directory.mkdir(exist_ok=True)
             (directory / "cgroup.controllers").write_text("cpu memory pids hugetlb\n")
             (directory / "cgroup.subtree_control").write_text("memory\n")
         unified = Hierarchy(tmp_path, 2, frozenset({"cpu", "memory", "pids"}))
         layout = CgroupLayout((unified,))
-        (tmp_path / "mu-t/m1").mkdir()
         (tmp_path / "mu-t/m1/memory.swap.max").touch()
-        cgroupfs.make(layout, "t", "m1", MachineSize(1, 64))
-        for directory in (tmp_path, tmp_path / "mu-t"):
+        cgroupfs.make(layout, "t", "m1", MachineSize(1, 64, pids=99))
+        for directory in (tmp_path, tmp_path / "mu-t", tmp_path / "mu-t/m1"):
             assert (directory / "cgroup.subtree_control").read_text() == "+cpu +pids"
         assert (tmp_path / "mu-t/m1/memory.max").read_text() == "67108864"
         assert (tmp_path / "mu-t/m1/memory.swap.max").read_text() == "0"
-        assert cgroupfs.procs_files(layout, "t", "m1") == [str(tmp_path / "mu-t/m1/cgroup.procs")]
+        assert (tmp_path / "mu-t/m1/pids.max").read_text() == "99"
+        inside = tmp_path / "mu-t/m1/root/cgroup.procs"
+        assert cgroupfs.procs_files(layout, "t", "m1") == [str(inside)]
 
     @pytest.mark.parametrize(
         ("line", "within"),

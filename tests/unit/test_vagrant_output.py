@@ -131,6 +131,7 @@ def test_the_description_carries_machines_and_overrides() -> None:
             "cpus": 1.5,
             "memory_mib": 1024,
             "disk_mib": 4096,
+            "pids": None,
         }
     ]
     assert told["network"]["host_address"] == "10.213.14.254"

@@ -18,6 +18,7 @@ class Machine:
 
     cpu_milli: int
     memory_bytes: int
+    pids: int | None = None  # the most tasks that it may have, where that is not the kernel's limit
 
 
 class MachineInfoError(Exception):
@@ -33,7 +34,12 @@ def read_machine(info: Path) -> Machine:
         return Machine((os.cpu_count() or 1) * 1000, _meminfo("MemTotal"))
     try:
         document = json.loads(info.read_text())
-        return Machine(round(float(document["cpus"]) * 1000), int(document["memory_mib"]) * 2**20)
+        pids = document.get("pids")
+        return Machine(
+            round(float(document["cpus"]) * 1000),
+            int(document["memory_mib"]) * 2**20,
+            None if pids is None else int(pids),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise MachineInfoError(
             f'"{info}" must be {{"cpus": number, "memory_mib": integer}}: {error!r}'
@@ -91,8 +97,11 @@ def disk(path: Path) -> Disk:
     return Disk(vfs.f_blocks * vfs.f_frsize, vfs.f_bavail * vfs.f_frsize, vfs.f_files, vfs.f_favail)
 
 
-def pids_used() -> tuple[int, int]:
+def pids_used(limit: int | None) -> tuple[int, int]:
     """(tasks now, the most that there may be)."""
+    if limit is not None:  # a system container, whose /proc counts the host's tasks
+        v1 = _CGROUP / "pids" / "pids.current"
+        return int((v1 if v1.exists() else _CGROUP / "pids.current").read_text()), limit
     most = int(Path("/proc/sys/kernel/pid_max").read_text())
     with Path("/proc/loadavg").open() as file:
         return int(file.read().split()[3].split("/")[1]), most

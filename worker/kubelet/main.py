@@ -198,7 +198,8 @@ async def _serve_with(
     tools = _tools(config, size, runtime, client, session, events, services, version[0])
     podset = PodSet(tools, pods)
     facts = _facts(config, size, version)
-    agent = NodeAgent(client, runtime, events, facts, _agent_settings(config), podset.pleg.health)
+    settings = _agent_settings(config, size)
+    agent = NodeAgent(client, runtime, events, facts, settings, podset.pleg.health)
     _set_static_metrics(config)
     async with _listening(config, Server(tools, podset, {"pleg": podset.pleg.health})):
         async with asyncio.TaskGroup() as tasks:
@@ -275,7 +276,7 @@ def _facts(config: Config, size: machine.Machine, version: tuple[str, str]) -> N
     )
 
 
-def _agent_settings(config: Config) -> AgentSettings:
+def _agent_settings(config: Config, size: machine.Machine) -> AgentSettings:
     return AgentSettings(
         labels=config.labels,
         taints=config.taints,
@@ -284,6 +285,7 @@ def _agent_settings(config: Config) -> AgentSettings:
         renew_seconds=config.renew_seconds,
         update_seconds=config.update_seconds,
         disk=config.root,
+        pids=size.pids,
     )
 
 

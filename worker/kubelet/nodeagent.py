@@ -44,6 +44,7 @@ class AgentSettings:
     renew_seconds: float
     update_seconds: float
     disk: Path
+    pids: int | None = None
 
 
 class NodeAgent:
@@ -196,7 +197,7 @@ class NodeAgent:
             if self._runtime_seen.is_down(time.monotonic()):
                 problems.append(f"container runtime is down: {error.details}")
         disk = machine.disk(self._settings.disk)
-        pids, most_pids = machine.pids_used()
+        pids, most_pids = machine.pids_used(self._settings.pids)
         facts = self._facts
         return replace(
             facts,

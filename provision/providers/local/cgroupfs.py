@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from provision.providers.base import ProviderError
+from provision.providers.local import bpf
 from provision.providers.local.cgroups import (
     DEVICE_RULES,
     OPTIONAL_LIMITS,
@@ -41,15 +42,15 @@ def make(layout: CgroupLayout, lab: str, machine: str, size: MachineSize) -> Non
     for hierarchy in layout.hierarchies:
         _make_directory(hierarchy, hierarchy.lab(lab), layout)
         directory = hierarchy.machine(lab, machine)
-        fresh = _make_directory(hierarchy, directory, layout)
-        if fresh and "devices" in hierarchy.controllers and hierarchy.version == 1:
-            _lock_devices(directory)
+        if _make_directory(hierarchy, directory, layout):
+            _guard(hierarchy, directory)
         _apply_limits(hierarchy, directory, size)
+        _make_directory(hierarchy, hierarchy.inside(lab, machine), layout)
 
 
 def procs_files(layout: CgroupLayout, lab: str, machine: str) -> list[str]:
     """Where a process writes itself to become part of the machine."""
-    return [str(h.machine(lab, machine) / "cgroup.procs") for h in layout.hierarchies]
+    return [str(h.inside(lab, machine) / "cgroup.procs") for h in layout.hierarchies]
 
 
 def lab_present(layout: CgroupLayout, lab: str) -> bool:
@@ -212,6 +213,16 @@ def _delegate(parent: Path) -> None:
     wanted = [f"+{c}" for c in V2_DELEGATED if c in available and c not in enabled]
     if wanted:
         (parent / "cgroup.subtree_control").write_text(" ".join(wanted))
+
+
+def _guard(hierarchy: Hierarchy, directory: Path) -> None:
+    if hierarchy.version == 2:
+        # Where version 1 has the device rules this comes on top, for the sysctls; `checks` tells of
+        # a kernel without such programs, and refuses one that has no other device rules.
+        if not bpf.why_not():
+            bpf.guard(directory, DEVICE_RULES)
+    elif "devices" in hierarchy.controllers:
+        _lock_devices(directory)
 
 
 def _lock_devices(directory: Path) -> None:

@@ -2,8 +2,9 @@
 
 Two worlds: version 1, a mounted hierarchy for each controller (often with a bare version 2
 hierarchy beside them, "hybrid"), and pure version 2, where one hierarchy carries everything.
-A machine has its own directory in each hierarchy of the host, and sees that directory as the
-root, thanks to its cgroup namespace (cgroup_namespaces(7)).
+A machine has a directory in each hierarchy of the host, with its limits and rules, and within it
+another, which it sees as the root, thanks to its cgroup namespace (cgroup_namespaces(7)). It can
+write its own root's files, never those above: what holds for the machine lies out of its reach.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from provision.providers.local.names import lab_cgroup
 
 ROOT = "/sys/fs/cgroup"
 CPU_PERIOD_US = 100_000
+INSIDE = "root"  # what the machine takes for the root of the hierarchy
 _V1 = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
 _V1_RARE = ("net_cls", "net_prio", "hugetlb", "perf_event", "rdma", "misc", "debug")
 V1_CONTROLLERS = frozenset((*_V1, *_V1_RARE))
@@ -57,6 +59,9 @@ class Hierarchy:
     def machine(self, lab: str, machine: str) -> Path:
         return self.lab(lab) / machine
 
+    def inside(self, lab: str, machine: str) -> Path:
+        return self.machine(lab, machine) / INSIDE
+
 
 @dataclass(frozen=True, slots=True)
 class CgroupLayout:
@@ -93,6 +98,7 @@ class CgroupLayout:
 class MachineSize:
     cpus: float
     memory_mib: int
+    pids: int | None = None
 
 
 def parse_layout(mountinfo: str, v2_controllers: str) -> CgroupLayout:
@@ -132,6 +138,8 @@ def limits(hierarchy: Hierarchy, size: MachineSize) -> Iterator[tuple[str, str]]
         if "memory" in hierarchy.controllers:
             yield "memory.max", memory
             yield "memory.swap.max", "0"
+        if "pids" in hierarchy.controllers and size.pids is not None:
+            yield "pids.max", str(size.pids)
         return
     if "cpu" in hierarchy.controllers:
         yield "cpu.cfs_period_us", str(CPU_PERIOD_US)
@@ -139,6 +147,8 @@ def limits(hierarchy: Hierarchy, size: MachineSize) -> Iterator[tuple[str, str]]
     if "memory" in hierarchy.controllers:
         yield "memory.limit_in_bytes", memory
         yield "memory.memsw.limit_in_bytes", memory
+    if "pids" in hierarchy.controllers and size.pids is not None:
+        yield "pids.max", str(size.pids)
 
 
 # Only there when the kernel accounts swap.

@@ -6,11 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from provision.providers.base import LabSpec, Problem, ProviderError
-from provision.providers.local import cgroupfs
+from provision.providers.local import bpf, cgroupfs, loop
 from provision.providers.local.names import host_link
 from provision.providers.local.network import run
 from provision.providers.local.state import LabPaths, claimed_subnet
@@ -44,6 +45,25 @@ _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
 _NETWORK_TRIAL = "link add br0 type bridge\nlink add v0 type veth peer name v1\n"
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Something that keeps machines from the host, where the kernel has it."""
+
+    what: str
+    lacking: str  # why this host does not; empty where it does
+
+
+def guards() -> list[Guard]:
+    layout = cgroupfs.host_layout()
+    reason = bpf.why_not()
+    if not reason and layout.unified is None:
+        reason = "cgroup version 2 is not mounted (also beside version 1: /sys/fs/cgroup/unified)"
+    return [
+        Guard("machines cannot write the host's sysctls", reason),
+        Guard("machines can have disks of a size of their own", loop.why_not()),
+    ]
+
+
 async def host_problems(lab: LabSpec) -> list[Problem]:
     if os.geteuid() != 0:
         return [Problem("machines of the local provider need root", "run the command as root")]
@@ -75,6 +95,13 @@ def _kernel_problems() -> Iterator[Problem]:
     if "\toverlay\n" not in Path("/proc/filesystems").read_text():
         yield Problem("the kernel has no overlay file system loaded", "modprobe overlay")
     layout = cgroupfs.host_layout()
+    reason = bpf.why_not()
+    if reason and layout.kind == "v2":
+        yield Problem(
+            f"the kernel takes no programs for cgroups ({reason}), and version 2 has no other "
+            "device rules: a machine could open the host's disks",
+            "use a distribution's kernel (CONFIG_CGROUP_BPF)",
+        )
     for what in layout.missing():
         yield Problem(f"cgroup controller {what} is not available", cgroup_fix(layout.kind, what))
 
@@ -104,6 +131,12 @@ def _disk_problems(lab: LabSpec) -> Iterator[Problem]:
         yield Problem(
             f"{place} has {free_mib} MiB free, and {len(absent)} machines need {needed_mib}",
             "make room there, or put the lab's state elsewhere",
+        )
+    with_image = [m.name for m in absent if m.disk_mib is not None]
+    if with_image and (reason := loop.why_not()):
+        yield Problem(
+            f"{', '.join(with_image)} cannot have disks of their own: no loop device ({reason})",
+            "modprobe loop, or let them share the host's disk (spec.local.disk: none)",
         )
     kind = file_system_of(place, Path("/proc/self/mountinfo").read_text())
     without_image = [m.name for m in absent if m.disk_mib is None]

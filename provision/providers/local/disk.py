@@ -10,17 +10,18 @@ from provision.providers.base import MachineSpec, ProviderError
 from provision.providers.local.network import run
 from provision.providers.local.state import MachinePaths
 
-_DETACH_SECONDS = 10.0
+_DETACH_SECONDS = 60.0  # a busy host writes for long what the machine left unwritten
 
 
 async def ensure_disk(paths: MachinePaths, machine: MachineSpec) -> None:
     paths.disk.mkdir(parents=True, exist_ok=True)
-    if machine.disk_mib is None or paths.image.exists():
+    if machine.disk_mib is None or paths.image.exists() or paths.disk_in_use:
         return
     draft = paths.image.with_suffix(".new")
     with draft.open("wb") as image:
         os.truncate(image.fileno(), machine.disk_mib * 1024 * 1024)
     # No blocks kept back for root: everybody inside is root, and the size is the promised one.
+    # Inode tables are zeros already, as all of a sparse file is (`noinit_itable` at the mount).
     await run("mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1", str(draft))
     draft.rename(paths.image)
 

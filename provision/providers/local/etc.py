@@ -119,6 +119,7 @@ def every_boot(machine: MachineSpec) -> tuple[File, ...]:
         "cpus": machine.cpus,
         "memory_mib": machine.memory_mib,
         "disk_mib": machine.disk_mib,
+        "pids": machine.pids,
     }
     return (File("etc/muster/machine.json", json.dumps(size, indent=2) + "\n"),)
 

@@ -27,15 +27,27 @@ from pathlib import Path
 from provision.providers.local import kernel, loop, processes, rootfs
 from provision.providers.local.launchspec import LaunchSpec
 
-# What a machine's root may not do to the host, whatever runs inside asks for:
-# load modules, reach I/O ports, set the wall clock, read the kernel's log, or leave files that
+# What a machine's root may not do to the host, whatever runs inside asks for: open files by handle
+# (which leads to any file of a disk that the machine shares with the host), load modules or another
+# kernel, reach I/O ports, write process accounts, set the wall clock or the console, keep the host
+# awake, read the kernel's log or audit it, change its mandatory rules, or leave files that
 # `destroy` could not remove (capabilities(7)).
 _DROPPED_CAPABILITIES = {
+    "dac_read_search": 2,
     "linux_immutable": 9,
     "sys_module": 16,
     "sys_rawio": 17,
+    "sys_pacct": 20,
+    "sys_boot": 22,
     "sys_time": 25,
+    "sys_tty_config": 26,
+    "audit_control": 30,
+    "mac_override": 32,
+    "mac_admin": 33,
     "syslog": 34,
+    "wake_alarm": 35,
+    "block_suspend": 36,
+    "audit_read": 37,
 }
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -71,7 +83,8 @@ def _mount_image(image: str, disk: Path) -> None:
     """Seen in this mount namespace only: when the machine dies, the loop device goes with it."""
     descriptor, device = loop.attach(image)
     try:
-        kernel.mount(device, str(disk), "ext4", kernel.MS_NOATIME)
+        # What is deleted inside is given back to the host: `discard` punches holes in the image.
+        kernel.mount(device, str(disk), "ext4", kernel.MS_NOATIME, "discard,noinit_itable")
     finally:
         os.close(descriptor)
 

@@ -41,6 +41,15 @@ def attach(image: str) -> tuple[int, str]:
     raise OSError(errno.EBUSY, f"no free loop device for {image}")
 
 
+def why_not() -> str:
+    """Why this host cannot attach images; empty where it can."""
+    try:
+        device = _free_device()
+    except OSError as error:
+        return f"/dev/loop-control: {error.strerror}"
+    return "" if os.path.exists(device) else f"{device} has no device node"  # noqa: PTH110
+
+
 def _free_device() -> str:
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     try:

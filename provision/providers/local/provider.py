@@ -188,7 +188,7 @@ async def _prepare_and_launch(
     identity = ensure_identity(paths.identity)
     await ensure_disk(paths, machine)
     await network.make_machine_network(lab, machine)
-    size = MachineSize(machine.cpus, machine.memory_mib)
+    size = MachineSize(machine.cpus, machine.memory_mib, machine.pids)
     cgroupfs.make(layout, lab.name, machine.name, size)
     spec = launch_spec(lab, machine, layout, identity, facts)
     paths.launch.touch(0o600)  # it carries the host key

@@ -32,7 +32,7 @@ def launch_spec(
         "parent": os.getpid(),
         "hostname": machine.name,
         "disk": str(paths.disk),
-        "image": str(paths.image) if machine.disk_mib is not None else None,
+        "image": str(paths.image) if paths.image.exists() else None,
         "netns": str(NETNS_DIRECTORY / machine_netns(lab.name, machine.name)),
         "cgroup_procs": procs_files(layout, lab.name, machine.name),
         "cgroup_mounts": [

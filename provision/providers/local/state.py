@@ -69,6 +69,11 @@ class MachinePaths:
     def exists(self) -> bool:
         return (self.identity / "machine-id").exists()
 
+    @property
+    def disk_in_use(self) -> bool:
+        """Whether the machine lives in the directory itself, without an image."""
+        return (self.disk / "root").exists()
+
 
 def claimed_subnet(state_dir: Path) -> str | None:
     """The subnet of the lab in `state_dir`, if there is a lab of this provider."""
