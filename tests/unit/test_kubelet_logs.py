@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muster.files.threads import FileThreads
 from worker.kubelet.logfiles import read_log
 from worker.kubelet.logs import LogFormatter, LogOptions, parse_record, to_seconds
 
@@ -73,34 +74,45 @@ def test_wrong_options_are_named(query: dict[str, str], message: str) -> None:
         LogOptions.parse(query, now=0.0)
 
 
-async def read_all(path: Path, options: LogOptions) -> bytes:
-    return b"".join([piece async for piece in read_log(path, options, lambda: False)])
+@pytest.fixture(scope="module")
+def threads() -> FileThreads:
+    return FileThreads("logs", 1)
+
+
+async def read_all(threads: FileThreads, path: Path, options: LogOptions) -> bytes:
+    with path.open("rb") as log:
+        pieces = read_log(threads, log.fileno(), options, lambda: False)
+        return b"".join([piece async for piece in pieces])
 
 
 @pytest.mark.parametrize("tail", [0, 1, 2, 5, 99])
 @pytest.mark.parametrize("ends_with_newline", [True, False])
 async def test_tail_counts_records_from_the_end(
-    tmp_path: Path, tail: int, ends_with_newline: bool
+    threads: FileThreads, tmp_path: Path, tail: int, ends_with_newline: bool
 ) -> None:
     """Also over block borders: the records here are longer than a block together."""
     records = [b"2026-01-02T03:04:05Z stdout F %05d %s" % (n, b"x" * 9000) for n in range(50)]
     path = tmp_path / "0.log"
     path.write_bytes(b"\n".join(records) + (b"\n" if ends_with_newline else b""))
     options = LogOptions(tail_lines=tail)
-    got = [line[:5] for line in (await read_all(path, options)).splitlines()]
+    got = [line[:5] for line in (await read_all(threads, path, options)).splitlines()]
     complete = records if ends_with_newline else records[:-1]
     kept = [b"%05d" % n for n in range(50)][-tail:] if tail else []
     assert got == [k for k in kept if int(k) < len(complete)]
 
 
-async def test_follow_sees_what_comes_until_the_container_ends(tmp_path: Path) -> None:
+async def test_follow_sees_what_comes_until_the_container_ends(
+    threads: FileThreads, tmp_path: Path
+) -> None:
     path, alive = tmp_path / "0.log", True
     path.write_bytes(LINES[0] + b"\n")
     got: list[bytes] = []
 
     async def follow() -> None:
-        async for piece in read_log(path, LogOptions(follow=True), lambda: alive):
-            got.append(piece)
+        with path.open("rb") as log:
+            options = LogOptions(follow=True)
+            async for piece in read_log(threads, log.fileno(), options, lambda: alive):
+                got.append(piece)
 
     async with asyncio.timeout(60):
         task = asyncio.create_task(follow())

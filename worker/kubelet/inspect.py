@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from muster.cri import api_pb2 as cri
 from worker.kubelet import names
 from worker.kubelet.cri import Runtime, RuntimeFailure
+from worker.kubelet.podfiles import PodFiles
 from worker.kubelet.records import ContainerRecord, PodRecord, SandboxRecord, State
 
 _STATES = {
@@ -17,11 +17,9 @@ _STATES = {
     cri.CONTAINER_EXITED: State.EXITED,
     cri.CONTAINER_UNKNOWN: State.UNKNOWN,
 }
-MESSAGE_BYTES = 4096  # what upstream reads of a termination message
-FALLBACK_BYTES, FALLBACK_LINES = 2048, 80
 
 
-async def inspect(runtime: Runtime, uid: str, runtime_name: str) -> PodRecord:
+async def inspect(runtime: Runtime, files: PodFiles, uid: str, runtime_name: str) -> PodRecord:
     """Everything the runtime has for the pod, newest first."""
     labels = {names.POD_UID: uid}
     sandboxes, containers = await asyncio.gather(
@@ -32,12 +30,21 @@ async def inspect(runtime: Runtime, uid: str, runtime_name: str) -> PodRecord:
         asyncio.gather(*(_container(runtime, item.id) for item in containers)),
     )
     homes = {item.id: item.pod_sandbox_id for item in containers}
+    present = [status for status in container_statuses if status is not None]
     return pod_record(
         uid,
         [status for status in sandbox_statuses if status is not None],
-        [(status, homes[status.id]) for status in container_statuses if status is not None],
+        [(status, homes[status.id]) for status in present],
         runtime_name,
+        await _messages(files, present),
     )
+
+
+async def _messages(files: PodFiles, statuses: Sequence[cri.ContainerStatus]) -> dict[str, str]:
+    """What ended containers left for the status, unless the runtime itself has something to say."""
+    silent = [s for s in statuses if s.state == cri.CONTAINER_EXITED and not s.message]
+    texts = await asyncio.gather(*(files.message(status) for status in silent))
+    return {status.id: text for status, text in zip(silent, texts, strict=True)}
 
 
 async def _sandbox(runtime: Runtime, sandbox_id: str) -> cri.PodSandboxStatus | None:
@@ -64,9 +71,13 @@ def pod_record(
     sandboxes: Sequence[cri.PodSandboxStatus],
     containers: Sequence[tuple[cri.ContainerStatus, str]],
     runtime_name: str,
+    messages: Mapping[str, str],
 ) -> PodRecord:
     boxes = sorted(map(sandbox_record, sandboxes), key=lambda s: s.created_at, reverse=True)
-    runs = [container_record(status, home, runtime_name) for status, home in containers]
+    runs = [
+        container_record(status, home, runtime_name, messages.get(status.id, ""))
+        for status, home in containers
+    ]
     runs.sort(key=lambda c: (c.created_at, c.attempt), reverse=True)
     first = next(iter(sandboxes), None)
     return PodRecord(
@@ -92,7 +103,9 @@ def sandbox_record(status: cri.PodSandboxStatus) -> SandboxRecord:
     )
 
 
-def container_record(status: cri.ContainerStatus, home: str, runtime_name: str) -> ContainerRecord:
+def container_record(
+    status: cri.ContainerStatus, home: str, runtime_name: str, left_message: str
+) -> ContainerRecord:
     grace = status.annotations.get(names.POD_GRACE, "")
     return ContainerRecord(
         id=status.id,
@@ -105,7 +118,7 @@ def container_record(status: cri.ContainerStatus, home: str, runtime_name: str) 
         finished_at=status.finished_at / 1e9,
         exit_code=status.exit_code,
         reason=status.reason,
-        message=status.message or _termination_message(status),
+        message=status.message or left_message,
         image=status.image.user_specified_image or status.image.image,
         image_id=status.image_id or status.image_ref,
         hash=status.annotations.get(names.CONTAINER_HASH, ""),
@@ -113,39 +126,3 @@ def container_record(status: cri.ContainerStatus, home: str, runtime_name: str) 
         grace_seconds=int(grace) if grace.isdigit() else None,
         runtime=runtime_name,
     )
-
-
-def _termination_message(status: cri.ContainerStatus) -> str:
-    """What an ended container left for the status: its message file, or the end of its log."""
-    if status.state != cri.CONTAINER_EXITED:
-        return ""
-    path = status.annotations.get(names.TERMINATION_PATH, "")
-    text = ""
-    for mount in status.mounts:
-        if path and mount.container_path == path:
-            text = _head(Path(mount.host_path))
-    policy = status.annotations.get(names.TERMINATION_POLICY, "")
-    if not text and policy == "FallbackToLogsOnError" and status.exit_code:
-        text = _log_tail(Path(status.log_path))
-    return text
-
-
-def _head(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return file.read(MESSAGE_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def _log_tail(path: Path) -> str:
-    """The last lines of a CRI log, without their prefixes."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, 2)
-            file.seek(max(file.tell() - 8 * FALLBACK_BYTES, 0))
-            lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return ""
-    texts = [line.split(" ", 3)[3] for line in lines if line.count(" ") >= 3]
-    return "\n".join(texts[-FALLBACK_LINES:])[-FALLBACK_BYTES:]

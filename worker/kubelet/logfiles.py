@@ -1,12 +1,16 @@
-"""Reads a container's log file, from its tail, and follows it while the container lives."""
+"""Reads a container's log file, from its tail, and follows it while the container lives.
+
+The reading and the parsing are done in threads: a container decides how long its lines are and how
+many there are of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-from typing import BinaryIO
 
+from muster.files.threads import FileThreads
 from worker.kubelet.logs import LogFormatter, LogOptions
 
 _CHUNK = 64 * 1024
@@ -15,44 +19,64 @@ _POLL_SECONDS = 0.1
 
 
 async def read_log(
-    path: Path, options: LogOptions, is_running: Callable[[], bool]
+    threads: FileThreads, log: int, options: LogOptions, is_running: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
-    """Formatted pieces of the log. With `follow`, until the container has ended."""
-    formatter = LogFormatter(options)
-    with path.open("rb") as file:
-        if options.tail_lines is not None:
-            _seek_tail(file, options.tail_lines)
-        while not formatter.exhausted:
-            data = file.read(_CHUNK)
-            if data:
-                if text := formatter.feed(data):
-                    yield text
-            elif not options.follow:
-                return
-            elif not is_running():
-                # What was written between the last read and the exit.
-                if text := formatter.feed(file.read()):
-                    yield text
-                return
-            else:
+    """Formatted pieces of the log that is open as `log`. With `follow`, until the container has
+    ended; else, or then, what the file has at that moment, however fast it grows."""
+    formatter, at = LogFormatter(options), 0
+    if options.tail_lines is not None:
+        at = await threads.run(tail_offset, log, options.tail_lines)
+    following, end = options.follow, _size(log)
+    while not formatter.exhausted:
+        if at < end:
+            text, at = await threads.run(_piece, log, at, end, formatter)
+            if text:
+                yield text
+        elif not following:
+            return
+        else:
+            # What is written before the end shows in the size that is read after it.
+            following, end = is_running(), _size(log)
+            if following and at >= end:
                 await asyncio.sleep(_POLL_SECONDS)
 
 
-def _seek_tail(file: BinaryIO, lines: int) -> None:
-    """Go to the start of the last `lines` lines, reading blocks from the end."""
-    end = file.seek(0, 2)
-    at, missing = end, lines + 1  # the newline before the first wanted line
+def _size(log: int) -> int:
+    return os.fstat(log).st_size  # no I/O: the kernel has it in memory
+
+
+def _piece(log: int, at: int, end: int, formatter: LogFormatter) -> tuple[bytes, int]:
+    """The next piece that shows something, and where it ends. Blocks."""
+    while at < end and not formatter.exhausted:
+        data = os.pread(log, min(_CHUNK, end - at), at)
+        if not data:
+            return b"", end  # it was cut meanwhile
+        at += len(data)
+        if text := formatter.feed(data):
+            return text, at
+    return b"", at
+
+
+def tail_offset(log: int, lines: int) -> int:
+    """Where the last `lines` lines begin, reading blocks from the end. Blocks."""
+    end = at = _size(log)
+    missing = lines + 1  # the newline before the first wanted line
     while at > 0:
         start = max(at - _CHUNK, 0)
-        file.seek(start)
-        block = file.read(at - start)
+        block = os.pread(log, at - start, start)
         if at == end and not block.endswith(b"\n"):
             missing -= 1  # an unfinished last line counts as one
-        while (found := block.rfind(b"\n")) >= 0:
-            missing -= 1
-            if missing == 0:
-                file.seek(start + found + 1)
-                return
-            block = block[:found]
+        number = block.count(b"\n")
+        if number >= missing:
+            return start + _position(block, missing) + 1
+        missing -= number
         at = start
-    file.seek(0 if lines else end)
+    return 0 if lines else end
+
+
+def _position(block: bytes, nth: int) -> int:
+    """The place of the nth newline from the end."""
+    at = len(block)
+    for _ in range(nth):
+        at = block.rfind(b"\n", 0, at)
+    return at

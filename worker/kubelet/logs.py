@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+# No runtime writes longer records (containerd 16 KiB, conmon 8): what is longer is no log.
+MAX_RECORD = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
@@ -106,7 +109,7 @@ class LogFormatter:
 
     def feed(self, data: bytes) -> bytes:
         lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
+        self._rest = lines.pop()[:MAX_RECORD]
         return self._limited(b"".join(map(self._render, lines)))
 
     def _render(self, line: bytes) -> bytes:

@@ -31,6 +31,7 @@ from worker.kubelet.dns import ClusterDns, parse_resolv_conf
 from worker.kubelet.images import Images
 from worker.kubelet.node import NodeFacts, parse_labels, parse_taint
 from worker.kubelet.nodeagent import AgentSettings, NodeAgent
+from worker.kubelet.podfiles import PodFiles
 from worker.kubelet.podset import PodSet
 from worker.kubelet.server import Server
 from worker.kubelet.sources import SourceReader
@@ -252,6 +253,7 @@ def _tools(
         runtime=runtime,
         images=Images(runtime),
         volumes=Volumes(config.root),
+        files=PodFiles(config.root, config.pod_logs),
         cgroups=Cgroups(),
         sources=sources,
         statuses=StatusWriter(client),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import time
 from collections.abc import Iterable
 
@@ -64,7 +63,7 @@ class PodOps:
 
     async def refresh_volumes(self, pod: core.Pod) -> None:
         if any(is_projection(volume) for volume in pod.spec.volumes):
-            self._tools.volumes.refresh(pod, await self._volume_sources(pod))
+            await self._tools.volumes.refresh(pod, await self._volume_sources(pod))
 
     async def _volume_sources(self, pod: core.Pod) -> Sources:
         config_maps, secrets = volume_names(pod)
@@ -107,7 +106,7 @@ class PodOps:
             pulled = await self._pull(pod, container, config)
             verify_non_root(pod, container, pulled)
             env = await self._environment(pod, container)
-            mounts = self._tools.volumes.mounts(
+            mounts = await self._tools.volumes.mounts(
                 pod, container, env, self._hosts(pod, sandbox), start.attempt
             )
             wanted = container_config(
@@ -293,7 +292,7 @@ class PodOps:
         await self._tools.volumes.teardown(pod.metadata.uid)
         meta = pod.metadata
         logs = names.pod_log_dir(self._tools.node.pod_logs, meta.namespace, meta.name, meta.uid)
-        await asyncio.to_thread(shutil.rmtree, logs, ignore_errors=True)
+        await self._tools.volumes.remove_tree(logs)
         await self.remove_cgroup(self.parent(pod))
         self._forget_sources(pod)
 

@@ -183,9 +183,8 @@ class PodWorker:
         return delay
 
     async def _look(self) -> PodRecord:
-        self.record = await inspect(
-            self._tools.runtime, self._pod.metadata.uid, self._tools.node.runtime_name
-        )
+        tools, uid = self._tools, self._pod.metadata.uid
+        self.record = await inspect(tools.runtime, tools.files, uid, tools.node.runtime_name)
         self._prober.sync(self.pod, self.record, self.terminating)
         return self.record
 

@@ -6,6 +6,7 @@ may do everything, monitoring may read metrics.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ from muster.cri import api_pb2 as cri
 from worker.kubelet.cadvisor import PodRow, Snapshot, families
 from worker.kubelet.cri import RuntimeFailure
 from worker.kubelet.kernelstats import ContainerCounters, KernelStats
-from worker.kubelet.logfiles import read_log
 from worker.kubelet.logs import LogOptions
 from worker.kubelet.podset import PodSet
 from worker.kubelet.podworker import PodWorker
@@ -140,15 +140,21 @@ class Server:
             newest = next((c for c in worker.record.containers if c.id == record.id), None)
             return not worker.task.done() and newest is not None and newest.alive
 
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        response.enable_chunked_encoding()
-        path = Path(record.log_path)
-        if not path.exists():
-            raise web.HTTPNotFound(text=f"failed to open log file {path}\n")
-        await response.prepare(request)
-        async for text in read_log(path, options, is_running):
-            await response.write(text)
-        await response.write_eof()
+        files = self._tools.files
+        try:
+            log = await files.open_log(Path(record.log_path))
+        except OSError as error:
+            text = f"failed to open log file {record.log_path}: {error.strerror}\n"
+            raise web.HTTPNotFound(text=text) from error
+        try:
+            response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            async for piece in files.read_log(log, options, is_running):
+                await response.write(piece)
+            await response.write_eof()
+        finally:
+            os.close(log)
         return response
 
     def _log_record(self, worker: PodWorker, name: str, options: LogOptions) -> ContainerRecord:

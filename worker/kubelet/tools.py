@@ -15,6 +15,7 @@ from worker.kubelet.configs import NodeShape
 from worker.kubelet.cri import Runtime
 from worker.kubelet.dns import ClusterDns
 from worker.kubelet.images import Images
+from worker.kubelet.podfiles import PodFiles
 from worker.kubelet.sources import SourceReader
 from worker.kubelet.statuses import StatusWriter
 from worker.kubelet.volumes import Volumes
@@ -40,6 +41,7 @@ class Tools:
     runtime: Runtime
     images: Images
     volumes: Volumes
+    files: PodFiles
     cgroups: Cgroups
     sources: SourceReader
     statuses: StatusWriter

@@ -1,10 +1,14 @@
-"""Sets up and tears down a pod's volumes and the files that the kubelet mounts into it."""
+"""Sets up and tears down a pod's volumes and the files that the kubelet mounts into it.
+
+configMap, secret, downwardAPI and projected volumes live on a tmpfs each, as upstream's secrets do,
+and are always mounted read-only. What touches a volume runs in threads of this module: how much
+lies there, and what, its containers decide.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -15,11 +19,13 @@ from muster.api import core
 from muster.api.quantity import whole
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
-from worker.kubelet import atomicfiles, metrics, names
+from muster.files import beneath, mounts, trees
+from muster.files.threads import FileThreads
+from worker.kubelet import atomicfiles, metrics, names, podfiles, subpaths
 from worker.kubelet.configs import mount, termination_path
 from worker.kubelet.env import ConfigError, Sources
 from worker.kubelet.expand import expand
-from worker.kubelet.payload import VolumeError, is_projection, payload
+from worker.kubelet.payload import File, VolumeError, is_projection, payload
 
 log = get_logger(__name__)
 
@@ -38,6 +44,8 @@ class Volumes:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._threads = FileThreads("volumes", 4)
+        self._removals = FileThreads("removals", 2)
 
     def plugin(self, volume: core.Volume) -> str:
         """Upstream's name of the volume's kind; empty for a kind that this kubelet lacks."""
@@ -60,25 +68,29 @@ class Volumes:
             with _measured(plugin, volume.name):
                 await self._setup_one(pod, volume, sources)
 
-    def refresh(self, pod: core.Pod, sources: Sources) -> None:
+    async def refresh(self, pod: core.Pod, sources: Sources) -> None:
         """Let projections follow their sources; a running pod's other volumes are its own."""
         for volume in pod.spec.volumes:
             if is_projection(volume):
                 with _measured(self.plugin(volume), volume.name):
-                    self._project(pod, volume, sources)
+                    await self._project(pod, volume, sources, fresh=False)
 
-    def _project(self, pod: core.Pod, volume: core.Volume, sources: Sources) -> None:
+    async def _project(
+        self, pod: core.Pod, volume: core.Volume, sources: Sources, *, fresh: bool
+    ) -> None:
         files = payload(pod, volume, sources)
-        atomicfiles.write(self.path(pod, volume), files, _fs_group(pod))
+        path, group = self.path(pod, volume), _fs_group(pod)
+        size = _projection_bytes(volume) if fresh else 0
+        await self._threads.run(_write_projection, path, files, group, size)
 
     async def _setup_one(self, pod: core.Pod, volume: core.Volume, sources: Sources) -> None:
         path, group = self.path(pod, volume), _fs_group(pod)
         if is_projection(volume):
-            self._project(pod, volume, sources)
+            await self._project(pod, volume, sources, fresh=True)
         elif volume.empty_dir:
             await _empty_dir(path, volume.empty_dir, group)
         elif volume.host_path:
-            _host_path(path, volume.host_path.type)
+            await self._threads.run(_host_path, path, volume.host_path.type)
 
     def pod_dirs(self) -> list[str]:
         """The uids that have a directory here."""
@@ -88,15 +100,16 @@ class Volumes:
     async def teardown(self, uid: str) -> None:
         """Unmount and delete everything of the pod, but nothing that a mount leads to."""
         directory = names.pod_dir(self.root, uid)
-        for point in _mounts_below(directory):
-            await _run("umount", "--lazy", str(point))
-        if _mounts_below(directory):
-            raise OSError(f"{directory} still has mounts")
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await self._threads.run(_unmount_below, directory)
+        await self.remove_tree(directory)
+
+    async def remove_tree(self, directory: Path) -> None:
+        """Delete what a pod left, however much it is, while others get their turns."""
+        await self._removals.remove_tree(directory)
 
     # -- mounts of a container
 
-    def mounts(
+    async def mounts(
         self,
         pod: core.Pod,
         container: core.Container,
@@ -105,46 +118,60 @@ class Volumes:
         attempt: int,
     ) -> list[cri.Mount]:
         """Volumes, then /etc/hosts and the termination log, which no volume may hide."""
+        return await self._threads.run(self._mounts, pod, container, env, hosts, attempt)
+
+    def _mounts(
+        self,
+        pod: core.Pod,
+        container: core.Container,
+        env: Mapping[str, str],
+        hosts: str,
+        attempt: int,
+    ) -> list[cri.Mount]:
         by_name = {volume.name: volume for volume in pod.spec.volumes}
         result = []
-        for wanted in container.volume_mounts:
+        for index, wanted in enumerate(container.volume_mounts):
             if wanted.name not in by_name:
                 raise ConfigError(f'volume "{wanted.name}" of a mount does not exist')
-            host = self.path(pod, by_name[wanted.name])
+            volume = by_name[wanted.name]
             sub_path = expand(wanted.sub_path_expr, env) or wanted.sub_path
+            host = self.path(pod, volume)
             if sub_path:
-                host = _sub_path(host, sub_path)
+                host = self._sub_path(pod, volume, container.name, index, sub_path)
             result.append(
                 mount(
                     _absolute(wanted.mount_path),
                     host,
-                    read_only=bool(wanted.read_only),
+                    read_only=bool(wanted.read_only) or is_projection(volume),
                     propagation=wanted.mount_propagation,
                 )
             )
         taken = {item.container_path for item in result}
+        directory = names.pod_dir(self.root, pod.metadata.uid)
         if "/etc/hosts" not in taken:
-            result.append(mount("/etc/hosts", self._hosts(pod, hosts)))
+            result.append(mount("/etc/hosts", podfiles.hosts_file(directory, hosts)))
         message = termination_path(container)
         if message not in taken:
-            result.append(mount(message, self._termination_log(pod, container, attempt)))
+            log_file = podfiles.termination_log(directory, container.name, attempt)
+            result.append(mount(message, log_file))
         return result
 
-    def _hosts(self, pod: core.Pod, text: str) -> Path:
-        path = names.pod_dir(self.root, pod.metadata.uid) / "etc-hosts"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() or path.read_text() != text:
-            path.write_text(text)
-        path.chmod(0o644)
-        return path
-
-    def _termination_log(self, pod: core.Pod, container: core.Container, attempt: int) -> Path:
-        base = names.pod_dir(self.root, pod.metadata.uid)
-        path = base / "containers" / container.name / str(attempt)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
-        path.chmod(0o666)  # the container may run as any user
-        return path
+    def _sub_path(
+        self, pod: core.Pod, volume: core.Volume, container: str, index: int, sub_path: str
+    ) -> Path:
+        directory = names.pod_dir(self.root, pod.metadata.uid)
+        target = subpaths.mount_point(directory, volume.name, container, index)
+        try:
+            subpaths.prepare(
+                self.path(pod, volume), sub_path, target, absolute_links=bool(volume.host_path)
+            )
+        except OSError as error:
+            log.warning("subPath refused", volume=volume.name, sub_path=sub_path, error=str(error))
+            raise ConfigError(
+                f'failed to prepare subPath for volumeMount "{volume.name}" of container '
+                f'"{container}"'
+            ) from error
+        return target
 
 
 @contextmanager
@@ -207,28 +234,33 @@ def _host_path(path: Path, kind: str) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
-def _sub_path(volume: Path, sub_path: str) -> Path:
-    """The place inside the volume, made if missing; never outside, also not by symlinks."""
-    if sub_path.startswith("/") or ".." in Path(sub_path).parts:
-        raise ConfigError(f'subPath "{sub_path}" must not be absolute or contain ".."')
-    root = volume.resolve()
-    target = (root / sub_path).resolve()
-    if not target.is_relative_to(root):
-        raise ConfigError(f'failed to prepare subPath "{sub_path}": it leads out of the volume')
-    if not target.exists():
-        target.mkdir(parents=True)
-    return target
+def _write_projection(path: Path, files: Mapping[str, File], group: int | None, size: int) -> None:
+    """Show `files` in the volume. With a size, it gets its tmpfs first, if it has none yet."""
+    if size and not mounts.is_mount(path):
+        trees.remove(path)
+        path.mkdir(parents=True)
+        mounts.tmpfs(path, f"mode=0755,size={size}")
+    path.mkdir(parents=True, exist_ok=True)
+    with beneath.directory(path) as handle:
+        volume = beneath.reopen(handle, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        atomicfiles.write(volume, files, group)
+    finally:
+        os.close(volume)
 
 
-def _mounts_below(directory: Path) -> list[Path]:
-    """Mount points under the directory, innermost first."""
-    prefix = str(directory) + "/"
-    points = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = line.split()[4].replace("\\040", " ")
-        if point.startswith(prefix):
-            points.append(Path(point))
-    return sorted(points, key=lambda p: len(p.parts), reverse=True)
+def _projection_bytes(volume: core.Volume) -> int:
+    """Room for the old set beside the new; a page for each file, so an object of very many tiny
+    keys does not become a hundred times its size in the node's memory."""
+    sources = len(volume.projected.sources) if volume.projected else 1
+    return (64 + 8 * sources) << 20
+
+
+def _unmount_below(directory: Path) -> None:
+    for point in mounts.below(directory):
+        mounts.unmount(str(point))
+    if mounts.below(directory):
+        raise OSError(f"{directory} still has mounts")
 
 
 async def _run(*command: str) -> None:

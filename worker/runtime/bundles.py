@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from muster.cri import api_pb2 as cri
+from muster.files import mounts
 from worker.runtime import documents, kernel, layers, oci_spec, users
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.images import ImageStore
@@ -75,7 +76,7 @@ class BundleMaker:
         )
 
     def unmount(self, container_id: str) -> None:
-        kernel.unmount(str(self._bundle(container_id) / "rootfs"))
+        mounts.unmount(str(self._bundle(container_id) / "rootfs"))
 
     def remove(self, container_id: str) -> None:
         self.unmount(container_id)

@@ -14,48 +14,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from muster.files.mounts import MS_BIND, check, mount
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
-MS_RDONLY = 0x1
-MS_NOSUID = 0x2
-MS_NODEV = 0x4
-MS_NOEXEC = 0x8
-MS_BIND = 0x1000
-MS_REC = 0x4000
-MS_PRIVATE = 0x40000
-MNT_DETACH = 2
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWNET = 0x40000000
 _NAMESPACE_FLAGS = {"net": CLONE_NEWNET, "ipc": CLONE_NEWIPC, "uts": CLONE_NEWUTS}
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        errno = ctypes.get_errno()
-        raise OSError(errno, f"{what}: {os.strerror(errno)}")
-
-
-def mount(source: str, target: str, fstype: str, flags: int, data: str = "") -> None:
-    result = _libc.mount(
-        source.encode(), target.encode(), fstype.encode(), ctypes.c_ulong(flags), data.encode()
-    )
-    _check(result, f"mount {source} on {target}")
-
-
-def unmount(target: str) -> None:
-    """Detach whatever is mounted at `target`; nothing mounted or no such path is fine."""
-    while _libc.umount2(target.encode(), MNT_DETACH) == 0:
-        pass
-
-
-def is_mounted(path: Path) -> bool:
-    """Whether `path` is a mount point of another file system (nsfs, overlay, tmpfs)."""
-    try:
-        return path.stat().st_dev != path.parent.stat().st_dev
-    except OSError:
-        return False
 
 
 def mount_overlay(lower: Sequence[str], upper: str, work: str, target: str) -> None:
@@ -71,7 +38,7 @@ def sync_filesystem(path: Path) -> None:
     """syncfs(2): make all that was written below `path` survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _check(_libc.syncfs(fd), f"syncfs {path}")
+        check(_libc.syncfs(fd), f"syncfs {path}")
     finally:
         os.close(fd)
 
@@ -104,7 +71,7 @@ def pin_new_namespaces(pins: Mapping[str, Path], hostname: str, sysctls: Mapping
         flags = 0
         for kind in pins:
             flags |= _NAMESPACE_FLAGS[kind]
-        _check(_libc.unshare(flags), "unshare")
+        check(_libc.unshare(flags), "unshare")
         if "net" in pins:
             _loopback_up()
         if "uts" in pins and hostname:
@@ -124,7 +91,7 @@ def run_in_network_namespace(path: Path, action: Callable[[], None]) -> None:
     def inside() -> None:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            _check(_libc.setns(fd, CLONE_NEWNET), f"setns {path}")
+            check(_libc.setns(fd, CLONE_NEWNET), f"setns {path}")
         finally:
             os.close(fd)
         action()

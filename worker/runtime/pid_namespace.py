@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from worker.runtime import kernel
+from muster.files import mounts
 from worker.runtime.errors import RuntimeFailure
 
 _START_SECONDS = 10.0
@@ -53,7 +53,7 @@ class PidNamespaces:
                 process.wait()
                 raise RuntimeFailure("the holder of the pod's PID namespace did not start")
         pin.touch(mode=0o444)
-        kernel.mount(f"/proc/{process.pid}/ns/pid_for_children", str(pin), "none", kernel.MS_BIND)
+        mounts.mount(f"/proc/{process.pid}/ns/pid_for_children", str(pin), "none", mounts.MS_BIND)
         # Its end is nobody's to wait for but ours while we live; see `end`.
 
     def end(self, pid_file: Path) -> None:

@@ -23,6 +23,7 @@ import msgspec
 
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
+from muster.files import mounts
 from worker.runtime import documents, kernel
 from worker.runtime.cni import Attachment, Cni
 from worker.runtime.errors import InvalidArgument, NotFound, RuntimeFailure
@@ -199,8 +200,8 @@ class Sandboxes:
         if options.ipc != cri.NODE:
             pins["ipc"] = state / "ipc"
             (state / "shm").mkdir()
-            flags = kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC
-            kernel.mount("shm", str(state / "shm"), "tmpfs", flags, _SHM_OPTIONS)
+            flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+            mounts.mount("shm", str(state / "shm"), "tmpfs", flags, _SHM_OPTIONS)
         if pins:
             kernel.pin_new_namespaces(pins, hostname, dict(config.linux.sysctls))
         elif config.linux.sysctls:
@@ -211,13 +212,13 @@ class Sandboxes:
     def _unmake(self, sandbox_id: str) -> None:
         """Undo `_make`, whatever part of it was done. Blocks."""
         state, netns = self._state_dir(sandbox_id), self._places.netns / sandbox_id
-        kernel.unmount(str(netns))
+        mounts.unmount(str(netns))
         netns.unlink(missing_ok=True)
         if not state.exists():
             return
         self._pid_namespaces.end(state / "pidns.pid")
         for name in ("pidns", "shm", "ipc", "uts"):
-            kernel.unmount(str(state / name))
+            mounts.unmount(str(state / name))
         documents.remove_tree(state)
 
     def _resolv_conf(self, config: cri.PodSandboxConfig) -> bytes:
