@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,8 +197,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class Machine:
     """One node: runtime, etcd, api-server and kubelet, started and stopped here."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, kubelet_flags: Sequence[str] = ()) -> None:
         self.lab = lab
+        self.kubelet_flags = tuple(kubelet_flags)
         self.identities = Identities(lab.root / "pki")
         self.server_files = self.identities.files("apiserver", "kube-apiserver", serves=True)
         self.kubelet_client = self.identities.files(
@@ -271,7 +272,7 @@ class Machine:
             "--node-lease-duration-seconds", "4", "--node-lease-renew-interval", "1",
             "--node-status-update-frequency", "2", "--cluster-dns", "10.96.0.10",
             "--cgroup-root", f"/{self.lab.name}" if V2 else "/",
-            "--machine-info", str(self.lab.root / "machine.json"),
+            "--machine-info", str(self.lab.root / "machine.json"), *self.kubelet_flags,
         )  # fmt: skip
 
     # -- processes
@@ -350,13 +351,13 @@ async def fetch(context: ssl.SSLContext, url: str) -> tuple[int, str]:
 
 
 @contextlib.contextmanager
-def machine(images: Path, runtime: str) -> Iterator[Machine]:
+def machine(images: Path, runtime: str, *kubelet_flags: str) -> Iterator[Machine]:
     lab = ContainerdLab("runc") if runtime == "containerd" else Lab(runtime)
     with lab:
         (lab.root / "machine.json").write_text('{"cpus": 2, "memory_mib": 1024}')
         for archive in sorted(images.glob("*.tar")):
             lab.load(archive)
-        with Machine(lab) as made:
+        with Machine(lab, kubelet_flags) as made:
             yield made
 
 

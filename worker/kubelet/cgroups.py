@@ -26,8 +26,10 @@ V2_CONTROLLERS = ("cpu", "memory", "pids", "io", "cpuset")
 class Cgroups:
     """Creates and removes pod cgroups under `mount` (normally /sys/fs/cgroup)."""
 
-    def __init__(self, mount: Path = Path("/sys/fs/cgroup")) -> None:
+    def __init__(self, mount: Path = Path("/sys/fs/cgroup"), pod_max_pids: int = -1) -> None:
         self._mount = mount
+        # Tasks of one pod. It bounds a fork bomb, which else takes the whole node's.
+        self._pod_max_pids = pod_max_pids
         self.unified = (mount / "cgroup.controllers").exists()
 
     def create(self, parent: str, limits: Limits) -> None:
@@ -51,6 +53,7 @@ class Cgroups:
         if limits.memory_bytes:
             memory = self._mount / "memory" / parent.lstrip("/")
             _write(memory / "memory.limit_in_bytes", limits.memory_bytes)
+        self._limit_pids(self._mount / "pids" / parent.lstrip("/"))
 
     def _create_v2(self, parent: str, limits: Limits) -> None:
         directory = self._mount
@@ -65,6 +68,11 @@ class Cgroups:
             _write(directory / "cpu.max", f"{limits.cpu_quota_us} {CPU_PERIOD_US}")
         if limits.memory_bytes:
             _write(directory / "memory.max", limits.memory_bytes)
+        self._limit_pids(directory)
+
+    def _limit_pids(self, directory: Path) -> None:
+        if self._pod_max_pids > 0:
+            _write(directory / "pids.max", self._pod_max_pids)
 
     def remove(self, parent: str) -> bool:
         """Remove the pod's cgroup everywhere. False while something still lives in it."""

@@ -6,7 +6,7 @@ Follows upstream's `kuberuntime_sandbox.go` and `kuberuntime_container.go`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from muster.api import core
@@ -22,7 +22,7 @@ from worker.kubelet.qos import (
     oom_score_adj,
     pod_limits,
 )
-from worker.kubelet.security import container_security, sandbox_security
+from worker.kubelet.security import SeccompSettings, container_security, sandbox_security
 
 _PROTOCOLS = {"TCP": cri.TCP, "UDP": cri.UDP, "SCTP": cri.SCTP, "": cri.TCP}
 _PROPAGATION = {
@@ -40,6 +40,7 @@ class NodeShape:
     memory_bytes: int
     cgroup_root: str
     pod_logs: Path
+    seccomp: SeccompSettings = field(default_factory=SeccompSettings)
 
 
 def sandbox_config(
@@ -64,7 +65,7 @@ def sandbox_config(
         },
         linux=cri.LinuxPodSandboxConfig(
             cgroup_parent=cgroup_parent,
-            security_context=sandbox_security(pod.spec),
+            security_context=sandbox_security(pod.spec, node.seccomp),
             sysctls=_sysctls(pod.spec),
             resources=_resources(pod_limits(pod.spec)),
         ),
@@ -137,7 +138,7 @@ def container_config(
         tty=bool(container.tty),
         linux=cri.LinuxContainerConfig(
             resources=_resources(container_limits(container), oom),
-            security_context=container_security(pod.spec, container),
+            security_context=container_security(pod.spec, container, node.seccomp),
         ),
         stop_signal=_stop_signal(container),
     )

@@ -23,16 +23,19 @@ from muster.component.tls import TlsFiles, load_kubeconfig, server_context
 from muster.component.version import architecture
 from muster.component.webapp import serve_app
 from worker.kubelet import machine, metrics
+from worker.kubelet.admission import HostPort, NodeOffers, allowed_sysctls
 from worker.kubelet.certificates import not_after
 from worker.kubelet.cgroups import Cgroups
 from worker.kubelet.configs import NodeShape
 from worker.kubelet.cri import Runtime, RuntimeFailure
 from worker.kubelet.dns import ClusterDns, parse_resolv_conf
+from worker.kubelet.gate import Gate, RuntimeFeatures, kernel_has_apparmor
 from worker.kubelet.images import Images
 from worker.kubelet.node import NodeFacts, parse_labels, parse_taint
 from worker.kubelet.nodeagent import AgentSettings, NodeAgent
 from worker.kubelet.podfiles import PodFiles
 from worker.kubelet.podset import PodSet
+from worker.kubelet.security import SeccompSettings
 from worker.kubelet.server import Server
 from worker.kubelet.sources import SourceReader
 from worker.kubelet.statuses import StatusWriter
@@ -69,6 +72,9 @@ class Config:
     cluster_domain: str
     resolv_conf: Path
     cgroup_root: str
+    seccomp_default: bool
+    sysctls: tuple[str, ...]
+    pod_max_pids: int
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
@@ -86,6 +92,10 @@ class Config:
                 f"they must be in one of {', '.join(KUBELET_DOMAINS)}, or one of "
                 f"{', '.join(sorted(KUBELET_LABELS))}"
             )
+        try:
+            sysctls = allowed_sysctls(_split(flags.allowed_unsafe_sysctls))
+        except ValueError as error:
+            parser.error(f"--allowed-unsafe-sysctls: {error}")
         tls = None
         if flags.tls_cert_file and flags.tls_private_key_file and flags.client_ca_file:
             tls = TlsFiles(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file)
@@ -112,6 +122,9 @@ class Config:
             cluster_domain=flags.cluster_domain,
             resolv_conf=flags.resolv_conf,
             cgroup_root=flags.cgroup_root,
+            seccomp_default=flags.seccomp_default,
+            sysctls=sysctls,
+            pod_max_pids=flags.pod_max_pids,
         )
 
 
@@ -146,6 +159,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--cluster-domain", default="cluster.local")
     add("--resolv-conf", type=Path, default=Path("/etc/resolv.conf"))
     add("--cgroup-root", default="/")
+    add(
+        "--seccomp-default",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="RuntimeDefault for pods that name no seccomp profile",
+    )
+    add("--allowed-unsafe-sysctls", default="", help="name or pattern*[,...]")
+    add("--pod-max-pids", type=int, default=-1, help="tasks of one pod; -1: no limit")
     return parser
 
 
@@ -196,11 +217,14 @@ async def _serve_with(
     events = EventRecorder(client, "kubelet", config.name)
     services = Informer(client, core.Service)
     pods = Informer(client, core.Pod, field_selector=f"spec.nodeName={config.name}")
-    tools = _tools(config, size, runtime, client, session, events, services, version[0])
+    gate = _gate(config)
+    with contextlib.suppress(RuntimeFailure):  # the node agent asks again
+        gate.features.take(await runtime.status())
+    tools = _tools(config, size, runtime, client, session, events, services, gate, version[0])
     podset = PodSet(tools, pods)
     facts = _facts(config, size, version)
     settings = _agent_settings(config, size)
-    agent = NodeAgent(client, runtime, events, facts, settings, podset.pleg.health)
+    agent = NodeAgent(client, runtime, events, facts, settings, podset.pleg.health, gate.features)
     _set_static_metrics(config)
     async with _listening(config, Server(tools, podset, {"pleg": podset.pleg.health})):
         async with asyncio.TaskGroup() as tasks:
@@ -228,6 +252,7 @@ def _tools(
     session: aiohttp.ClientSession,
     events: EventRecorder,
     services: Informer[core.Service],
+    gate: Gate,
     runtime_name: str,
 ) -> Tools:
     sources = SourceReader(client, services)
@@ -242,7 +267,12 @@ def _tools(
         name=config.name,
         ip=config.node_ip,
         runtime_name=runtime_name,
-        shape=NodeShape(size.memory_bytes, config.cgroup_root, config.pod_logs),
+        shape=NodeShape(
+            size.memory_bytes,
+            config.cgroup_root,
+            config.pod_logs,
+            SeccompSettings(str(config.root / "seccomp"), config.seccomp_default),
+        ),
         dns=ClusterDns(config.cluster_dns, config.cluster_domain, parse_resolv_conf(resolv)),
         hosts_text=hosts.read_text() if hosts.exists() else "",
         pod_logs=config.pod_logs,
@@ -254,13 +284,22 @@ def _tools(
         images=Images(runtime),
         volumes=Volumes(config.root),
         files=PodFiles(config.root, config.pod_logs),
-        cgroups=Cgroups(),
+        cgroups=Cgroups(pod_max_pids=config.pod_max_pids),
+        gate=gate,
         sources=sources,
         statuses=StatusWriter(client),
         events=events,
         session=session,
         starts=asyncio.Semaphore(STARTS_AT_ONCE),
     )
+
+
+def _gate(config: Config) -> Gate:
+    own = (HostPort("TCP", config.port), HostPort("TCP", config.healthz_port))
+    offers = NodeOffers(
+        apparmor=kernel_has_apparmor(), allowed_sysctls=config.sysctls, own_ports=own
+    )
+    return Gate(offers, RuntimeFeatures())
 
 
 def _facts(config: Config, size: machine.Machine, version: tuple[str, str]) -> NodeFacts:

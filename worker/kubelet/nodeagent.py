@@ -22,6 +22,7 @@ from muster.client.events import EventRecorder
 from muster.component.log import get_logger
 from worker.kubelet import machine
 from worker.kubelet.cri import Runtime, RuntimeFailure
+from worker.kubelet.gate import RuntimeFeatures
 from worker.kubelet.node import NodeFacts, RuntimeSeen, differs, new_node, node_status
 
 log = get_logger(__name__)
@@ -56,9 +57,11 @@ class NodeAgent:
         facts: NodeFacts,
         settings: AgentSettings,
         health: Callable[[], str | None],
+        features: RuntimeFeatures,
     ) -> None:
         self._client, self._runtime, self._events = client, runtime, events
         self._facts, self._settings, self._health = facts, settings, health
+        self._features = features
         self._node: core.Node | None = None
         self._lease: coordination.Lease | None = None
         self._reported = 0.0
@@ -210,6 +213,7 @@ class NodeAgent:
 
     async def _runtime_problems(self) -> list[str]:
         response = await self._runtime.status()
+        self._features.take(response)
         conditions = {c.type: c for c in response.status.conditions}
         problems = []
         for kind, name in (

@@ -286,15 +286,24 @@ class PodOps:
             await self._tools.runtime.stop_sandbox(sandbox_id)
             await self._tools.runtime.remove_sandbox(sandbox_id)
 
+    async def reclaim(self, pod: core.Pod, record: PodRecord) -> None:
+        """Free the disk of a pod that was evicted, while its object waits to be deleted."""
+        await self.remove((c.id for c in record.containers), (s.id for s in record.sandboxes))
+        await self._tools.volumes.teardown(pod.metadata.uid)
+        await self._remove_logs(pod)
+
     async def clean(self, pod: core.Pod, record: PodRecord) -> None:
         """Remove every trace of a pod whose containers have ended."""
         await self.remove((c.id for c in record.containers), (s.id for s in record.sandboxes))
         await self._tools.volumes.teardown(pod.metadata.uid)
+        await self._remove_logs(pod)
+        await self.remove_cgroup(self.parent(pod))
+        self._forget_sources(pod)
+
+    async def _remove_logs(self, pod: core.Pod) -> None:
         meta = pod.metadata
         logs = names.pod_log_dir(self._tools.node.pod_logs, meta.namespace, meta.name, meta.uid)
         await self._tools.volumes.remove_tree(logs)
-        await self.remove_cgroup(self.parent(pod))
-        self._forget_sources(pod)
 
     def _forget_sources(self, pod: core.Pod) -> None:
         """Secrets stay in memory no longer than a pod here uses them."""

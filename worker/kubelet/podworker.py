@@ -18,6 +18,7 @@ import msgspec
 from muster.api import core, errors
 from muster.component.log import get_logger
 from worker.kubelet import metrics, names
+from worker.kubelet.admission import Refusal
 from worker.kubelet.backoff import BackOff, advance
 from worker.kubelet.cri import RuntimeFailure
 from worker.kubelet.inspect import inspect
@@ -27,6 +28,7 @@ from worker.kubelet.podops import PodOps, StartProblem
 from worker.kubelet.podstatus import Facts, pod_status
 from worker.kubelet.prober import PodProber
 from worker.kubelet.probes import Kind
+from worker.kubelet.qos import qos_class
 from worker.kubelet.records import PodRecord, State
 from worker.kubelet.statuses import merge
 from worker.kubelet.tools import Tools
@@ -40,6 +42,9 @@ RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 RESYNC_SECONDS = 60.0
 # What `kubectl delete --force` leaves a container for its end.
 FORCED_GRACE_SECONDS = 2
+# An evicted pod is in the way of others (upstream's immediateEvictionGracePeriodSeconds).
+EVICTION_GRACE_SECONDS = 1.0
+EVICTED = "Evicted"
 # A missing configMap is looked for again at this pace; nothing was tried that could hurt.
 CONFIG_ERROR, CONFIG_RETRY_SECONDS = "CreateContainerConfigError", 3.0
 SANDBOX_ERRORS = ("CreateContainerError", "RunContainerError")
@@ -63,6 +68,8 @@ class PodWorker:
         self._refresh_at = 0.0
         self._seen_at = time.monotonic()
         self._began = bool(pod.status.container_statuses)
+        self._admitted = False
+        self._evicted: Refusal | None = None
         self._prober = PodProber(tools.runtime, tools.session, self._wake.set, self._unhealthy)
         self.record = PodRecord(pod.metadata.uid)
         self.task = asyncio.create_task(self._run(), name=f"pod-{names.pod_key(pod)}")
@@ -105,6 +112,12 @@ class PodWorker:
         self._pod, self._gone = last or self._pod, True
         if not was or self.grace_seconds < grace:
             self._interrupt.set()
+        self._wake.set()
+
+    def evict(self, why: Refusal) -> None:
+        """End the pod for good, though it stays in the api-server: the node needs its room."""
+        self._evicted = why
+        self._interrupt.set()
         self._wake.set()
 
     async def stop(self) -> None:
@@ -195,14 +208,43 @@ class PodWorker:
         for _ in range(MAX_STEPS):
             self._wake.clear()
             record, now = await self._look(), time.time()
+            if self._status.phase not in _TERMINAL and (why := await self._verdict(record)):
+                self._fail(why)
             plan = pod_actions(self.pod, record, self._view(), now)
             self._report(record, plan)
             if not plan.has_work:
+                if self._status.reason == EVICTED and record.containers:
+                    await self._ops.reclaim(self.pod, record)
                 await self._ops.remove(*prune(record))
                 await self._refresh(now)
                 return self._pause(plan, now)
             await self._perform(plan, record)
         return 0.0
+
+    async def _verdict(self, record: PodRecord) -> Refusal | None:
+        """Why this pod may not run here (any more): it was never let in, or is evicted."""
+        if self._evicted or self._admitted:
+            return self._evicted
+        gate, pod = self._tools.gate, self.pod
+        if record.sandboxes or self._began:
+            gate.hold(pod)  # let in by the kubelet before us; a restart harms nobody
+        elif refused := await gate.admit(pod):
+            self._ops.event(pod, "Warning", refused.reason, refused.message)
+            return replace(refused, message=f"Pod was rejected: {refused.message}")
+        self._admitted = True
+        return None
+
+    def _fail(self, why: Refusal) -> None:
+        log.info("pod failed", pod=names.pod_key(self._pod), reason=why.reason, why=why.message)
+        self._publish(
+            msgspec.structs.replace(
+                self._status,
+                phase="Failed",
+                reason=why.reason,
+                message=why.message,
+                qos_class=self._status.qos_class or qos_class(self._pod.spec),
+            )
+        )
 
     def _view(self) -> View:
         return View(
@@ -233,7 +275,8 @@ class PodWorker:
             if plan.create_sandbox is not None and record.sandboxes:
                 text = "Pod sandbox changed, it will be killed and re-created."
                 self._ops.event(pod, "Normal", "SandboxChanged", text)
-            await self._ops.kill_pod(pod, record, names.grace_seconds(pod))
+            grace = EVICTION_GRACE_SECONDS if self._evicted else names.grace_seconds(pod)
+            await self._ops.kill_pod(pod, record, grace)
         for kill in plan.kills:
             log.info("killing container", pod=names.pod_key(pod), why=kill.message)
             await self._ops.kill(pod, record, kill)
@@ -279,6 +322,8 @@ class PodWorker:
     # -- reporting
 
     def _report(self, record: PodRecord, plan: Plan) -> None:
+        if self._never_ran(record):
+            return
         for name, waiting in plan.waiting.items():
             if waiting.reason == "CrashLoopBackOff" and not self._shows(name, waiting.reason):
                 meta = self._pod.metadata
@@ -305,6 +350,11 @@ class PodWorker:
         self._publish(pod_status(self.pod, record, facts))
         self._soften_holds()
 
+    def _never_ran(self, record: PodRecord) -> bool:
+        """Refused before it had containers: there is nothing more to tell than why."""
+        status = self._status
+        return status.phase in _TERMINAL and not record.containers and not status.container_statuses
+
     def _soften_holds(self) -> None:
         """After `ErrImagePull` was shown once, the rest of the wait is `ImagePullBackOff`."""
         for name, hold in self._holds.items():
@@ -328,6 +378,8 @@ class PodWorker:
     def _publish(self, status: core.PodStatus) -> None:
         self._status = status
         self._tools.statuses.publish(self._pod, status)
+        if status.phase in _TERMINAL:
+            self._tools.gate.release(self._pod.metadata.uid)
         if status.phase == "Running" and not self._began:
             self._began = True
             metrics.POD_START.observe(time.monotonic() - self._seen_at)
@@ -348,7 +400,7 @@ class PodWorker:
             log.info("terminating pod", pod=names.pod_key(self._pod), grace_seconds=grace)
             await self._ops.kill_pod(self._pod, record, float(grace))
             record = await self._look()
-        if not self._gone:
+        if not self._gone and not self._never_ran(record):
             phase = self._status.phase if self._status.phase in _TERMINAL else ""
             facts = Facts(host_ip=self._tools.node.ip, now=time.time(), phase=phase, ending=True)
             self._publish(pod_status(self.pod, record, facts))
@@ -357,6 +409,7 @@ class PodWorker:
             await self._tools.statuses.flush(self._pod.metadata.uid)
             await self._delete()
         self._tools.statuses.forget(self._pod.metadata.uid)
+        self._tools.gate.release(self._pod.metadata.uid)
         log.info("pod removed", pod=names.pod_key(self._pod))
 
     async def _delete(self) -> None:

@@ -5,6 +5,9 @@ Follows upstream's `kuberuntime/security_context.go`.
 
 from __future__ import annotations
 
+import posixpath
+from dataclasses import dataclass
+
 from muster.api import core
 from muster.cri import api_pb2 as cri
 from worker.kubelet.env import ConfigError
@@ -19,6 +22,14 @@ MASKED_PATHS = (
 READONLY_PATHS = (
     "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class SeccompSettings:
+    """Where profiles of the node lie, and whether a pod that names none gets the runtime's."""
+
+    root: str = "/var/lib/kubelet/seccomp"
+    by_default: bool = False
 
 
 def is_privileged(container: core.Container) -> bool:
@@ -39,13 +50,17 @@ def namespace_options(spec: core.PodSpec) -> cri.NamespaceOption:
     )
 
 
-def sandbox_security(spec: core.PodSpec) -> cri.LinuxSandboxSecurityContext:
+def sandbox_security(
+    spec: core.PodSpec, seccomp: SeccompSettings
+) -> cri.LinuxSandboxSecurityContext:
     context = spec.security_context or core.PodSecurityContext()
     message = cri.LinuxSandboxSecurityContext(
         namespace_options=namespace_options(spec),
         privileged=any(is_privileged(c) for c in (*spec.init_containers, *spec.containers)),
-        seccomp=_seccomp(context.seccomp_profile),
+        seccomp=_seccomp(context.seccomp_profile, seccomp),
         supplemental_groups=_groups(context),
+        supplemental_groups_policy=_groups_policy(context),
+        selinux_options=_selinux(context.se_linux_options),
     )
     if context.run_as_user is not None:
         message.run_as_user.value = context.run_as_user
@@ -56,9 +71,9 @@ def sandbox_security(spec: core.PodSpec) -> cri.LinuxSandboxSecurityContext:
 
 
 def container_security(
-    spec: core.PodSpec, container: core.Container
+    spec: core.PodSpec, container: core.Container, seccomp: SeccompSettings
 ) -> cri.LinuxContainerSecurityContext:
-    """The container's own settings win over the pod's."""
+    """The container's own settings win over the pod's. Raises ConfigError."""
     pod = spec.security_context or core.PodSecurityContext()
     own = container.security_context or core.SecurityContext()
     privileged = bool(own.privileged)
@@ -67,14 +82,20 @@ def container_security(
         namespace_options=namespace_options(spec),
         readonly_rootfs=bool(own.read_only_root_filesystem),
         supplemental_groups=_groups(pod),
+        supplemental_groups_policy=_groups_policy(pod),
         no_new_privs=own.allow_privilege_escalation is False and not privileged,
-        seccomp=_seccomp(own.seccomp_profile or pod.seccomp_profile),
-        apparmor=cri.SecurityProfile(profile_type=cri.SecurityProfile.Unconfined),
+        seccomp=_seccomp(own.seccomp_profile or pod.seccomp_profile, seccomp),
+        apparmor=_apparmor(own.app_armor_profile or pod.app_armor_profile),
+        selinux_options=_selinux(own.se_linux_options or pod.se_linux_options),
     )
     if own.capabilities:
         message.capabilities.add_capabilities.extend(own.capabilities.add)
         message.capabilities.drop_capabilities.extend(own.capabilities.drop)
-    if not privileged and own.proc_mount != "Unmasked":
+    if own.proc_mount == "Unmasked":
+        # The node's /proc/sys would be the container's to write.
+        if spec.host_users is not False:
+            raise ConfigError("`hostUsers` must be false to use `Unmasked`")
+    elif not privileged:
         message.masked_paths.extend(MASKED_PATHS)
         message.readonly_paths.extend(READONLY_PATHS)
     _set_user(message, own, pod)
@@ -101,14 +122,49 @@ def _groups(context: core.PodSecurityContext) -> list[int]:
     return groups
 
 
-def _seccomp(profile: core.SeccompProfile | None) -> cri.SecurityProfile:
-    """Unconfined unless asked for, as upstream without SeccompDefault."""
-    if profile is None or profile.type in ("", "Unconfined"):
+def _groups_policy(context: core.PodSecurityContext) -> cri.SupplementalGroupsPolicy.ValueType:
+    return cri.Strict if context.supplemental_groups_policy == "Strict" else cri.Merge
+
+
+def _seccomp(profile: core.SeccompProfile | None, settings: SeccompSettings) -> cri.SecurityProfile:
+    """Unconfined unless asked for, as upstream without --seccomp-default."""
+    kind = profile.type if profile else "RuntimeDefault" if settings.by_default else "Unconfined"
+    if kind == "RuntimeDefault":
+        return cri.SecurityProfile(profile_type=cri.SecurityProfile.RuntimeDefault)
+    if kind == "Localhost" and profile is not None:
+        path = _profile_path(settings.root, profile.localhost_profile)
+        return cri.SecurityProfile(profile_type=cri.SecurityProfile.Localhost, localhost_ref=path)
+    if kind != "Unconfined":
+        raise ConfigError(f'invalid seccomp profile type "{kind}"')
+    return cri.SecurityProfile(profile_type=cri.SecurityProfile.Unconfined)
+
+
+def _profile_path(root: str, name: str) -> str:
+    """Below the kubelet's directory of profiles, and never out of it."""
+    if not name:
+        raise ConfigError("localhostProfile must be set if seccompProfile type is Localhost.")
+    path = posixpath.normpath(posixpath.join(root, name))
+    if name.startswith("/") or ".." in name.split("/") or not path.startswith(root + "/"):
+        raise ConfigError(f'seccomp localhostProfile "{name}" must be a descending relative path')
+    return path
+
+
+def _apparmor(profile: core.AppArmorProfile | None) -> cri.SecurityProfile:
+    """Unconfined unless asked for. Where the kernel has no AppArmor, admission refused already."""
+    if profile is None or profile.type == "Unconfined":
         return cri.SecurityProfile(profile_type=cri.SecurityProfile.Unconfined)
     if profile.type == "RuntimeDefault":
         return cri.SecurityProfile(profile_type=cri.SecurityProfile.RuntimeDefault)
     return cri.SecurityProfile(
         profile_type=cri.SecurityProfile.Localhost, localhost_ref=profile.localhost_profile
+    )
+
+
+def _selinux(options: core.SELinuxOptions | None) -> cri.SELinuxOption | None:
+    if options is None:
+        return None
+    return cri.SELinuxOption(
+        user=options.user, role=options.role, type=options.type, level=options.level
     )
 
 
@@ -120,7 +176,8 @@ def verify_non_root(pod: core.Pod, container: core.Container, image: cri.Image) 
     if not wanted:
         return
     user = own.run_as_user if own.run_as_user is not None else shared.run_as_user
-    where = f'(pod: "{pod.metadata.name}_{pod.metadata.namespace}", container: {container.name})'
+    meta = pod.metadata
+    where = f'(pod: "{meta.name}_{meta.namespace}({meta.uid})", container: {container.name})'
     if user is not None:
         if user == 0:
             raise ConfigError(f"container's runAsUser breaks non-root policy {where}")

@@ -14,6 +14,7 @@ from worker.kubelet.cgroups import Cgroups
 from worker.kubelet.configs import NodeShape
 from worker.kubelet.cri import Runtime
 from worker.kubelet.dns import ClusterDns
+from worker.kubelet.gate import Gate
 from worker.kubelet.images import Images
 from worker.kubelet.podfiles import PodFiles
 from worker.kubelet.sources import SourceReader
@@ -47,6 +48,7 @@ class Tools:
     statuses: StatusWriter
     events: EventRecorder
     session: aiohttp.ClientSession
+    gate: Gate
     # Sandboxes and containers made at once: each costs several processes, and a machine that
     # boots with a hundred pods on two cores would only thrash.
     starts: asyncio.Semaphore

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from muster.cri import api_pb2 as cri
 from muster.files import mounts
-from worker.runtime import documents, kernel, layers, oci_spec, users
+from worker.runtime import capabilities, documents, kernel, layers, oci_spec, profiles, users
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.images import ImageStore
 from worker.runtime.lifecycle import stop_signal
@@ -62,7 +61,9 @@ class BundleMaker:
                 hostname=self._sandboxes.hostname(record.sandbox_id),
                 facts=self._facts,
                 devices=_devices(config),
-                seccomp=_seccomp(security),
+                seccomp=profiles.seccomp_profile(security, self._granted(security)),
+                apparmor=profiles.AppArmor().profile_of(security),
+                selinux=profiles.selinux_label(security),
             )
         )
         documents.replace_file(bundle / "config.json", msgspec.json.encode(spec))
@@ -74,6 +75,15 @@ class BundleMaker:
             additional_gids=who.additional_gids,
             stop_signal=stop_signal(config.stop_signal, image.stop_signal),
         )
+
+    def _granted(self, security: cri.LinuxContainerSecurityContext) -> list[str]:
+        sets = capabilities.container_sets(
+            security.capabilities,
+            privileged=security.privileged,
+            available=self._facts.capabilities,
+            root=True,
+        )
+        return sets["bounding"]
 
     def unmount(self, container_id: str) -> None:
         mounts.unmount(str(self._bundle(container_id) / "rootfs"))
@@ -184,15 +194,3 @@ def _device(host_path: str, container_path: str, permissions: str) -> Device:
         mode=stat.S_IMODE(found.st_mode),
         permissions=permissions or "rwm",
     )
-
-
-def _seccomp(security: cri.LinuxContainerSecurityContext) -> dict[str, Any] | None:
-    """A Localhost profile as it is. RuntimeDefault means unconfined here."""
-    if security.seccomp.profile_type != cri.SecurityProfile.Localhost:
-        return None
-    path = Path(security.seccomp.localhost_ref)
-    try:
-        profile = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise InvalidArgument(f'seccomp profile "{path}" is not usable: {error}') from error
-    return profile

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from muster.cri import api_pb2 as cri
+from worker.runtime.errors import FailedPrecondition, InvalidArgument
 
 # include/uapi/linux/capability.h, in the order of the bits.
 _IN_KERNEL_ORDER = """
@@ -35,7 +36,10 @@ def from_mask(mask: int) -> frozenset[str]:
 
 
 def _normal(names: Iterable[str]) -> set[str]:
-    return {n if n.startswith("CAP_") else f"CAP_{n}" for n in (x.upper() for x in names)}
+    found = {n if n.startswith("CAP_") else f"CAP_{n}" for n in (x.upper() for x in names)}
+    for name in sorted(found - set(NAMES) - {"CAP_ALL"}):
+        raise InvalidArgument(f'unknown capability "{name}"')
+    return found
 
 
 def container_sets(
@@ -43,11 +47,14 @@ def container_sets(
 ) -> dict[str, list[str]]:
     """The OCI `process.capabilities` object.
 
-    What this node cannot give (a machine without CAP_SYS_RESOURCE) is left out, since OCI
-    runtimes refuse what is outside their own bounding set. A process that is not root holds
-    none effectively: exec(2) would clear them, as it does under every other runtime.
+    What this node cannot give (a machine without CAP_SYS_RESOURCE) is left out of "all", since
+    OCI runtimes refuse what is outside their own bounding set; asked for by name, it is refused
+    here. A process that is not root holds none effectively: exec(2) would clear them, as it does
+    under every other runtime.
     """
     add = _normal([*wanted.add_capabilities, *wanted.add_ambient_capabilities])
+    for name in sorted(add - available - {"CAP_ALL"}):
+        raise FailedPrecondition(f'capability "{name}" is not available on this node')
     drop = _normal(wanted.drop_capabilities)
     if privileged:
         granted = set(NAMES)

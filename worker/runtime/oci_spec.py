@@ -20,14 +20,6 @@ from worker.runtime.users import Identity
 OCI_VERSION = "1.0.2"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Kubernetes' default procMount: what a container may not see, and may only read.
-MASKED_PATHS = (
-    "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-    "/sys/firmware", "/sys/devices/virtual/powercap",
-)  # fmt: skip
-READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
 _PROPAGATION = {
     cri.PROPAGATION_PRIVATE: "rprivate",
     cri.PROPAGATION_HOST_TO_CONTAINER: "rslave",
@@ -83,6 +75,8 @@ class SpecInputs:
     facts: NodeFacts
     devices: Sequence[Device] = ()
     seccomp: Mapping[str, Any] | None = None
+    apparmor: str = ""
+    selinux: str = ""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -154,6 +148,10 @@ def process(inputs: SpecInputs) -> dict[str, Any]:
     if inputs.facts.open_files is not None:
         soft, hard = inputs.facts.open_files
         result["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": hard}]
+    if inputs.apparmor:
+        result["apparmorProfile"] = inputs.apparmor
+    if inputs.selinux:
+        result["selinuxLabel"] = inputs.selinux
     return result
 
 
@@ -179,9 +177,10 @@ def _linux(inputs: SpecInputs) -> dict[str, Any]:
         "devices": [_device_node(device) for device in inputs.devices],
     }
     if not security.privileged:
-        linux["maskedPaths"] = list(security.masked_paths or MASKED_PATHS)
-        linux["readonlyPaths"] = list(security.readonly_paths or READONLY_PATHS)
-    if inputs.seccomp is not None and not security.privileged:
+        # As the client says, none for procMount Unmasked: filling them in would refuse silently.
+        linux["maskedPaths"] = list(security.masked_paths)
+        linux["readonlyPaths"] = list(security.readonly_paths)
+    if inputs.seccomp is not None:
         linux["seccomp"] = dict(inputs.seccomp)
     if any(m.propagation == cri.PROPAGATION_BIDIRECTIONAL for m in config.mounts):
         linux["rootfsPropagation"] = "rshared"

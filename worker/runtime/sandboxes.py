@@ -24,7 +24,7 @@ import msgspec
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
 from muster.files import mounts
-from worker.runtime import documents, kernel
+from worker.runtime import documents, kernel, sysctls
 from worker.runtime.cni import Attachment, Cni
 from worker.runtime.errors import InvalidArgument, NotFound, RuntimeFailure
 from worker.runtime.pid_namespace import PidNamespaces
@@ -192,6 +192,7 @@ class Sandboxes:
         if config.log_directory:
             Path(config.log_directory).mkdir(mode=0o755, parents=True, exist_ok=True)
         pins: dict[str, Path] = {}
+        sysctls.check(config.linux.sysctls, config.linux.security_context.namespace_options)
         options = config.linux.security_context.namespace_options
         if options.network != cri.NODE:
             self._places.netns.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -204,8 +205,6 @@ class Sandboxes:
             mounts.mount("shm", str(state / "shm"), "tmpfs", flags, _SHM_OPTIONS)
         if pins:
             kernel.pin_new_namespaces(pins, hostname, dict(config.linux.sysctls))
-        elif config.linux.sysctls:
-            raise InvalidArgument("sysctls cannot be set in the machine's own namespaces")
         if options.pid == cri.POD:
             self._pid_namespaces.make(state / "pidns", state / "pidns.pid")
 
