@@ -68,7 +68,7 @@ class Rest:
                 connection.putheader(name, value)
             connection.endheaders(data)
             response = connection.getresponse()
-            if query.get("watch"):  # its answer does not end
+            if query.get("watch") and response.status == 200:  # its answer does not end
                 return Answer(response.status, {})
             return Answer(response.status, _decoded(response.read()))
         finally:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # The modules of this folder.
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = ("node_matrix",)
 
 
 @dataclass(frozen=True, slots=True)
