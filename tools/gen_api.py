@@ -1,7 +1,8 @@
 """Generate muster/api/*.py: one frozen msgspec struct per Kubernetes API type.
 
 The facts (type names, field names, JSON names, field types) are read from the published
-`kubernetes` client package of the pinned version; the shape of the code is ours.
+`kubernetes` client package of the pinned version, the widths of integers and the kinds of times
+from the field numbers of the wire (tools/gen_wire_numbers.py); the shape of the code is ours.
 `python tools/gen_api.py` writes the modules; `--check` fails when what is committed is stale.
 """
 
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kubernetes.client import models
+
+from master.apiserver.protobuf.numbers import MESSAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "muster" / "api"
@@ -53,6 +56,10 @@ ALWAYS_THERE = {"metadata", "spec", "status", "template"}
 WRITTEN_EMPTY = {("V1ContainerStatus", "image"), ("V1ContainerStatus", "imageID"),
                  ("V1HTTPHeader", "value"), ("V1Sysctl", "value"),
                  ("V1EndpointSlice", "endpoints")}  # fmt: skip
+# What of muster.api.base a module may need.
+BASE = ("Int32", "Int64", "MicroTime", "Quantity", "Time", "no_items")
+# Module -> where its messages are in the table of field numbers.
+PACKAGES = {module: "meta.v1" if module == "meta" else f"{module}.v1" for module in ROOTS}
 KEYWORDS = {"from": "from_", "continue": "continue_", "except": "except_", "exec": "exec_"}
 
 
@@ -94,16 +101,27 @@ def closure(roots: list[str], done: set[str]) -> list[str]:
     return order
 
 
+def exact_type(module: str, model: str, json_name: str, kind: str) -> str:
+    """The wire knows how wide an integer is, and which of the two times a time is."""
+    fields = MESSAGES.get(f"{PACKAGES[module]}.{class_name(model)}", {}).values()
+    wire = next((kind for name, kind in fields if name == json_name), "").strip("[]")
+    if kind == "int":
+        return {"int32": "Int32", "int64": "Int64"}.get(wire, "Int64")
+    if kind == "datetime":
+        return "MicroTime" if wire == "microtime" else "Time"
+    return kind
+
+
 def field_type(json_name: str, kind: str) -> tuple[str, str]:
     """The Python type of a field and its default."""
-    if kind in ("str", "datetime"):
-        return "str", '""'
-    if kind in ("int", "bool", "float"):
+    if kind in ("str", "Time", "MicroTime"):
+        return kind, '""'
+    if kind in ("Int32", "Int64", "bool", "float"):
         return f"{kind} | None", "None"
     if kind == "bytes":
         return "bytes | None", "None"
     if kind == "object" and json_name in INT_OR_STRING:
-        return "int | str | None", "None"
+        return "Int32 | str | None", "None"
     if kind == "object":
         return "dict[str, Any] | None", "None"
     if listed := re.fullmatch(r"[Ll]ist\[(.+)\]", kind):
@@ -115,9 +133,9 @@ def field_type(json_name: str, kind: str) -> tuple[str, str]:
 
 
 def element_type(kind: str) -> str:
-    if kind in ("str", "datetime"):
-        return "str"
-    if kind in ("int", "bool", "float", "bytes"):
+    if kind == "int":
+        return "Int64"
+    if kind in ("str", "bool", "float", "bytes"):
         return kind
     if kind == "object":
         return "Any"
@@ -133,7 +151,7 @@ def camel(attribute: str) -> str:
     return head + "".join(word.capitalize() for word in rest) + tail
 
 
-def render_class(model: str, api_version: str, roots: list[str]) -> str:
+def render_class(model: str, module: str, api_version: str, roots: list[str]) -> str:
     source = getattr(models, model)
     fields = [
         (attribute_name(source.attribute_map[key]), source.attribute_map[key], kind)
@@ -142,7 +160,7 @@ def render_class(model: str, api_version: str, roots: list[str]) -> str:
     lines = [f'class {class_name(model)}(Struct, rename="camel", **OPTIONS):']
     top = model in roots and any(name == "kind" for name, _, _ in fields)
     for attribute, json_name, kind in fields:
-        type_, default = field_type(json_name, kind)
+        type_, default = field_type(json_name, exact_type(module, model, json_name, kind))
         if top and attribute == "api_version":
             default = f'"{api_version}"'
         if top and attribute == "kind":
@@ -168,7 +186,7 @@ def modules() -> dict[str, str]:
     for module, (subject, api_version, roots) in ROOTS.items():
         order = closure(roots, done)
         home.update({class_name(model): module for model in order})
-        body = "\n\n\n".join(render_class(m, api_version, roots) for m in order)
+        body = "\n\n\n".join(render_class(m, module, api_version, roots) for m in order)
         rendered[module] = HEADER.format(subject=subject) + imports(body, module, home) + body
     return rendered
 
@@ -189,8 +207,7 @@ def imports(body: str, module: str, home: dict[str, str]) -> str:
         lines.append("from typing import Any\n")
     lines += ["import msgspec"] if "msgspec.field(" in body else []
     lines.append("from msgspec import Struct\n")
-    base = ["OPTIONS"] + (["Quantity"] if "Quantity" in body else [])
-    base += ["no_items"] if "no_items" in body else []
+    base = ["OPTIONS", *(name for name in BASE if re.search(rf"\b{name}\b", body))]
     lines.append(f"from muster.api.base import {', '.join(base)}")
     used: dict[str, list[str]] = {}
     for name in sorted(set(re.findall(r"\b[A-Z]\w+", body))):

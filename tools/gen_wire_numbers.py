@@ -50,8 +50,8 @@ SCALARS = {
     FieldDescriptorProto.TYPE_STRING: "string",
     FieldDescriptorProto.TYPE_BYTES: "bytes",
     FieldDescriptorProto.TYPE_BOOL: "bool",
-    FieldDescriptorProto.TYPE_INT32: "int",
-    FieldDescriptorProto.TYPE_INT64: "int",
+    FieldDescriptorProto.TYPE_INT32: "int32",
+    FieldDescriptorProto.TYPE_INT64: "int64",
     FieldDescriptorProto.TYPE_DOUBLE: "double",
 }
 

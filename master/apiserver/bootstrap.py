@@ -17,7 +17,7 @@ from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
 from master.apiserver.registry.allocation import Ranges
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.options import Target, WriteOptions
-from master.apiserver.registry.writer import Writer
+from master.apiserver.registry.writer import Writer, at_once
 from master.apiserver.storage.keys import MASTER_LEASES
 from muster.api.core import (
     EndpointAddress,
@@ -41,7 +41,7 @@ SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 LEASE_SECONDS = 15
 RENEW_SECONDS = 5.0
 NAME = "kubernetes"
-_OPTIONS = WriteOptions(field_manager="kube-apiserver")
+_OPTIONS = WriteOptions(field_manager="kube-apiserver", trusted=True)
 
 
 class Bootstrap:
@@ -157,6 +157,6 @@ class Bootstrap:
             return with_meta(obj, resource_version=old.metadata.resource_version)
 
         try:
-            await self._writer.edit(target, replaced, _OPTIONS)
+            await self._writer.edit(target, at_once(replaced), _OPTIONS)
         except NotFound:
             await self._create(obj)

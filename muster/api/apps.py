@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from muster.api.base import OPTIONS
+from muster.api.base import OPTIONS, Int32, Int64, Time
 from muster.api.core import PodSpec
 from muster.api.meta import LabelSelector, ObjectMeta
 
 
 class RollingUpdateDeployment(Struct, rename="camel", **OPTIONS):
-    max_surge: int | str | None = None
-    max_unavailable: int | str | None = None
+    max_surge: Int32 | str | None = None
+    max_unavailable: Int32 | str | None = None
 
 
 class DeploymentStrategy(Struct, rename="camel", **OPTIONS):
@@ -28,19 +28,19 @@ class PodTemplateSpec(Struct, rename="camel", **OPTIONS):
 
 
 class DeploymentSpec(Struct, rename="camel", **OPTIONS):
-    min_ready_seconds: int | None = None
+    min_ready_seconds: Int32 | None = None
     paused: bool | None = None
-    progress_deadline_seconds: int | None = None
-    replicas: int | None = None
-    revision_history_limit: int | None = None
+    progress_deadline_seconds: Int32 | None = None
+    replicas: Int32 | None = None
+    revision_history_limit: Int32 | None = None
     selector: LabelSelector | None = None
     strategy: DeploymentStrategy | None = None
     template: PodTemplateSpec = PodTemplateSpec()
 
 
 class DeploymentCondition(Struct, rename="camel", **OPTIONS):
-    last_transition_time: str = ""
-    last_update_time: str = ""
+    last_transition_time: Time = ""
+    last_update_time: Time = ""
     message: str = ""
     reason: str = ""
     status: str = ""
@@ -48,15 +48,15 @@ class DeploymentCondition(Struct, rename="camel", **OPTIONS):
 
 
 class DeploymentStatus(Struct, rename="camel", **OPTIONS):
-    available_replicas: int | None = None
-    collision_count: int | None = None
+    available_replicas: Int32 | None = None
+    collision_count: Int32 | None = None
     conditions: tuple[DeploymentCondition, ...] = ()
-    observed_generation: int | None = None
-    ready_replicas: int | None = None
-    replicas: int | None = None
-    terminating_replicas: int | None = None
-    unavailable_replicas: int | None = None
-    updated_replicas: int | None = None
+    observed_generation: Int64 | None = None
+    ready_replicas: Int32 | None = None
+    replicas: Int32 | None = None
+    terminating_replicas: Int32 | None = None
+    unavailable_replicas: Int32 | None = None
+    updated_replicas: Int32 | None = None
 
 
 class Deployment(Struct, rename="camel", **OPTIONS):
@@ -68,14 +68,14 @@ class Deployment(Struct, rename="camel", **OPTIONS):
 
 
 class ReplicaSetSpec(Struct, rename="camel", **OPTIONS):
-    min_ready_seconds: int | None = None
-    replicas: int | None = None
+    min_ready_seconds: Int32 | None = None
+    replicas: Int32 | None = None
     selector: LabelSelector | None = None
     template: PodTemplateSpec = PodTemplateSpec()
 
 
 class ReplicaSetCondition(Struct, rename="camel", **OPTIONS):
-    last_transition_time: str = ""
+    last_transition_time: Time = ""
     message: str = ""
     reason: str = ""
     status: str = ""
@@ -83,13 +83,13 @@ class ReplicaSetCondition(Struct, rename="camel", **OPTIONS):
 
 
 class ReplicaSetStatus(Struct, rename="camel", **OPTIONS):
-    available_replicas: int | None = None
+    available_replicas: Int32 | None = None
     conditions: tuple[ReplicaSetCondition, ...] = ()
-    fully_labeled_replicas: int | None = None
-    observed_generation: int | None = None
-    ready_replicas: int | None = None
-    replicas: int | None = None
-    terminating_replicas: int | None = None
+    fully_labeled_replicas: Int32 | None = None
+    observed_generation: Int64 | None = None
+    ready_replicas: Int32 | None = None
+    replicas: Int32 | None = None
+    terminating_replicas: Int32 | None = None
 
 
 class ReplicaSet(Struct, rename="camel", **OPTIONS):

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from muster.api.base import OPTIONS
+from muster.api.base import OPTIONS, Int32
 from muster.api.meta import ObjectMeta
 
 
 class ScaleSpec(Struct, rename="camel", **OPTIONS):
-    replicas: int | None = None
+    replicas: Int32 | None = None
 
 
 class ScaleStatus(Struct, rename="camel", **OPTIONS):
-    replicas: int | None = None
+    replicas: Int32 | None = None
     selector: str = ""
 
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from muster.api.base import OPTIONS
+from muster.api.base import OPTIONS, Int32, MicroTime
 from muster.api.meta import ObjectMeta
 
 
 class LeaseSpec(Struct, rename="camel", **OPTIONS):
-    acquire_time: str = ""
+    acquire_time: MicroTime = ""
     holder_identity: str = ""
-    lease_duration_seconds: int | None = None
-    lease_transitions: int | None = None
+    lease_duration_seconds: Int32 | None = None
+    lease_transitions: Int32 | None = None
     preferred_holder: str = ""
-    renew_time: str = ""
+    renew_time: MicroTime = ""
     strategy: str = ""
 
 

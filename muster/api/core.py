@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from muster.api.base import OPTIONS, Quantity
+from muster.api.base import OPTIONS, Int32, Int64, MicroTime, Quantity, Time
 from muster.api.meta import LabelSelector, ObjectMeta
 
 
@@ -25,7 +25,7 @@ class NodeSelectorTerm(Struct, rename="camel", **OPTIONS):
 
 class PreferredSchedulingTerm(Struct, rename="camel", **OPTIONS):
     preference: NodeSelectorTerm | None = None
-    weight: int | None = None
+    weight: Int32 | None = None
 
 
 class NodeSelector(Struct, rename="camel", **OPTIONS):
@@ -48,7 +48,7 @@ class PodAffinityTerm(Struct, rename="camel", **OPTIONS):
 
 class WeightedPodAffinityTerm(Struct, rename="camel", **OPTIONS):
     pod_affinity_term: PodAffinityTerm | None = None
-    weight: int | None = None
+    weight: Int32 | None = None
 
 
 class PodAffinity(Struct, rename="camel", **OPTIONS):
@@ -132,17 +132,17 @@ class HTTPGetAction(Struct, rename="camel", **OPTIONS):
     host: str = ""
     http_headers: tuple[HTTPHeader, ...] = ()
     path: str = ""
-    port: int | str | None = None
+    port: Int32 | str | None = None
     scheme: str = ""
 
 
 class SleepAction(Struct, rename="camel", **OPTIONS):
-    seconds: int | None = None
+    seconds: Int64 | None = None
 
 
 class TCPSocketAction(Struct, rename="camel", **OPTIONS):
     host: str = ""
-    port: int | str | None = None
+    port: Int32 | str | None = None
 
 
 class LifecycleHandler(Struct, rename="camel", **OPTIONS):
@@ -159,27 +159,27 @@ class Lifecycle(Struct, rename="camel", **OPTIONS):
 
 
 class GRPCAction(Struct, rename="camel", **OPTIONS):
-    port: int | None = None
+    port: Int32 | None = None
     service: str = ""
 
 
 class Probe(Struct, rename="camel", **OPTIONS):
     exec_: ExecAction | None = msgspec.field(default=None, name="exec")
-    failure_threshold: int | None = None
+    failure_threshold: Int32 | None = None
     grpc: GRPCAction | None = None
     http_get: HTTPGetAction | None = None
-    initial_delay_seconds: int | None = None
-    period_seconds: int | None = None
-    success_threshold: int | None = None
+    initial_delay_seconds: Int32 | None = None
+    period_seconds: Int32 | None = None
+    success_threshold: Int32 | None = None
     tcp_socket: TCPSocketAction | None = None
-    termination_grace_period_seconds: int | None = None
-    timeout_seconds: int | None = None
+    termination_grace_period_seconds: Int64 | None = None
+    timeout_seconds: Int32 | None = None
 
 
 class ContainerPort(Struct, rename="camel", **OPTIONS):
-    container_port: int | None = None
+    container_port: Int32 | None = None
     host_ip: str = msgspec.field(default="", name="hostIP")
-    host_port: int | None = None
+    host_port: Int32 | None = None
     name: str = ""
     protocol: str = ""
 
@@ -236,9 +236,9 @@ class SecurityContext(Struct, rename="camel", **OPTIONS):
     privileged: bool | None = None
     proc_mount: str = ""
     read_only_root_filesystem: bool | None = None
-    run_as_group: int | None = None
+    run_as_group: Int64 | None = None
     run_as_non_root: bool | None = None
-    run_as_user: int | None = None
+    run_as_user: Int64 | None = None
     se_linux_options: SELinuxOptions | None = None
     seccomp_profile: SeccompProfile | None = None
     windows_options: WindowsSecurityContextOptions | None = None
@@ -359,15 +359,15 @@ class Sysctl(Struct, rename="camel", **OPTIONS):
 
 class PodSecurityContext(Struct, rename="camel", **OPTIONS):
     app_armor_profile: AppArmorProfile | None = None
-    fs_group: int | None = None
+    fs_group: Int64 | None = None
     fs_group_change_policy: str = ""
-    run_as_group: int | None = None
+    run_as_group: Int64 | None = None
     run_as_non_root: bool | None = None
-    run_as_user: int | None = None
+    run_as_user: Int64 | None = None
     se_linux_change_policy: str = ""
     se_linux_options: SELinuxOptions | None = None
     seccomp_profile: SeccompProfile | None = None
-    supplemental_groups: tuple[int, ...] = ()
+    supplemental_groups: tuple[Int64, ...] = ()
     supplemental_groups_policy: str = ""
     sysctls: tuple[Sysctl, ...] = ()
     windows_options: WindowsSecurityContextOptions | None = None
@@ -377,15 +377,15 @@ class Toleration(Struct, rename="camel", **OPTIONS):
     effect: str = ""
     key: str = ""
     operator: str = ""
-    toleration_seconds: int | None = None
+    toleration_seconds: Int64 | None = None
     value: str = ""
 
 
 class TopologySpreadConstraint(Struct, rename="camel", **OPTIONS):
     label_selector: LabelSelector | None = None
     match_label_keys: tuple[str, ...] = ()
-    max_skew: int | None = None
-    min_domains: int | None = None
+    max_skew: Int32 | None = None
+    min_domains: Int32 | None = None
     node_affinity_policy: str = ""
     node_taints_policy: str = ""
     topology_key: str = ""
@@ -394,7 +394,7 @@ class TopologySpreadConstraint(Struct, rename="camel", **OPTIONS):
 
 class AWSElasticBlockStoreVolumeSource(Struct, rename="camel", **OPTIONS):
     fs_type: str = ""
-    partition: int | None = None
+    partition: Int32 | None = None
     read_only: bool | None = None
     volume_id: str = msgspec.field(default="", name="volumeID")
 
@@ -432,12 +432,12 @@ class CinderVolumeSource(Struct, rename="camel", **OPTIONS):
 
 class KeyToPath(Struct, rename="camel", **OPTIONS):
     key: str = ""
-    mode: int | None = None
+    mode: Int32 | None = None
     path: str = ""
 
 
 class ConfigMapVolumeSource(Struct, rename="camel", **OPTIONS):
-    default_mode: int | None = None
+    default_mode: Int32 | None = None
     items: tuple[KeyToPath, ...] = ()
     name: str = ""
     optional: bool | None = None
@@ -453,13 +453,13 @@ class CSIVolumeSource(Struct, rename="camel", **OPTIONS):
 
 class DownwardAPIVolumeFile(Struct, rename="camel", **OPTIONS):
     field_ref: ObjectFieldSelector | None = None
-    mode: int | None = None
+    mode: Int32 | None = None
     path: str = ""
     resource_field_ref: ResourceFieldSelector | None = None
 
 
 class DownwardAPIVolumeSource(Struct, rename="camel", **OPTIONS):
-    default_mode: int | None = None
+    default_mode: Int32 | None = None
     items: tuple[DownwardAPIVolumeFile, ...] = ()
 
 
@@ -509,7 +509,7 @@ class EphemeralVolumeSource(Struct, rename="camel", **OPTIONS):
 
 class FCVolumeSource(Struct, rename="camel", **OPTIONS):
     fs_type: str = ""
-    lun: int | None = None
+    lun: Int32 | None = None
     read_only: bool | None = None
     target_wwns: tuple[str, ...] = msgspec.field(default=(), name="targetWWNs")
     wwids: tuple[str, ...] = ()
@@ -530,7 +530,7 @@ class FlockerVolumeSource(Struct, rename="camel", **OPTIONS):
 
 class GCEPersistentDiskVolumeSource(Struct, rename="camel", **OPTIONS):
     fs_type: str = ""
-    partition: int | None = None
+    partition: Int32 | None = None
     pd_name: str = ""
     read_only: bool | None = None
 
@@ -564,7 +564,7 @@ class ISCSIVolumeSource(Struct, rename="camel", **OPTIONS):
     initiator_name: str = ""
     iqn: str = ""
     iscsi_interface: str = ""
-    lun: int | None = None
+    lun: Int32 | None = None
     portals: tuple[str, ...] = ()
     read_only: bool | None = None
     secret_ref: LocalObjectReference | None = None
@@ -619,7 +619,7 @@ class SecretProjection(Struct, rename="camel", **OPTIONS):
 
 class ServiceAccountTokenProjection(Struct, rename="camel", **OPTIONS):
     audience: str = ""
-    expiration_seconds: int | None = None
+    expiration_seconds: Int64 | None = None
     path: str = ""
 
 
@@ -632,7 +632,7 @@ class VolumeProjection(Struct, rename="camel", **OPTIONS):
 
 
 class ProjectedVolumeSource(Struct, rename="camel", **OPTIONS):
-    default_mode: int | None = None
+    default_mode: Int32 | None = None
     sources: tuple[VolumeProjection, ...] = ()
 
 
@@ -670,7 +670,7 @@ class ScaleIOVolumeSource(Struct, rename="camel", **OPTIONS):
 
 
 class SecretVolumeSource(Struct, rename="camel", **OPTIONS):
-    default_mode: int | None = None
+    default_mode: Int32 | None = None
     items: tuple[KeyToPath, ...] = ()
     optional: bool | None = None
     secret_name: str = ""
@@ -726,7 +726,7 @@ class Volume(Struct, rename="camel", **OPTIONS):
 
 
 class PodSpec(Struct, rename="camel", **OPTIONS):
-    active_deadline_seconds: int | None = None
+    active_deadline_seconds: Int64 | None = None
     affinity: Affinity | None = None
     automount_service_account_token: bool | None = None
     containers: tuple[Container, ...] = ()
@@ -747,7 +747,7 @@ class PodSpec(Struct, rename="camel", **OPTIONS):
     os: PodOS | None = None
     overhead: dict[str, Quantity] = {}
     preemption_policy: str = ""
-    priority: int | None = None
+    priority: Int32 | None = None
     priority_class_name: str = ""
     readiness_gates: tuple[PodReadinessGate, ...] = ()
     resource_claims: tuple[PodResourceClaim, ...] = ()
@@ -762,17 +762,17 @@ class PodSpec(Struct, rename="camel", **OPTIONS):
     set_hostname_as_fqdn: bool | None = msgspec.field(default=None, name="setHostnameAsFQDN")
     share_process_namespace: bool | None = None
     subdomain: str = ""
-    termination_grace_period_seconds: int | None = None
+    termination_grace_period_seconds: Int64 | None = None
     tolerations: tuple[Toleration, ...] = ()
     topology_spread_constraints: tuple[TopologySpreadConstraint, ...] = ()
     volumes: tuple[Volume, ...] = ()
 
 
 class PodCondition(Struct, rename="camel", **OPTIONS):
-    last_probe_time: str = ""
-    last_transition_time: str = ""
+    last_probe_time: Time = ""
+    last_transition_time: Time = ""
     message: str = ""
-    observed_generation: int | None = None
+    observed_generation: Int64 | None = None
     reason: str = ""
     status: str = ""
     type: str = ""
@@ -789,17 +789,17 @@ class ResourceStatus(Struct, rename="camel", **OPTIONS):
 
 
 class ContainerStateRunning(Struct, rename="camel", **OPTIONS):
-    started_at: str = ""
+    started_at: Time = ""
 
 
 class ContainerStateTerminated(Struct, rename="camel", **OPTIONS):
     container_id: str = msgspec.field(default="", name="containerID")
-    exit_code: int | None = None
-    finished_at: str = ""
+    exit_code: Int32 | None = None
+    finished_at: Time = ""
     message: str = ""
     reason: str = ""
-    signal: int | None = None
-    started_at: str = ""
+    signal: Int32 | None = None
+    started_at: Time = ""
 
 
 class ContainerStateWaiting(Struct, rename="camel", **OPTIONS):
@@ -814,9 +814,9 @@ class ContainerState(Struct, rename="camel", **OPTIONS):
 
 
 class LinuxContainerUser(Struct, rename="camel", **OPTIONS):
-    gid: int | None = None
-    supplemental_groups: tuple[int, ...] = ()
-    uid: int | None = None
+    gid: Int64 | None = None
+    supplemental_groups: tuple[Int64, ...] = ()
+    uid: Int64 | None = None
 
 
 class ContainerUser(Struct, rename="camel", **OPTIONS):
@@ -840,7 +840,7 @@ class ContainerStatus(Struct, rename="camel", **OPTIONS):
     name: str = ""
     ready: bool | None = None
     resources: ResourceRequirements | None = None
-    restart_count: int | None = None
+    restart_count: Int32 | None = None
     started: bool | None = None
     state: ContainerState | None = None
     stop_signal: str = ""
@@ -870,7 +870,7 @@ class PodStatus(Struct, rename="camel", **OPTIONS):
     init_container_statuses: tuple[ContainerStatus, ...] = ()
     message: str = ""
     nominated_node_name: str = ""
-    observed_generation: int | None = None
+    observed_generation: Int64 | None = None
     phase: str = ""
     pod_ip: str = msgspec.field(default="", name="podIP")
     pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
@@ -878,7 +878,7 @@ class PodStatus(Struct, rename="camel", **OPTIONS):
     reason: str = ""
     resize: str = ""
     resource_claim_statuses: tuple[PodResourceClaimStatus, ...] = ()
-    start_time: str = ""
+    start_time: Time = ""
 
 
 class Pod(Struct, rename="camel", **OPTIONS):
@@ -904,7 +904,7 @@ class NodeConfigSource(Struct, rename="camel", **OPTIONS):
 class Taint(Struct, rename="camel", **OPTIONS):
     effect: str = ""
     key: str = ""
-    time_added: str = ""
+    time_added: Time = ""
     value: str = ""
 
 
@@ -924,8 +924,8 @@ class NodeAddress(Struct, rename="camel", **OPTIONS):
 
 
 class NodeCondition(Struct, rename="camel", **OPTIONS):
-    last_heartbeat_time: str = ""
-    last_transition_time: str = ""
+    last_heartbeat_time: Time = ""
+    last_transition_time: Time = ""
     message: str = ""
     reason: str = ""
     status: str = ""
@@ -940,7 +940,7 @@ class NodeConfigStatus(Struct, rename="camel", **OPTIONS):
 
 
 class DaemonEndpoint(Struct, rename="camel", **OPTIONS):
-    port: int | None = msgspec.field(default=None, name="Port")
+    port: Int32 | None = msgspec.field(default=None, name="Port")
 
 
 class NodeDaemonEndpoints(Struct, rename="camel", **OPTIONS):
@@ -953,11 +953,11 @@ class NodeFeatures(Struct, rename="camel", **OPTIONS):
 
 class ContainerImage(Struct, rename="camel", **OPTIONS):
     names: tuple[str, ...] = ()
-    size_bytes: int | None = None
+    size_bytes: Int64 | None = None
 
 
 class NodeSwapStatus(Struct, rename="camel", **OPTIONS):
-    capacity: int | None = None
+    capacity: Int64 | None = None
 
 
 class NodeSystemInfo(Struct, rename="camel", **OPTIONS):
@@ -1018,7 +1018,7 @@ class NamespaceSpec(Struct, rename="camel", **OPTIONS):
 
 
 class NamespaceCondition(Struct, rename="camel", **OPTIONS):
-    last_transition_time: str = ""
+    last_transition_time: Time = ""
     message: str = ""
     reason: str = ""
     status: str = ""
@@ -1041,14 +1041,14 @@ class Namespace(Struct, rename="camel", **OPTIONS):
 class ServicePort(Struct, rename="camel", **OPTIONS):
     app_protocol: str = ""
     name: str = ""
-    node_port: int | None = None
-    port: int | None = None
+    node_port: Int32 | None = None
+    port: Int32 | None = None
     protocol: str = ""
-    target_port: int | str | None = None
+    target_port: Int32 | str | None = None
 
 
 class ClientIPConfig(Struct, rename="camel", **OPTIONS):
-    timeout_seconds: int | None = None
+    timeout_seconds: Int32 | None = None
 
 
 class SessionAffinityConfig(Struct, rename="camel", **OPTIONS):
@@ -1062,7 +1062,7 @@ class ServiceSpec(Struct, rename="camel", **OPTIONS):
     external_ips: tuple[str, ...] = msgspec.field(default=(), name="externalIPs")
     external_name: str = ""
     external_traffic_policy: str = ""
-    health_check_node_port: int | None = None
+    health_check_node_port: Int32 | None = None
     internal_traffic_policy: str = ""
     ip_families: tuple[str, ...] = ()
     ip_family_policy: str = ""
@@ -1079,9 +1079,9 @@ class ServiceSpec(Struct, rename="camel", **OPTIONS):
 
 
 class Condition(Struct, rename="camel", **OPTIONS):
-    last_transition_time: str = ""
+    last_transition_time: Time = ""
     message: str = ""
-    observed_generation: int | None = None
+    observed_generation: Int64 | None = None
     reason: str = ""
     status: str = ""
     type: str = ""
@@ -1089,7 +1089,7 @@ class Condition(Struct, rename="camel", **OPTIONS):
 
 class PortStatus(Struct, rename="camel", **OPTIONS):
     error: str = ""
-    port: int | None = None
+    port: Int32 | None = None
     protocol: str = ""
 
 
@@ -1137,7 +1137,7 @@ class EndpointAddress(Struct, rename="camel", **OPTIONS):
 class EndpointPort(Struct, rename="camel", **OPTIONS):
     app_protocol: str = ""
     name: str = ""
-    port: int | None = None
+    port: Int32 | None = None
     protocol: str = ""
 
 
@@ -1183,8 +1183,8 @@ class ServiceAccount(Struct, rename="camel", **OPTIONS):
 
 
 class EventSeries(Struct, rename="camel", **OPTIONS):
-    count: int | None = None
-    last_observed_time: str = ""
+    count: Int32 | None = None
+    last_observed_time: MicroTime = ""
 
 
 class EventSource(Struct, rename="camel", **OPTIONS):
@@ -1195,12 +1195,12 @@ class EventSource(Struct, rename="camel", **OPTIONS):
 class Event(Struct, rename="camel", **OPTIONS):
     action: str = ""
     api_version: str = "v1"
-    count: int | None = None
-    event_time: str = ""
-    first_timestamp: str = ""
+    count: Int32 | None = None
+    event_time: MicroTime = ""
+    first_timestamp: Time = ""
     involved_object: ObjectReference | None = None
     kind: str = "Event"
-    last_timestamp: str = ""
+    last_timestamp: Time = ""
     message: str = ""
     metadata: ObjectMeta = ObjectMeta()
     reason: str = ""

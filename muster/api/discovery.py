@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from muster.api.base import OPTIONS, no_items
+from muster.api.base import OPTIONS, Int32, no_items
 from muster.api.core import ObjectReference
 from muster.api.meta import ObjectMeta
 
@@ -46,7 +46,7 @@ class Endpoint(Struct, rename="camel", **OPTIONS):
 class EndpointPort(Struct, rename="camel", **OPTIONS):
     app_protocol: str = ""
     name: str = ""
-    port: int | None = None
+    port: Int32 | None = None
     protocol: str = ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from muster.api.base import OPTIONS
+from muster.api.base import OPTIONS, Int64, Time
 
 
 class ManagedFieldsEntry(Struct, rename="camel", **OPTIONS):
@@ -20,7 +20,7 @@ class ManagedFieldsEntry(Struct, rename="camel", **OPTIONS):
     manager: str = ""
     operation: str = ""
     subresource: str = ""
-    time: str = ""
+    time: Time = ""
 
 
 class OwnerReference(Struct, rename="camel", **OPTIONS):
@@ -34,12 +34,12 @@ class OwnerReference(Struct, rename="camel", **OPTIONS):
 
 class ObjectMeta(Struct, rename="camel", **OPTIONS):
     annotations: dict[str, str] = {}
-    creation_timestamp: str = ""
-    deletion_grace_period_seconds: int | None = None
-    deletion_timestamp: str = ""
+    creation_timestamp: Time = ""
+    deletion_grace_period_seconds: Int64 | None = None
+    deletion_timestamp: Time = ""
     finalizers: tuple[str, ...] = ()
     generate_name: str = ""
-    generation: int | None = None
+    generation: Int64 | None = None
     labels: dict[str, str] = {}
     managed_fields: tuple[ManagedFieldsEntry, ...] = ()
     name: str = ""
@@ -52,7 +52,7 @@ class ObjectMeta(Struct, rename="camel", **OPTIONS):
 
 class ListMeta(Struct, rename="camel", **OPTIONS):
     continue_: str = msgspec.field(default="", name="continue")
-    remaining_item_count: int | None = None
+    remaining_item_count: Int64 | None = None
     resource_version: str = ""
     self_link: str = ""
 
@@ -68,13 +68,13 @@ class StatusDetails(Struct, rename="camel", **OPTIONS):
     group: str = ""
     kind: str = ""
     name: str = ""
-    retry_after_seconds: int | None = None
+    retry_after_seconds: Int64 | None = None
     uid: str = ""
 
 
 class Status(Struct, rename="camel", **OPTIONS):
     api_version: str = "v1"
-    code: int | None = None
+    code: Int64 | None = None
     details: StatusDetails | None = None
     kind: str = "Status"
     message: str = ""
@@ -91,7 +91,7 @@ class Preconditions(Struct, rename="camel", **OPTIONS):
 class DeleteOptions(Struct, rename="camel", **OPTIONS):
     api_version: str = "v1"
     dry_run: tuple[str, ...] = ()
-    grace_period_seconds: int | None = None
+    grace_period_seconds: Int64 | None = None
     ignore_store_read_error_with_cluster_breaking_potential: bool | None = None
     kind: str = "DeleteOptions"
     orphan_dependents: bool | None = None

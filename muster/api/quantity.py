@@ -20,25 +20,40 @@ _DECIMAL = {
     "P": Decimal("1e15"),
     "E": Decimal("1e18"),
 }
-_PATTERN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([eE][+-]?\d+|[KMGTPE]i|[numkMGTPE])?")
+NOT_A_QUANTITY = (
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+)
+# What is larger counts as this much, what is finer is rounded up to it (resource.Quantity).
+LARGEST, FINEST = Decimal(2**63 - 1), Decimal("1e-9")
+# More digits than any amount has, and few enough that a product of two is quickly made.
+_MAX_TEXT = 64
+_MAX_EXPONENT = 100
+_PATTERN = re.compile(
+    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))([eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE])?"
+)
 
 
 def parse(value: Quantity) -> Decimal:
     """The exact number. Raises ValueError with upstream's text for what is no quantity."""
     if not isinstance(value, str):
-        return Decimal(str(value))
-    match = _PATTERN.fullmatch(value)
+        return _bounded(Decimal(str(value)))
+    match = _PATTERN.fullmatch(value) if len(value) <= _MAX_TEXT else None
     if not match:
-        raise ValueError(
-            "quantities must match the regular expression "
-            "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        )
+        raise ValueError(NOT_A_QUANTITY)
     number, suffix = Decimal(match[1]), match[2] or ""
     if suffix in _BINARY:
-        return number * _BINARY[suffix]
+        return _bounded(number * _BINARY[suffix])
     if suffix in _DECIMAL:
-        return number * _DECIMAL[suffix]
-    return Decimal(match[1] + suffix)
+        return _bounded(number * _DECIMAL[suffix])
+    # An exponent of nine digits would make a number of a billion.
+    exponent = min(max(int(suffix[1:]), -_MAX_EXPONENT), _MAX_EXPONENT)
+    return _bounded(number.scaleb(exponent))
+
+
+def _bounded(number: Decimal) -> Decimal:
+    if number.is_nan() or abs(number) > LARGEST:
+        return LARGEST if number.is_nan() or number > 0 else -LARGEST
+    return FINEST.copy_sign(number) if 0 < abs(number) < FINEST else number
 
 
 def milli(value: Quantity) -> int:
@@ -57,4 +72,4 @@ def canonical(value: Quantity) -> str:
         return value
     if isinstance(value, float) and not value.is_integer():
         return f"{milli(value)}m"
-    return str(int(value))
+    return str(whole(value))

@@ -45,7 +45,8 @@ async def serve_app(
     app: web.Application, host: str, port: int, tls: ssl.SSLContext | None
 ) -> AsyncIterator[int]:
     """Serve an aiohttp application while the block runs; yields the bound port."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+    # Compressed bodies are left as they come: who reads them bounds what they become.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, auto_decompress=False)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True)

@@ -62,9 +62,9 @@ def test_merge_patch_vectors(document: Any, patch: Any, result: Any) -> None:
         ({"a": 1}, [{"op": "replace", "path": "", "value": [1]}], [1]),
     ],
 )
-def test_json_patch_vectors(document: Any, patch: Any, result: Any) -> None:
+async def test_json_patch_vectors(document: Any, patch: Any, result: Any) -> None:
     before = copy.deepcopy(document)
-    assert apply_json_patch(document, patch) == result
+    assert await apply_json_patch(document, patch) == result
     assert document == before
 
 
@@ -81,9 +81,9 @@ def test_json_patch_vectors(document: Any, patch: Any, result: Any) -> None:
         ([{"op": "copy", "from": "/x", "path": "/y"}], Invalid),
     ],
 )
-def test_json_patches_that_do_not_fit(patch: Any, error: type[Exception]) -> None:
+async def test_json_patches_that_do_not_fit(patch: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
-        apply_json_patch({"list": [1]}, patch)
+        await apply_json_patch({"list": [1]}, patch)
 
 
 def containers(*items: dict[str, Any]) -> dict[str, Any]:

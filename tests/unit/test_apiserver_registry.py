@@ -9,10 +9,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from master.apiserver.patch.mergekeys import Shape
+from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.registry import allocation, deletion
 from master.apiserver.registry.catalog import strategies
-from master.apiserver.registry.decode import to_typed, unknown_fields
 from master.apiserver.registry.metadata import carried_over, generated_name
 from master.apiserver.registry.strategies.pod import TolerationSeconds, qos_class
 from master.apiserver.registry.strategies.podspec import pull_policy
@@ -369,7 +368,7 @@ def test_nulls_are_absent_and_wrong_types_name_their_path() -> None:
 
 def test_unknown_fields_are_named_by_path() -> None:
     value = {"spec": {"containers": [{"name": "a", "imagee": "b"}], "x": 1}, "metadata": {}}
-    assert unknown_fields(value, Shape(Pod)) == [
+    assert unknown_fields(value, Pod) == [
         'unknown field "spec.containers[0].imagee"',
         'unknown field "spec.x"',
     ]

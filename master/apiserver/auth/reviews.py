@@ -14,7 +14,7 @@ import msgspec
 from master.apiserver.auth.authorizer import Authorizer, rules_of
 from master.apiserver.auth.identity import User
 from master.apiserver.auth.rules import Attributes, PolicyRule
-from master.apiserver.registry.decode import to_typed
+from master.apiserver.decoding.typed import to_typed
 from muster.api.errors import BadRequest, NotFound, invalid
 from muster.api.meta import StatusCause
 

@@ -6,18 +6,21 @@ set by PUT and the other patches have no owner and give way, as if applied by `f
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
-import msgspec
-
 from master.apiserver.patch.fieldset import (
+    NoFieldSet,
     Path,
+    Tree,
     element_step,
     from_fields_v1,
+    keys_of,
     paths_of,
     to_fields_v1,
 )
 from master.apiserver.patch.mergekeys import Shape
+from master.apiserver.patch.strategic import identity
 from muster.api.errors import BadRequest, Conflict
 from muster.api.meta import StatusCause, StatusDetails
 
@@ -42,12 +45,15 @@ def apply_patch(
         raise BadRequest("an apply patch must be an object")
     if not manager:
         raise BadRequest(_NO_MANAGER)
-    if applied.get("metadata", {}).get("managedFields"):
+    metadata = applied.get("metadata", {})
+    if not isinstance(metadata, dict):
+        raise BadRequest("metadata must be an object")
+    if metadata.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
     wanted = {p: v for p, v in paths_of(applied, shape).items() if p not in _UNOWNED}
     entries: list[Map] = current.get("metadata", {}).get("managedFields", [])
     others = {
-        entry["manager"]: from_fields_v1(entry.get("fieldsV1", {}))
+        entry.get("manager", ""): _fields_of(entry)
         for entry in entries
         if entry.get("operation") == "Apply" and entry.get("manager") != manager
     }
@@ -66,8 +72,16 @@ def apply_patch(
 def _owned_by(entries: list[Map], manager: str) -> set[Path]:
     for entry in entries:
         if entry.get("operation") == "Apply" and entry.get("manager") == manager:
-            return from_fields_v1(entry.get("fieldsV1", {}))
+            return _fields_of(entry)
     return set()
+
+
+def _fields_of(entry: Map) -> set[Path]:
+    """What an entry says; one that cannot be read owns nothing, rather than break every apply."""
+    try:
+        return from_fields_v1(entry.get("fieldsV1", {}))
+    except NoFieldSet:
+        return set()
 
 
 def _clashes(
@@ -124,66 +138,68 @@ def _merge_list(
 ) -> list[Json]:
     if merge_key and not all(isinstance(i, dict) and merge_key in i for i in applied):
         raise BadRequest(f'every element of the list must have the key "{merge_key}"')
-    if merge_key == "":
-        return current + [item for item in applied if item not in current]
     merged = list(current)
+    places: dict[Hashable, int] = {}
+    for at, old in enumerate(current):
+        places.setdefault(_name_of(old, merge_key), at)
     for item in applied:
-        at = next((i for i, old in enumerate(merged) if _same(old, item, merge_key)), None)
-        if at is None:
+        name = _name_of(item, merge_key)
+        if name not in places:
+            places[name] = len(merged)
             merged.append(item)
-        else:
-            merged[at] = _merge(merged[at], item, shape)
+        elif merge_key:
+            merged[places[name]] = _merge(merged[places[name]], item, shape)
     return merged
 
 
-def _same(old: Json, item: Json, merge_key: str) -> bool:
-    if old.get(merge_key) != item[merge_key]:
-        return False
+def _name_of(item: Json, merge_key: str) -> Hashable:
+    if merge_key == "" or not isinstance(item, dict):
+        return identity(item)
     # Two ports of one number differ by protocol, TCP when it is left out.
-    return bool(old.get("protocol", "TCP") == item.get("protocol", "TCP"))
+    return identity(item.get(merge_key)), identity(item.get("protocol", "TCP"))
 
 
 def _remove(value: Json, dropped: set[Path], shape: Shape) -> Json:
     """Without the fields at `dropped`; maps left empty by that go too."""
-    for path in sorted(dropped, key=len, reverse=True):
-        value = _without(value, path, shape)
-    return value
+    return _without(value, to_fields_v1(dropped), shape) if dropped else value
 
 
-def _without(value: Json, path: Path, shape: Shape) -> Json:
-    if not isinstance(value, dict) or not path[0].startswith("f:"):
-        return value
-    name, rest = path[0][2:], path[1:]
-    if name not in value:
+def _without(value: Json, tree: Tree, shape: Shape) -> Json:
+    if not isinstance(value, dict):
         return value
     result = dict(value)
-    merge_key = shape.merge_key(name)
-    if not rest:
-        del result[name]
-    elif isinstance(result[name], list) and merge_key is not None:
-        result[name] = _without_element(result[name], rest, merge_key, shape.field(name))
-    else:
-        result[name] = _without(result[name], rest, shape.field(name))
-    if result.get(name) in ({}, []):
-        del result[name]
+    for step, below in tree.items():
+        name = step[2:]
+        if not step.startswith("f:") or name not in result:
+            continue
+        merge_key = shape.merge_key(name)
+        if not below:
+            del result[name]
+            continue
+        if isinstance(result[name], list) and merge_key is not None:
+            result[name] = _without_elements(result[name], below, merge_key, shape.field(name))
+        else:
+            result[name] = _without(result[name], below, shape.field(name))
+        if result[name] in ({}, []):
+            del result[name]
     return result
 
 
-def _without_element(items: list[Json], path: Path, merge_key: str, shape: Shape) -> list[Json]:
+def _without_elements(items: list[Json], tree: Tree, merge_key: str, shape: Shape) -> list[Json]:
+    """Elements whose own step is dropped go; of others only the fields that are."""
+    by_name: dict[Hashable, Tree] = {}
+    for step, below in tree.items():
+        keys = keys_of(step)
+        name = step if keys is None else _name_of(keys, merge_key)
+        by_name[name] = by_name.get(name, {}) | below
     kept = []
     for item in items:
-        if not _step_names(path[0], item, merge_key):
+        name = _name_of(item, merge_key) if merge_key else element_step(item, merge_key)
+        if name not in by_name:
             kept.append(item)
-        elif len(path) > 1:
-            kept.append(_without(item, path[1:], shape))
+        elif (below := by_name[name]) and "." not in below:
+            kept.append(_without(item, below, shape))
     return kept
-
-
-def _step_names(step: str, item: Json, merge_key: str) -> bool:
-    if not step.startswith("k:"):
-        return element_step(item, merge_key) == step
-    keys: Map = msgspec.json.decode(step[2:])
-    return all(item.get(key) == value for key, value in keys.items())
 
 
 def _with_entry(
@@ -204,7 +220,7 @@ def _with_entry(
                 now = entry.get("time", now)  # an apply that changes nothing writes nothing
             continue
         if taken:
-            left = from_fields_v1(entry.get("fieldsV1", {})) - taken
+            left = _fields_of(entry) - taken
             entry = {**entry, "fieldsV1": to_fields_v1(left)}
         kept.append(entry)
     mine = {

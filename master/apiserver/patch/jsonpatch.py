@@ -1,58 +1,146 @@
-"""JSON Patch (RFC 6902) and JSON Pointer (RFC 6901)."""
+"""JSON Patch (RFC 6902) and JSON Pointer (RFC 6901), with upstream's limits."""
 
 from __future__ import annotations
 
-import copy
+import asyncio
+import re
 from typing import Any
 
-from muster.api.errors import BadRequest, Invalid
+import msgspec
+
+from master.apiserver.decoding import limits
+from muster.api.errors import BadRequest, Invalid, TooLarge
 
 Json = Any
 # A patch of more operations is refused (apiserver: maxJSONPatchOperations).
 MAX_OPERATIONS = 10_000
+# How much all `copy` operations together may add (json-patch: AccumulatedCopySizeLimit, which
+# upstream sets to its limit for bodies). A few operations that copy what they made double it.
+MAX_COPIED_BYTES = 3 * 2**20
+# Operations in one piece. One may move a whole list by a place.
+_PIECE = 200
 _REJECTED = "the server rejected our request due to an error in our request"
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
-def apply_json_patch(document: Json, patch: Json) -> Json:
-    """The patched copy. Raises BadRequest (malformed patch) or Invalid (does not fit)."""
+async def apply_json_patch(document: Json, patch: Json) -> Json:
+    """The patched copy; others are served in between. Raises BadRequest (malformed patch),
+    Invalid (does not fit) or TooLarge."""
     if not isinstance(patch, list) or not all(isinstance(step, dict) for step in patch):
         raise BadRequest("a JSON patch must be a list of operations")
     if len(patch) > MAX_OPERATIONS:
-        raise BadRequest(f"the allowed maximum operations in a JSON patch is {MAX_OPERATIONS}")
-    result = copy.deepcopy(document)
-    for step in patch:
-        result = _apply(result, step)
-    return result
+        raise TooLarge(
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(patch)}"
+        )
+    run = _Run(_copied(document))
+    try:
+        for number, step in enumerate(patch, 1):
+            run.apply(step)
+            if number % _PIECE == 0:
+                await asyncio.sleep(0)
+    except RecursionError as error:
+        raise limits.too_deep() from error
+    return run.document
 
 
-def _apply(document: Json, step: dict[str, Json]) -> Json:
-    operation, path = step.get("op"), step.get("path")
-    if not isinstance(path, str):
-        raise BadRequest("a JSON patch operation needs a path")
-    match operation:
-        case "add" | "replace" | "test" if "value" not in step:
-            raise BadRequest(f'JSON patch operation "{operation}" needs a value')
-        case "add":
-            return _add(document, path, copy.deepcopy(step["value"]))
-        case "remove":
-            return _remove(document, path)
-        case "replace":
-            _get(document, path)
-            return _add(
-                _remove(document, path) if path else None, path, copy.deepcopy(step["value"])
+def _copied(value: Json) -> Json:
+    """A deep copy, by way of JSON: in C."""
+    if not isinstance(value, dict | list):
+        return value
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
+class _Run:
+    """The document in the middle of a patch, and what its copies have cost so far."""
+
+    def __init__(self, document: Json) -> None:
+        self.document = document
+        self._copied_bytes = 0
+        self._copied_values = 0
+
+    def apply(self, step: dict[str, Json]) -> None:
+        operation, path = step.get("op"), step.get("path")
+        if not isinstance(path, str):
+            raise BadRequest("a JSON patch operation needs a path")
+        match operation:
+            case "add" | "replace" | "test" if "value" not in step:
+                raise BadRequest(f'JSON patch operation "{operation}" needs a value')
+            case "add":
+                self._add(path, _copied(step["value"]))
+            case "remove":
+                self._remove(path)
+            case "replace":
+                self._get(path)
+                if path:
+                    self._remove(path)
+                self._add(path, _copied(step["value"]))
+            case "test":
+                if self._get(path) != step["value"]:
+                    raise Invalid(f"{_REJECTED}: testing path {path} failed")
+            case "move":
+                source = _source(step)
+                value = self._get(source)
+                self._remove(source)
+                self._add(path, value)
+            case "copy":
+                self._add(path, self._copy(self._get(_source(step))))
+            case _:
+                raise BadRequest(f"unknown JSON patch operation {str(operation)[:40]!r}")
+
+    def _copy(self, value: Json) -> Json:
+        """A copy that is paid for before it is made."""
+        encoded = msgspec.json.encode(value)
+        self._copied_bytes += len(encoded)
+        self._copied_values += 1 + limits.count_values(encoded)
+        if self._copied_bytes > MAX_COPIED_BYTES:
+            raise TooLarge(
+                "Unable to complete the copy, the accumulated size increase of copy is "
+                f"{self._copied_bytes}, exceeding the limit {MAX_COPIED_BYTES}"
             )
-        case "test":
-            if _get(document, path) != step["value"]:
-                raise Invalid(f"{_REJECTED}: testing path {path} failed")
-            return document
-        case "move" | "copy":
-            source = step.get("from")
-            if not isinstance(source, str):
-                raise BadRequest(f'JSON patch operation "{operation}" needs a from')
-            value = copy.deepcopy(_get(document, source))
-            document = _remove(document, source) if operation == "move" else document
-            return _add(document, path, value)
-    raise BadRequest(f'unknown JSON patch operation "{operation}"')
+        if self._copied_values > limits.MAX_VALUES:
+            raise limits.too_many_values()
+        return msgspec.json.decode(encoded)
+
+    def _get(self, path: str) -> Json:
+        found = self.document
+        for token in _tokens(path):
+            found = _step(found, token, path)
+        return found
+
+    def _parent(self, path: str) -> tuple[Json, str]:
+        *way, last = _tokens(path)
+        found = self.document
+        for token in way:
+            found = _step(found, token, path)
+        return found, last
+
+    def _add(self, path: str, value: Json) -> None:
+        if not path:
+            self.document = value
+            return
+        parent, last = self._parent(path)
+        if isinstance(parent, dict):
+            parent[last] = value
+        elif isinstance(parent, list) and last == "-":
+            parent.append(value)
+        elif isinstance(parent, list) and _INDEX.fullmatch(last) and int(last) <= len(parent):
+            parent.insert(int(last), value)
+        else:
+            raise _missing(path)
+
+    def _remove(self, path: str) -> None:
+        if not path:
+            raise BadRequest("a JSON patch cannot remove the whole object")
+        parent, last = self._parent(path)
+        _step(parent, last, path)
+        del parent[last if isinstance(parent, dict) else int(last)]
+
+
+def _source(step: dict[str, Json]) -> str:
+    source = step.get("from")
+    if not isinstance(source, str):
+        raise BadRequest(f'JSON patch operation "{step["op"]}" needs a from')
+    return source
 
 
 def _tokens(path: str) -> list[str]:
@@ -70,46 +158,6 @@ def _missing(path: str) -> Invalid:
 def _step(node: Json, token: str, path: str) -> Json:
     if isinstance(node, dict) and token in node:
         return node[token]
-    if isinstance(node, list) and token.isdecimal() and int(token) < len(node):
+    if isinstance(node, list) and _INDEX.fullmatch(token) and int(token) < len(node):
         return node[int(token)]
     raise _missing(path)
-
-
-def _get(document: Json, path: str) -> Json:
-    for token in _tokens(path):
-        document = _step(document, token, path)
-    return document
-
-
-def _parent(document: Json, path: str) -> tuple[Json, str]:
-    *way, last = _tokens(path)
-    for token in way:
-        document = _step(document, token, path)
-    return document, last
-
-
-def _add(document: Json, path: str, value: Json) -> Json:
-    if not path:
-        return value
-    parent, last = _parent(document, path)
-    if isinstance(parent, dict):
-        parent[last] = value
-    elif isinstance(parent, list) and last == "-":
-        parent.append(value)
-    elif isinstance(parent, list) and last.isdecimal() and int(last) <= len(parent):
-        parent.insert(int(last), value)
-    else:
-        raise _missing(path)
-    return document
-
-
-def _remove(document: Json, path: str) -> Json:
-    if not path:
-        raise BadRequest("a JSON patch cannot remove the whole object")
-    parent, last = _parent(document, path)
-    _step(parent, last, path)
-    if isinstance(parent, dict):
-        del parent[last]
-    else:
-        del parent[int(last)]
-    return document

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from master.apiserver.decoding.shapes import fields_of
 
 # (type, field) -> the key that identifies an element. "" = a list of primitives that merges.
 MERGE_KEYS: dict[tuple[str, str], str] = {
@@ -57,31 +56,13 @@ class Shape:
     type: type[msgspec.Struct] | None = None
 
     def field(self, name: str) -> Shape:
-        if self.type is None:
-            return Shape()
-        return Shape(_fields(self.type).get(name))
+        known = fields_of(self.type).get(name) if self.type else None
+        return Shape(known.struct) if known else Shape()
 
     def has(self, name: str) -> bool:
         """Whether the type has such a field; a value of unknown type may have any."""
-        return self.type is None or name in _fields(self.type)
+        return self.type is None or name in fields_of(self.type)
 
     def merge_key(self, name: str) -> str | None:
         """The key of the list field `name`; "" merges primitives, None replaces the list."""
         return MERGE_KEYS.get((self.type.__name__, name)) if self.type else None
-
-
-@cache
-def _fields(type_: type[msgspec.Struct]) -> dict[str, type[msgspec.Struct] | None]:
-    hints = get_type_hints(type_)
-    return {f.encode_name: _struct_in(hints[f.name]) for f in msgspec.structs.fields(type_)}
-
-
-def _struct_in(hint: Any) -> type[msgspec.Struct] | None:
-    """The struct in `X`, `X | None`, `tuple[X, ...]`; maps hold no structs that merge."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return hint
-    if get_origin(hint) in (Union, UnionType, tuple):
-        for part in get_args(hint):
-            if part is not Ellipsis and (found := _struct_in(part)):
-                return found
-    return None

@@ -1,12 +1,16 @@
 """Strategic merge patch: merge patch that merges some lists element by element.
 
 Follows the semantics of apimachinery's strategicpatch: `$patch: replace|delete|merge`,
-`$deleteFromPrimitiveList/F`, `$setElementOrder/F`, `$retainKeys`.
+`$deleteFromPrimitiveList/F`, `$setElementOrder/F`, `$retainKeys`. Lists are looked up by key, so
+the cost grows with the patch and the object, not with their product.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
+
+import msgspec
 
 from master.apiserver.patch.mergekeys import Shape
 from muster.api.errors import BadRequest
@@ -24,6 +28,13 @@ def apply_strategic_patch(document: Map, patch: Json, shape: Shape) -> Map:
     return _merge_map(document, patch, shape)
 
 
+def identity(value: Json) -> Hashable:
+    """What two equal JSON values have in common; not equal for true and 1, as in Python."""
+    if isinstance(value, dict | list):
+        return msgspec.json.encode(value, order="deterministic")
+    return (type(value), value)
+
+
 def _merge_map(document: Map, patch: Map, shape: Shape) -> Map:
     directive = patch.get(PATCH)
     if directive == "replace":
@@ -31,9 +42,10 @@ def _merge_map(document: Map, patch: Map, shape: Shape) -> Map:
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
-        raise BadRequest(f"unknown patch type found: {directive}")
+        raise BadRequest(f"unknown patch type found: {str(directive)[:40]}")
     merged = dict(document)
-    if retained := patch.get(RETAIN):
+    if RETAIN in patch:
+        retained = set(_strings(patch[RETAIN], "invalid patch format of retainKeys"))
         merged = {key: value for key, value in merged.items() if key in retained}
     for key, value in patch.items():
         if key.startswith("$"):
@@ -53,15 +65,29 @@ def _merge_map(document: Map, patch: Map, shape: Shape) -> Map:
     return merged
 
 
+def _strings(value: Json, complaint: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise BadRequest(complaint)
+    return value
+
+
 def _list_directives(merged: Map, patch: Map, shape: Shape) -> None:
     for key, value in patch.items():
         if key.startswith(DELETE_PRIMITIVES):
             name = key.removeprefix(DELETE_PRIMITIVES)
-            merged[name] = [item for item in merged.get(name) or [] if item not in value]
+            if not isinstance(value, list) or any(isinstance(v, dict | list) for v in value):
+                raise BadRequest("invalid patch format of primitive list")
+            doomed = {identity(item) for item in value}
+            if isinstance(merged.get(name), list):
+                merged[name] = [item for item in merged[name] if identity(item) not in doomed]
         elif key.startswith(ORDER):
             name = key.removeprefix(ORDER)
+            if not isinstance(value, list):
+                raise BadRequest("invalid patch format of setElementOrder list")
             if isinstance(merged.get(name), list):
                 merged[name] = _ordered(merged[name], value, shape.merge_key(name))
+        elif key.startswith("$") and key not in (PATCH, RETAIN):
+            raise BadRequest(f"unknown patch directive: {key[:40]}")
 
 
 def _merge_list(current: Json, patch: list[Json], shape: Shape, name: str) -> list[Json]:
@@ -76,44 +102,47 @@ def _merge_list(current: Json, patch: list[Json], shape: Shape, name: str) -> li
             if not (isinstance(item, dict) and item.get(PATCH) == "delete")
         ]
     if merge_key == "":
-        return current + [item for item in patch if item not in current]
+        present = {identity(item) for item in current}
+        return current + [item for item in patch if identity(item) not in present]
     return _merge_by_key(current, patch, merge_key, shape.field(name))
 
 
 def _merge_by_key(current: list[Json], patch: list[Json], key: str, shape: Shape) -> list[Json]:
-    merged = list(current)
+    merged: list[Json] = list(current)
+    places: dict[Hashable, list[int]] = {}
+    for at, old in enumerate(current):
+        if isinstance(old, dict) and key in old:
+            places.setdefault(identity(old[key]), []).append(at)
+    gone: set[int] = set()
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise BadRequest(f"map: {item} does not contain declared merge key: {key}")
-        at = _index_of(merged, key, item[key])
+            raise BadRequest(f"map: {str(item)[:200]} does not contain declared merge key: {key}")
+        mine = places.setdefault(identity(item[key]), [])
         if item.get(PATCH) == "delete":
-            merged = [old for old in merged if not _has(old, key, item[key])]
-        elif at is None:
-            merged.append(_merge_map({}, item, shape))
+            gone.update(mine)
+            mine.clear()
+        elif mine:
+            merged[mine[0]] = _merge_map(merged[mine[0]], item, shape)
         else:
-            merged[at] = _merge_map(merged[at], item, shape)
-    return merged
-
-
-def _has(item: Json, key: str, value: Json) -> bool:
-    return isinstance(item, dict) and item.get(key) == value
-
-
-def _index_of(items: list[Json], key: str, value: Json) -> int | None:
-    return next((i for i, item in enumerate(items) if _has(item, key, value)), None)
+            mine.append(len(merged))
+            merged.append(_merge_map({}, item, shape))
+    return [item for at, item in enumerate(merged) if at not in gone]
 
 
 def _ordered(items: list[Json], order: list[Json], merge_key: str | None) -> list[Json]:
     """Items named in `order` come in that order; others keep their place relative to them."""
 
-    def identity(item: Json) -> Json:
-        return item.get(merge_key) if merge_key and isinstance(item, dict) else item
+    def name(item: Json) -> Hashable:
+        return identity(item.get(merge_key) if merge_key and isinstance(item, dict) else item)
 
-    ranks = [identity(item) for item in order]
-    listed = sorted(
-        (item for item in items if identity(item) in ranks), key=lambda i: ranks.index(identity(i))
-    )
-    others = [(index, item) for index, item in enumerate(items) if identity(item) not in ranks]
-    for index, item in others:
-        listed.insert(min(index, len(listed)), item)
-    return listed
+    ranks: dict[Hashable, int] = {}
+    for rank, item in enumerate(order):
+        ranks.setdefault(name(item), rank)
+    named = sorted((item for item in items if name(item) in ranks), key=lambda i: ranks[name(i)])
+    others = {at: item for at, item in enumerate(items) if name(item) not in ranks}
+    # Those that are not named go back to where they were, as far as there are items before.
+    result: list[Json] = []
+    queue = iter(named)
+    for at in range(len(items)):
+        result.append(others[at] if at in others else next(queue))
+    return result

@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 
+from master.apiserver.decoding import limits
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.protobuf.numbers import MESSAGES
 from muster.api.errors import BadRequest
@@ -21,6 +23,7 @@ from muster.api.errors import BadRequest
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\0"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_UINT64 = (1 << 64) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Which of our modules' kinds lie where upstream: apiVersion -> package.
 _PACKAGES = {"v1": "core.v1", "meta.k8s.io/v1": "meta.v1"}
@@ -59,12 +62,29 @@ _ZERO_IS_UNSET = frozenset(
 _META_KINDS = ("DeleteOptions",)
 
 
+# Go's integers, and how many bits of each a signed number has.
+_WIDTHS = {"int32": 31, "int64": 63}
+
+
 class Malformed(ValueError):
     """The bytes are no protobuf of that message."""
 
 
+@dataclass(slots=True)
+class _Budget:
+    """What is left of the fields that one object may have, and of its depth."""
+
+    fields: int = limits.MAX_VALUES
+    levels: int = limits.MAX_DEPTH
+
+    def spend(self) -> None:
+        self.fields -= 1
+        if self.fields < 0:
+            raise limits.too_many_values()
+
+
 def decode_body(body: bytes, shape: Shape) -> dict[str, Any]:
-    """An enveloped object to its JSON value. Raises BadRequest."""
+    """An enveloped object to its JSON value. Raises BadRequest, TooLarge."""
     try:
         return _envelope(body, shape)
     except (Malformed, UnicodeDecodeError, struct.error, OverflowError, RecursionError) as error:
@@ -74,17 +94,17 @@ def decode_body(body: bytes, shape: Shape) -> dict[str, Any]:
 def _envelope(body: bytes, shape: Shape) -> dict[str, Any]:
     if not body.startswith(MAGIC):
         raise Malformed("the envelope's prefix is missing")
-    raw, api_version, kind = b"", "", ""
-    for number, value in _fields(body[len(MAGIC) :]):
+    raw, api_version, kind, budget = b"", "", "", _Budget()
+    for number, value in _fields(body[len(MAGIC) :], budget):
         if number == 1 and isinstance(value, bytes):
-            texts = {n: v.decode() for n, v in _fields(value) if isinstance(v, bytes)}
+            texts = {n: v.decode() for n, v in _fields(value, budget) if isinstance(v, bytes)}
             api_version, kind = texts.get(1, ""), texts.get(2, "")
         elif number == 2 and isinstance(value, bytes):
             raw = value
     name = _message_name(api_version, kind)
     if name not in MESSAGES:
         raise Malformed(f'no kind "{kind}" is registered for version "{api_version}"')
-    return {"apiVersion": api_version, "kind": kind, **_message(raw, name, shape)}
+    return {"apiVersion": api_version, "kind": kind, **_message(raw, name, shape, budget)}
 
 
 def _message_name(api_version: str, kind: str) -> str:
@@ -97,10 +117,11 @@ def _message_name(api_version: str, kind: str) -> str:
     return f"{package}.{kind}"
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+def _fields(data: bytes, budget: _Budget) -> Iterator[tuple[int, int | bytes]]:
     """(number, value) of each field; a value is a varint or bytes (fixed ones as bytes)."""
-    at = 0
-    while at < len(data):
+    at, end = 0, len(data)
+    while at < end:
+        budget.spend()
         tag, at = _varint(data, at)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
@@ -113,7 +134,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             size = 8 if wire == _FIXED64 else 4
         else:
             raise Malformed(f"wire type {wire} of field {number}")
-        if at + size > len(data):
+        if at + size > end:
             raise Malformed(f"field {number} is longer than its message")
         yield number, data[at : at + size]
         at += size
@@ -126,45 +147,51 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, at
+            return value & _UINT64, at
         shift += 7
     raise Malformed("a number does not end")
 
 
-def _message(data: bytes, name: str, shape: Shape) -> dict[str, Any]:
+def _message(data: bytes, name: str, shape: Shape, budget: _Budget) -> dict[str, Any]:
+    budget.levels -= 1
+    if budget.levels < 0:
+        raise Malformed("exceeded max depth")
     known = MESSAGES[name]
     made: dict[str, Any] = {}
-    for number, raw in _fields(data):
+    for number, raw in _fields(data, budget):
         if number not in known:
             continue
         field, kind = known[number]
         if kind.startswith("["):
-            made.setdefault(field, []).append(_value(raw, kind[1:-1], shape.field(field)))
+            item = _value(raw, kind[1:-1], shape.field(field), budget, field)
+            made.setdefault(field, []).append(item)
         elif kind.startswith("{"):
-            key, value = _map_entry(raw, kind[1:-1])
+            key, value = _map_entry(raw, kind[1:-1], budget)
             made.setdefault(field, {})[key] = value
         else:
-            _put(made, field, _value(raw, kind, shape.field(field)), kind, shape, raw)
+            _put(made, field, raw, kind, shape, budget)
+    budget.levels += 1
     return made
 
 
 def _put(
-    made: dict[str, Any], field: str, value: Any, kind: str, shape: Shape, raw: int | bytes
+    made: dict[str, Any], field: str, raw: int | bytes, kind: str, shape: Shape, budget: _Budget
 ) -> None:
     """Go's embedded structs are messages of their own here, and inline in JSON."""
-    inlined = kind in MESSAGES and not shape.has(field)
-    if inlined and isinstance(raw, bytes):
-        made |= _message(raw, kind, shape)
-    elif value not in ("", None) and (value or field not in _ZERO_IS_UNSET):
+    if kind in MESSAGES and isinstance(raw, bytes) and not shape.has(field):
+        made |= _message(raw, kind, shape, budget)
+        return
+    value = _value(raw, kind, shape.field(field), budget, field)
+    if value not in ("", None) and (value or field not in _ZERO_IS_UNSET):
         # Go writes empty strings; in JSON they are left out.
         made[field] = value
 
 
-def _value(raw: int | bytes, kind: str, shape: Shape) -> Any:
+def _value(raw: int | bytes, kind: str, shape: Shape, budget: _Budget, field: str) -> Any:
     if isinstance(raw, int):
         if kind == "bool":
             return bool(raw)
-        return raw - (1 << 64) if raw >= 1 << 63 else raw
+        return _integer(raw, kind, field)
     match kind:
         case "string":
             return raw.decode()
@@ -173,54 +200,70 @@ def _value(raw: int | bytes, kind: str, shape: Shape) -> Any:
         case "double":
             return struct.unpack("<d", raw)[0]
         case "time" | "microtime":
-            return _time(raw, micro=kind == "microtime")
+            return _time(raw, budget, micro=kind == "microtime")
         case "quantity":
-            return b"".join(v for n, v in _fields(raw) if n == 1 and isinstance(v, bytes)).decode()
+            return b"".join(
+                v for n, v in _fields(raw, budget) if n == 1 and isinstance(v, bytes)
+            ).decode()
         case "intstr":
-            return _int_or_string(raw)
+            return _int_or_string(raw, budget, field)
         case "fields":
-            return _json_fields(raw)
-        case "bool" | "int":
+            return _json_fields(raw, budget)
+        case "bool" | "int32" | "int64":
             raise Malformed(f"a {kind} that is no number")
-    return _message(raw, kind, shape)
+    return _message(raw, kind, shape, budget)
 
 
-def _map_entry(raw: int | bytes, kind: str) -> tuple[str, Any]:
+def _integer(raw: int, kind: str, field: str) -> int:
+    """A negative number of either width is written as 64 bits. Go cuts off what is over 32."""
+    if kind not in _WIDTHS:
+        raise Malformed(f"a number in field {field}, which is no number")
+    value = raw - (1 << 64) if raw >= 1 << 63 else raw
+    bits = _WIDTHS[kind]
+    if not -(1 << bits) <= value < 1 << bits:
+        raise Malformed(f"number {value} in field {field} of type {kind}")
+    return value
+
+
+def _map_entry(raw: int | bytes, kind: str, budget: _Budget) -> tuple[str, Any]:
     if isinstance(raw, int):
         raise Malformed("a map entry that is no message")
-    entry = dict(_fields(raw))
+    entry = dict(_fields(raw, budget))
     key, value = entry.get(1, b""), entry.get(2, b"")
     if isinstance(key, int):
         raise Malformed("a map key that is no string")
-    return key.decode(), _value(value, kind, Shape())
+    return key.decode(), _value(value, kind, Shape(), budget, "of a map")
 
 
-def _time(raw: bytes, *, micro: bool) -> str | None:
+def _time(raw: bytes, budget: _Budget, *, micro: bool) -> str | None:
     """Seconds and nanoseconds; Go's zero time, an empty message, is absent in JSON."""
-    parts = {number: value for number, value in _fields(raw) if isinstance(value, int)}
+    parts = {number: value for number, value in _fields(raw, budget) if isinstance(value, int)}
     seconds, nanos = parts.get(1, 0), parts.get(2, 0)
     if seconds >= 1 << 63:
         seconds -= 1 << 64
     if seconds <= 0 and not nanos:
         return None
+    if not 0 <= nanos < 10**9:
+        raise Malformed(f"{nanos} nanoseconds of a second")
     when = _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
     return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ" if micro else "%Y-%m-%dT%H:%M:%SZ")
 
 
-def _int_or_string(raw: bytes) -> int | str:
-    parts = dict(_fields(raw))
+def _int_or_string(raw: bytes, budget: _Budget, field: str) -> int | str:
+    parts = dict(_fields(raw, budget))
     text = parts.get(3, b"")
     if parts.get(1) == 1:
         return text.decode() if isinstance(text, bytes) else ""
     number = parts.get(2, 0)
     if not isinstance(number, int):
         raise Malformed("an int that is no number")
-    return number - (1 << 64) if number >= 1 << 63 else number
+    return _integer(number, "int32", field)
 
 
-def _json_fields(raw: bytes) -> Any:
-    for number, value in _fields(raw):
+def _json_fields(raw: bytes, budget: _Budget) -> Any:
+    for number, value in _fields(raw, budget):
         if number == 1 and isinstance(value, bytes):
+            limits.check_json(value)
             try:
                 return msgspec.json.decode(value)
             except msgspec.MsgspecError as error:

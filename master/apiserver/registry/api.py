@@ -1,8 +1,14 @@
-"""The API's verbs as both front ends call them: authorized, on JSON bytes."""
+"""The API's verbs as both front ends call them: authorized, on JSON bytes.
+
+Bodies come as functions that read and parse them, which nobody calls before the request was
+authorized: who may do nothing makes the server parse nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -12,28 +18,32 @@ from master.apiserver.admission.chain import Chain
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.identity import User
 from master.apiserver.auth.rules import Attributes
+from master.apiserver.decoding.typed import to_typed
 from master.apiserver.etcd3.errors import Compacted, StoreError
 from master.apiserver.patch.apply import apply_patch
 from master.apiserver.patch.jsonpatch import apply_json_patch
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.patch.mergepatch import apply_merge_patch
 from master.apiserver.patch.strategic import apply_strategic_patch
-from master.apiserver.registry.decode import to_typed
 from master.apiserver.registry.metadata import timestamp
 from master.apiserver.registry.options import (
+    DeleteBody,
     Listed,
     ListOptions,
+    ObjectBody,
+    PatchBody,
     Target,
     WatchOptions,
     WriteOptions,
 )
 from master.apiserver.registry.reader import Reader, WatchStream
 from master.apiserver.registry.subresources import bind, scale_of, with_scale
-from master.apiserver.registry.writer import Deleted, Writer
+from master.apiserver.registry.writer import Deleted, Writer, at_once
 from muster.api import scheme
 from muster.api.autoscaling import Scale
 from muster.api.core import Binding, Namespace, Pod
 from muster.api.errors import (
+    BadRequest,
     Expired,
     MethodNotAllowed,
     NotFound,
@@ -53,6 +63,8 @@ APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 # Called with the patched plain value before it becomes an object: strict field checks.
 Check = Callable[[Any, type[msgspec.Struct]], None]
+# Deletions of one request that are on their way to the store at a time.
+DELETE_WORKERS = 32
 
 
 def as_status_error(error: StoreError) -> StatusError:
@@ -124,9 +136,10 @@ class Api:
         return await self._reader.watch(target, options)
 
     async def create(
-        self, user: User, target: Target, obj: msgspec.Struct, options: WriteOptions
+        self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
         self._authorize(user, "create", target)
+        obj = await body()
         if target.subresource == "binding" or isinstance(obj, Binding):
             return await self._bind(target, cast(Binding, obj), options)
         if target.subresource == "eviction":
@@ -137,15 +150,18 @@ class Api:
         return await self._writer.create(target, cast(ApiObject, obj), options, admit)
 
     async def update(
-        self, user: User, target: Target, obj: msgspec.Struct, options: WriteOptions
+        self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
         self._authorize(user, "update", target)
+        obj = await body()
         if target.subresource == "scale":
-            return await self._set_scale(target, lambda _: cast(Scale, obj), options)
+            return await self._set_scale(target, _always(cast(Scale, obj)), options)
         if target.subresource == "finalize":
             finalizers = cast(Namespace, obj).spec.finalizers
             return await self._writer.edit(
-                target, lambda old: _with_finalizers(cast(Namespace, old), finalizers), options
+                target,
+                at_once(lambda old: _with_finalizers(cast(Namespace, old), finalizers)),
+                options,
             )
         admit = self._admission.of(user, target)
         return await self._writer.update(target, cast(ApiObject, obj), options, admit)
@@ -155,57 +171,71 @@ class Api:
         user: User,
         target: Target,
         patch_type: str,
-        patch: Any,
+        body: PatchBody,
         options: WriteOptions,
         check: Check | None = None,
     ) -> tuple[bytes, bool]:
         """The patched object, and whether it was created (server-side apply)."""
         self._authorize(user, "patch", target)
+        patch = await body()
         type_ = body_type(target.resource, target.subresource)
         what = f'{type_.__name__} in version "{target.resource.version}"'
         now = timestamp(datetime.now(UTC))
 
-        def edit(current: Any) -> msgspec.Struct:
-            value = _patched(patch_type, current, patch, Shape(type_), options, now)
+        async def edit(current: Any) -> msgspec.Struct:
+            value = await _patched(patch_type, current, patch, Shape(type_), options, now)
+            _check_kind(value, type_)
+            # What is large is worked on in pieces.
+            await asyncio.sleep(0)
             if check:
                 check(value, type_)
             return to_typed(type_, value, what)
 
+        async def edit_object(old: ApiObject) -> ApiObject:
+            return cast(ApiObject, await edit(_plain(old)))
+
+        async def edit_scale(scale: Scale) -> Scale:
+            return cast(Scale, await edit(_plain(scale)))
+
         if target.subresource == "scale":
-            changed = await self._set_scale(
-                target, lambda scale: cast(Scale, edit(_plain(scale))), options
-            )
-            return changed, False
+            return await self._set_scale(target, edit_scale, options), False
         admit = self._admission.of(user, target)
         try:
-            data = await self._writer.edit(
-                target, lambda old: cast(ApiObject, edit(_plain(old))), options, admit
-            )
-            return data, False
+            return await self._writer.edit(target, edit_object, options, admit), False
         except NotFound:
             if patch_type != APPLY_PATCH or target.subresource:
                 raise
         self._authorize(user, "create", target)
-        new = cast(ApiObject, edit({}))
+        new = cast(ApiObject, await edit({}))
         return await self._writer.create(target, new, options, admit), True
 
-    async def delete(self, user: User, target: Target, options: DeleteOptions) -> Deleted:
+    async def delete(self, user: User, target: Target, body: DeleteBody) -> Deleted:
         self._authorize(user, "delete", target)
-        return await self._writer.delete(target, options, self._admission.of(user, target))
+        admit = self._admission.of(user, target)
+        return await self._writer.delete(target, await body(), admit)
 
     async def delete_collection(
-        self, user: User, target: Target, list_options: ListOptions, options: DeleteOptions
+        self, user: User, target: Target, list_options: ListOptions, body: DeleteBody
     ) -> Listed:
         """Delete all that the selectors select; what is gone meanwhile is no error."""
         self._authorize(user, "deletecollection", target)
+        options = await body()
         listed = await self._reader.list(target, list_options)
-        for data in listed.items:
-            meta = scheme.decode_meta(data).metadata
-            one = Target(target.resource, meta.namespace, meta.name)
-            try:
-                await self._writer.delete(one, options, self._admission.of(user, one))
-            except NotFound:
-                continue
+        left = iter(listed.items)
+
+        async def delete_some() -> None:
+            for data in left:
+                meta = scheme.decode_meta(data).metadata
+                one = Target(target.resource, meta.namespace, meta.name)
+                with suppress(NotFound):
+                    await self._writer.delete(one, options, self._admission.of(user, one))
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(DELETE_WORKERS, len(listed.items))):
+                    tasks.create_task(delete_some(), name="delete collection")
+        except* (StatusError, StoreError) as group:
+            raise group.exceptions[0] from None
         return listed
 
     # subresources
@@ -213,7 +243,9 @@ class Api:
     async def _bind(self, target: Target, binding: Binding, options: WriteOptions) -> bytes:
         now = datetime.now(UTC)
         pod = Target(target.resource, target.namespace, target.name, "binding")
-        await self._writer.edit(pod, lambda old: bind(cast(Pod, old), binding, now), options)
+        await self._writer.edit(
+            pod, at_once(lambda old: bind(cast(Pod, old), binding, now)), options
+        )
         return _SUCCESS_CREATED
 
     async def _evict(self, user: User, target: Target, eviction: Eviction) -> bytes:
@@ -224,12 +256,14 @@ class Api:
         return _SUCCESS_CREATED
 
     async def _set_scale(
-        self, target: Target, change: Callable[[Scale], Scale], options: WriteOptions
+        self, target: Target, change: Callable[[Scale], Awaitable[Scale]], options: WriteOptions
     ) -> bytes:
         whole = Target(target.resource, target.namespace, target.name)
-        data = await self._writer.edit(
-            whole, lambda old: with_scale(old, change(scale_of(old))), options
-        )
+
+        async def scaled(old: ApiObject) -> ApiObject:
+            return with_scale(old, await change(scale_of(old)))
+
+        data = await self._writer.edit(whole, scaled, options)
         return _encode_scale(scheme.decode(target.resource.type, data))
 
 
@@ -257,11 +291,28 @@ def _plain(obj: msgspec.Struct) -> Any:
     }
 
 
-def _patched(
+def _always(scale: Scale) -> Callable[[Scale], Awaitable[Scale]]:
+    async def given(_: Scale) -> Scale:
+        return scale
+
+    return given
+
+
+def _check_kind(value: Any, type_: type[msgspec.Struct]) -> None:
+    """A patch does not change what the object is. Raises BadRequest."""
+    if not isinstance(value, dict):
+        raise BadRequest("a patch must leave an object")
+    for name, attribute in (("kind", "kind"), ("apiVersion", "api_version")):
+        found, expected = value.get(name), getattr(type_(), attribute, "")
+        if found not in (None, "", expected):
+            raise BadRequest(f'a patch may not change {name} from "{expected}" to {found!r:.80}')
+
+
+async def _patched(
     patch_type: str, current: Any, patch: Any, shape: Shape, options: WriteOptions, now: str
 ) -> Any:
     if patch_type == JSON_PATCH:
-        return apply_json_patch(current, patch)
+        return await apply_json_patch(current, patch)
     if patch_type == MERGE_PATCH:
         return apply_merge_patch(current, patch)
     if patch_type == STRATEGIC_PATCH:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
+
+from muster.api.meta import DeleteOptions
 from muster.api.scheme import Resource
+
+# A request's body, read and parsed when it is called: after the request was authorized.
+ObjectBody = Callable[[], Awaitable[msgspec.Struct]]
+PatchBody = Callable[[], Awaitable[Any]]
+DeleteBody = Callable[[], Awaitable[DeleteOptions]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class WriteOptions:
     dry_run: bool = False
     field_manager: str = ""
     force: bool = False
+    # What the server writes of itself: its address is the operator's choice, loopback too.
+    trusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -15,6 +17,7 @@ from master.apiserver.cache.entry import Entry, Selection, make_entry
 from master.apiserver.cache.resource import ResourceCache
 from master.apiserver.cache.watcher import Watcher, WatcherClosed
 from master.apiserver.cache.window import ADDED, BOOKMARK, as_seen
+from master.apiserver.decoding import query
 from master.apiserver.etcd3.store import Store, prefix_end
 from master.apiserver.registry.options import Listed, ListOptions, Target, WatchOptions
 from master.apiserver.storage.codec import with_revision
@@ -73,8 +76,12 @@ class WatchStream:
 class _Token(msgspec.Struct):
     """What a `continue` value holds: the list's revision and the last key already given."""
 
-    rv: int
+    rv: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
     start: str
+
+
+# What is no key of ours could begin the range somewhere else.
+_TOKEN_START = re.compile(r"[^/\x00-\x1f]{1,253}(/[^/\x00-\x1f]{1,253})?")
 
 
 def encode_token(revision: int, last: str) -> str:
@@ -86,6 +93,8 @@ def decode_token(text: str) -> tuple[int, str]:
         token = msgspec.json.decode(base64.urlsafe_b64decode(text), type=_Token)
     except (binascii.Error, ValueError, msgspec.MsgspecError) as error:
         raise BadRequest(f"continue key is not valid: {error}") from error
+    if not _TOKEN_START.fullmatch(token.start):
+        raise BadRequest(f"continue key is not valid: {token.start[:80]!r}")
     return token.rv, token.start
 
 
@@ -107,13 +116,6 @@ def selection_of(
     return Selection(namespace, label_selector, field_selector)
 
 
-def parse_revision(text: str) -> int:
-    """A resourceVersion of a request; "" is 0. Raises BadRequest."""
-    if text and not text.isdecimal():
-        raise BadRequest(f'invalid resource version "{text}"')
-    return int(text or 0)
-
-
 class Reader:
     def __init__(self, store: Store, cacher: Cacher) -> None:
         self._store = store
@@ -122,7 +124,7 @@ class Reader:
     async def get(self, target: Target, resource_version: str = "") -> bytes:
         """The object's JSON, by a linearizable read unless an older state will do."""
         resource = target.resource
-        wanted = parse_revision(resource_version)
+        wanted = query.revision(resource_version)
         if resource_version and self._cacher.synced.is_set():
             await self._wait_for(wanted)
             entry = self._cacher[resource].get(_cache_key(target))
@@ -142,7 +144,7 @@ class Reader:
         if options.continue_:
             revision, start = decode_token(options.continue_)
             return await self._list_store(target, selection, options.limit, revision, start)
-        wanted = parse_revision(options.resource_version)
+        wanted = query.revision(options.resource_version)
         if options.resource_version_match == "Exact" and wanted:
             return await self._list_store(target, selection, options.limit, wanted, "")
         if not self._cacher.synced.is_set():
@@ -225,7 +227,7 @@ class Reader:
         )
         if not self._cacher.synced.is_set():
             raise ServiceUnavailable("the watch cache is not filled yet, please try again")
-        start = parse_revision(options.resource_version)
+        start = query.revision(options.resource_version)
         await self._ready_for_watch(options, start)
         watcher = self._start_watcher(resource, selection, options, start)
         frames = self._frames(resource, watcher, options)

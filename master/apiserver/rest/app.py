@@ -14,9 +14,9 @@ from master.apiserver.auth import reviews
 from master.apiserver.auth.identity import ANONYMOUS, User, credential_from_der
 from master.apiserver.auth.impersonation import impersonated
 from master.apiserver.auth.rules import Attributes
+from master.apiserver.decoding.limits import MAX_BODY_BYTES
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import Api, as_status_error
-from master.apiserver.registry.decode import MAX_BODY_BYTES
 from master.apiserver.rest import discovery, openapi
 from master.apiserver.rest.body import parse_body, read_body
 from master.apiserver.rest.handlers import ResourceHandlers, truthy
@@ -199,7 +199,7 @@ async def _review(
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
     authorizer = front.api.authorizer
     reviews.check(authorizer, user, path.group, path.plural, path.namespace)
-    value = parse_body(await read_body(request), request.content_type, None)
+    value = await parse_body(await read_body(request), request.content_type, None)
     answer = reviews.answer(authorizer, user, path.plural, path.namespace, value)
     return plain_response(answer, 201)
 

@@ -9,8 +9,17 @@ from aiohttp import web
 
 from master.apiserver import metrics
 from master.apiserver.auth.identity import User
+from master.apiserver.decoding.limits import check_depth
+from master.apiserver.decoding.query import integer, unsupported
 from master.apiserver.registry.api import PATCH_TYPES, Api, body_type
-from master.apiserver.registry.options import ListOptions, Target, WatchOptions, WriteOptions
+from master.apiserver.registry.options import (
+    DeleteBody,
+    ListOptions,
+    ObjectBody,
+    Target,
+    WatchOptions,
+    WriteOptions,
+)
 from master.apiserver.rest.body import (
     FieldValidation,
     decode_object,
@@ -30,7 +39,7 @@ from master.apiserver.rest.responses import (
 )
 from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
 from master.apiserver.rest.watch import stream_watch
-from muster.api.errors import BadRequest, MethodNotAllowed, NotFound, UnsupportedMediaType
+from muster.api.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from muster.api.meta import DeleteOptions
 
 DEFAULT_WATCH_SECONDS = 1800.0
@@ -40,13 +49,6 @@ _RETURNS_DELETED = frozenset({"Pod", "Namespace", "Service"})
 def truthy(query: dict[str, str], name: str) -> bool:
     """Go's bool parameters: present and not false."""
     return name in query and query[name].lower() not in ("false", "0", "f")
-
-
-def number(query: dict[str, str], name: str) -> int:
-    text = query.get(name, "")
-    if text and not text.isdecimal():
-        raise BadRequest(f'invalid {name} "{text}"')
-    return int(text or 0)
 
 
 class ResourceHandlers:
@@ -104,7 +106,7 @@ class ResourceHandlers:
         options = ListOptions(
             query.get("labelSelector", ""),
             query.get("fieldSelector", ""),
-            number(query, "limit"),
+            integer(query, "limit", 0) or 0,
             query.get("continue", ""),
             query.get("resourceVersion", ""),
             query.get("resourceVersionMatch", ""),
@@ -134,7 +136,7 @@ class ResourceHandlers:
             query.get("resourceVersion", ""),
             truthy(query, "allowWatchBookmarks"),
             truthy(query, "sendInitialEvents"),
-            float(number(query, "timeoutSeconds") or DEFAULT_WATCH_SECONDS),
+            float(integer(query, "timeoutSeconds", 0) or DEFAULT_WATCH_SECONDS),
         )
         stream = await self._api.watch(user, target, options)
         table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
@@ -151,24 +153,36 @@ class ResourceHandlers:
                 "the server does not allow this method on the requested resource"
             )
         validation = FieldValidation(query.get("fieldValidation", ""))
-        obj = await self._read(request, target, validation)
-        data = await self._api.create(user, target, obj, write_options(query))
+        options = write_options(query, "CreateOptions")
+        body = self._body(request, target, validation)
+        data = await self._api.create(user, target, body, options)
         return json_response(data, 201, validation.warnings)
 
     async def _update(
         self, request: web.Request, target: Target, user: User, query: dict[str, str]
     ) -> web.Response:
         validation = FieldValidation(query.get("fieldValidation", ""))
-        obj = await self._read(request, target, validation)
-        data = await self._api.update(user, target, obj, write_options(query))
+        options = write_options(query, "UpdateOptions")
+        body = self._body(request, target, validation)
+        data = await self._api.update(user, target, body, options)
         return json_response(data, 200, validation.warnings)
 
-    async def _read(
-        self, request: web.Request, target: Target, validation: FieldValidation
-    ) -> msgspec.Struct:
+    @staticmethod
+    def _body(request: web.Request, target: Target, validation: FieldValidation) -> ObjectBody:
         type_ = body_type(target.resource, target.subresource)
-        body = await read_body(request)
-        return decode_object(body, request.content_type, target.resource, type_, validation)
+
+        async def read() -> msgspec.Struct:
+            body, media = await read_body(request), request.content_type
+            return await decode_object(body, media, target.resource, type_, validation)
+
+        return read
+
+    @staticmethod
+    def _delete_body(request: web.Request, query: dict[str, str]) -> DeleteBody:
+        async def read() -> DeleteOptions:
+            return await delete_options(await read_body(request), request.content_type, query)
+
+        return read
 
     async def _patch(
         self, request: web.Request, target: Target, user: User, query: dict[str, str]
@@ -180,14 +194,18 @@ class ResourceHandlers:
                 f"include: {', '.join(PATCH_TYPES)}"
             )
         validation = FieldValidation(query.get("fieldValidation", ""))
-        patch = parse_body(await read_body(request), patch_type, None)
+
+        async def read() -> Any:
+            patch = await parse_body(await read_body(request), patch_type, None)
+            check_depth(patch)
+            return patch
 
         def check(value: Any, type_: type[msgspec.Struct]) -> None:
             validation.warnings.clear()
             validation.check(value, type_, [], describe(target.resource, type_))
 
         data, created = await self._api.patch(
-            user, target, patch_type, patch, write_options(query), check
+            user, target, patch_type, read, write_options(query, "PatchOptions"), check
         )
         return json_response(data, 201 if created else 200, validation.warnings)
 
@@ -198,8 +216,7 @@ class ResourceHandlers:
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )
-        options = delete_options(await read_body(request), request.content_type, query)
-        deleted = await self._api.delete(user, target, options)
+        deleted = await self._api.delete(user, target, self._delete_body(request, query))
         resource = target.resource
         if not deleted.gone or resource.kind in _RETURNS_DELETED:
             return json_response(deleted.data)
@@ -212,16 +229,15 @@ class ResourceHandlers:
     async def _delete_collection(
         self, request: web.Request, target: Target, user: User, query: dict[str, str]
     ) -> web.Response:
-        options: DeleteOptions = delete_options(
-            await read_body(request), request.content_type, query
-        )
         wanted = ListOptions(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-        listed = await self._api.delete_collection(user, target, wanted, options)
+        body = self._delete_body(request, query)
+        listed = await self._api.delete_collection(user, target, wanted, body)
         return json_response(list_body(target.resource, listed))
 
 
-def write_options(query: dict[str, str]) -> WriteOptions:
+def write_options(query: dict[str, str], kind: str) -> WriteOptions:
+    """What the query asks of a write. `kind` names the options in an error. Raises Invalid."""
     dry_run = query.get("dryRun", "")
     if dry_run not in ("", "All"):
-        raise BadRequest(f'invalid dryRun "{dry_run}": must be All')
+        raise unsupported(kind, "dryRun", dry_run, ("All",))
     return WriteOptions(dry_run == "All", query.get("fieldManager", ""), truthy(query, "force"))

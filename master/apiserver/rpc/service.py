@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from master.apiserver import metrics
 from master.apiserver.auth import reviews
 from master.apiserver.auth.identity import ANONYMOUS, User, user_from_pem
+from master.apiserver.decoding import limits
+from master.apiserver.decoding.checks import check_kind, checked
+from master.apiserver.decoding.jsontext import decode_json
+from master.apiserver.decoding.typed import decode_fast
+from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import (
     APPLY_PATCH,
@@ -23,8 +28,15 @@ from master.apiserver.registry.api import (
     as_status_error,
     body_type,
 )
-from master.apiserver.registry.decode import MAX_BODY_BYTES, decode_fast, decode_json
-from master.apiserver.registry.options import ListOptions, Target, WatchOptions, WriteOptions
+from master.apiserver.registry.options import (
+    DeleteBody,
+    ListOptions,
+    ObjectBody,
+    PatchBody,
+    Target,
+    WatchOptions,
+    WriteOptions,
+)
 from master.apiserver.registry.reader import IDLE
 from muster.api.errors import (
     TRAILER,
@@ -32,7 +44,6 @@ from muster.api.errors import (
     InternalError,
     NotFound,
     StatusError,
-    TooLarge,
     Unauthorized,
     UnsupportedMediaType,
     encode_status,
@@ -67,7 +78,7 @@ class ResourcesService:
             options = ListOptions(
                 request.label_selector,
                 request.field_selector,
-                request.limit,
+                _not_negative("limit", request.limit),
                 getattr(request, "continue"),
                 request.resource_version,
                 request.resource_version_match,
@@ -88,18 +99,18 @@ class ResourcesService:
             if request.ref.group in reviews.GROUPS:
                 return pb.Object(json=self._review(user, request))
             target = _target(request.ref)
-            obj = _decode(target, request.json)
+            body = _body(target, request.json)
             options = WriteOptions(request.dry_run, request.field_manager)
-            return pb.Object(json=await self._api.create(user, target, obj, options))
+            return pb.Object(json=await self._api.create(user, target, body, options))
 
         return await self._answer(context, "POST", request.ref, run)
 
     async def update(self, request: pb.UpdateRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             target = _target(request.ref, named=True)
-            obj = _decode(target, request.json)
+            body = _body(target, request.json)
             options = WriteOptions(request.dry_run, request.field_manager)
-            return pb.Object(json=await self._api.update(user, target, obj, options))
+            return pb.Object(json=await self._api.update(user, target, body, options))
 
         return await self._answer(context, "PUT", request.ref, run)
 
@@ -112,7 +123,7 @@ class ResourcesService:
                 user,
                 _target(request.ref, named=True),
                 request.patch_type,
-                decode_json(request.patch),
+                _patch_body(request.patch_type, request.patch),
                 options,
             )
             return pb.Object(json=data)
@@ -122,12 +133,8 @@ class ResourcesService:
 
     async def delete(self, request: pb.DeleteRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
-            options = (
-                decode_fast(DeleteOptions, request.options, "DeleteOptions")
-                if request.options
-                else DeleteOptions()
-            )
-            deleted = await self._api.delete(user, _target(request.ref, named=True), options)
+            body = _delete_body(request.options)
+            deleted = await self._api.delete(user, _target(request.ref, named=True), body)
             return pb.Object(json=deleted.data)
 
         return await self._answer(context, "DELETE", request.ref, run)
@@ -141,7 +148,7 @@ class ResourcesService:
                 request.field_selector,
                 request.resource_version,
                 request.allow_watch_bookmarks,
-                timeout_seconds=float(request.timeout_seconds),
+                timeout_seconds=float(_not_negative("timeoutSeconds", request.timeout_seconds)),
             )
             stream = await self._api.watch(self._user(context), _target(request.ref), options)
         except (StatusError, StoreError) as error:
@@ -195,22 +202,60 @@ class ResourcesService:
 
 def _target(ref: pb.Ref, named: bool = False) -> Target:
     resource = resource_for_plural(ref.group, ref.resource)
-    if resource is None:
+    if resource is None or ref.version not in ("", resource.version):
         raise NotFound("the server could not find the requested resource")
     if named and not ref.name:
         raise BadRequest("a name is required")
     namespace = ref.namespace if resource.namespaced else ""
     if resource.namespaced and ref.name and not namespace:
         raise BadRequest("an empty namespace may not be set when a resource name is provided")
+    if ref.subresource and ref.subresource not in resource.subresources:
+        raise NotFound("the server could not find the requested resource")
     return Target(resource, namespace, ref.name, ref.subresource)
 
 
-def _decode(target: Target, body: bytes) -> msgspec.Struct:
-    if len(body) > MAX_BODY_BYTES:
-        raise TooLarge(f"Request entity too large: limit is {MAX_BODY_BYTES}")
+def _not_negative(name: str, value: int) -> int:
+    if value < 0:
+        raise BadRequest(f"invalid {name} {value}: must be greater than or equal to 0")
+    return value
+
+
+def _sized(body: bytes) -> bytes:
+    if len(body) > limits.MAX_BODY_BYTES:
+        raise limits.too_large()
+    return body
+
+
+def _body(target: Target, body: bytes) -> ObjectBody:
     type_ = body_type(target.resource, target.subresource)
     what = f'{type_.__name__} in version "{target.resource.version}"'
-    return decode_fast(type_, body, what)
+
+    async def decode() -> msgspec.Struct:
+        obj = decode_fast(type_, _sized(body), what)
+        kind, version = getattr(obj, "kind", ""), getattr(obj, "api_version", "")
+        check_kind(kind, version, type_, target.resource)
+        return obj
+
+    return decode
+
+
+def _patch_body(patch_type: str, body: bytes) -> PatchBody:
+    async def decode() -> Any:
+        whole = _sized(body)
+        patch = await decode_yaml(whole) if patch_type == APPLY_PATCH else decode_json(whole)
+        limits.check_depth(patch)
+        return patch
+
+    return decode
+
+
+def _delete_body(body: bytes) -> DeleteBody:
+    async def decode() -> DeleteOptions:
+        if not body:
+            return DeleteOptions()
+        return checked(decode_fast(DeleteOptions, _sized(body), "DeleteOptions"))
+
+    return decode
 
 
 def _status_error(error: StatusError | StoreError) -> StatusError:

@@ -1,0 +1,42 @@
+"""What a decoded request must be, beside well-formed: of the kind that was named. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from master.apiserver.decoding.query import unsupported
+from muster.api.errors import BadRequest
+from muster.api.meta import DeleteOptions
+from muster.api.scheme import Resource
+
+POLICIES = ("Background", "Foreground", "Orphan")
+# Evictions of kubectl before 1.22.
+_OLDER_VERSIONS = {"Eviction": ("policy/v1beta1",)}
+
+
+def check_kind(kind: Any, version: Any, type_: type[msgspec.Struct], resource: Resource) -> None:
+    """The body must be of the kind and version that the URL names. Raises BadRequest."""
+    if kind not in (None, "", type_.__name__):
+        raise BadRequest(
+            f'{str(kind)[:80]} in version "{str(version)[:80]}" cannot be handled as a '
+            f"{type_.__name__}: the request's resource is {resource.plural}"
+        )
+    expected = getattr(type_(), "api_version", "")
+    if version not in (None, "", expected, *_OLDER_VERSIONS.get(type_.__name__, ())):
+        raise BadRequest(
+            f"the API version in the data ({str(version)[:80]}) does not match the expected API "
+            f"version ({expected})"
+        )
+
+
+def checked(options: DeleteOptions) -> DeleteOptions:
+    """The options, if they ask for something that there is. Raises Invalid."""
+    if options.propagation_policy not in ("", *POLICIES):
+        wrong = options.propagation_policy
+        raise unsupported("DeleteOptions", "propagationPolicy", wrong, POLICIES)
+    for dry in options.dry_run:
+        if dry != "All":
+            raise unsupported("DeleteOptions", "dryRun", dry, ("All",))
+    return options
