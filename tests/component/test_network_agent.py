@@ -14,6 +14,7 @@ import pytest
 from muster.api.core import Node, NodeAddress, NodeSpec, NodeStatus
 from muster.api.meta import ObjectMeta
 from muster.client.client import Client
+from muster.client.events import EventRecorder
 from muster.client.informer import Informer
 from worker.network.agent import Agent
 from worker.runtime import kernel
@@ -61,7 +62,8 @@ class Machine:
             async with Client.connect(["127.0.0.1:1"]) as client:
                 informer = Informer(client, Node)
                 informer.store.update(self.nodes)
-                agent = Agent(informer, f"w{self.number}", CLUSTER, self.conf_dir, CNI_BIN)
+                events = EventRecorder(client, "muster-network", f"w{self.number}")
+                agent = Agent(informer, f"w{self.number}", CLUSTER, self.conf_dir, CNI_BIN, events)
                 await agent.sync()
 
         self.inside(once)

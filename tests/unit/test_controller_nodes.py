@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from master.controllers import node_health as health
-from master.controllers.nodeipam import CidrSet
+from master.controllers.nodeipam import CidrSet, complaint
 from master.controllers.podgc import OUT_OF_SERVICE, plan
 from master.controllers.tainteviction import patience
 from muster.api.coordination import Lease, LeaseSpec
@@ -230,6 +230,25 @@ def test_subnets_are_given_lowest_first_and_never_twice() -> None:
 
 def test_subnets_of_another_size_or_network_are_respected() -> None:
     cidrs = CidrSet("10.244.0.0/22", 24)
-    assert cidrs.lowest_free(["10.244.0.0/23", "192.168.0.0/16"]) == "10.244.2.0/24"
+    foreign = ["10.244.0.0/23", "192.168.0.0/16", "garbage", "fd00::/64", ""]
+    assert cidrs.lowest_free(foreign) == "10.244.2.0/24"
+    assert cidrs.lowest_free(["10.0.0.0/8"]) is None
     with pytest.raises(ValueError, match="node-cidr-mask-size"):
         CidrSet("10.244.0.0/24", 20)
+
+
+def test_ranges_that_were_not_given_out_are_complained_of() -> None:
+    cidrs = CidrSet("10.244.0.0/16", 24)
+
+    def holder(name: str, cidr: str, created: str = "2026-01-02T00:00:00Z") -> Node:
+        meta = ObjectMeta(name=name, creation_timestamp=created)
+        return Node(metadata=meta, spec=NodeSpec(pod_cidr=cidr))
+
+    good = holder("w1", "10.244.1.0/24", "2026-01-01T00:00:00Z")
+    thief = holder("a", "10.244.1.0/24")
+    assert complaint(good, [], cidrs) == complaint(good, [thief], cidrs) == ""
+    assert complaint(thief, [good], cidrs) == "podCIDR 10.244.1.0/24 belongs to node w1"
+    for cidr in ("10.0.0.0/8", "10.244.0.0/16", "10.244.1.0/25", "192.168.1.0/24"):
+        text = f"podCIDR {cidr} is no /24 of the cluster CIDR 10.244.0.0/16"
+        assert complaint(holder("x", cidr), [], cidrs) == text
+    assert "no range" in complaint(holder("x", "garbage"), [], cidrs)

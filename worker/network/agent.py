@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from prometheus_client import Counter, Gauge
 
 from muster.api.core import Node
+from muster.client.events import WARNING, EventRecorder
 from muster.client.informer import Informer
 from muster.component.log import get_logger
 from worker.network import kernel, plan
@@ -22,19 +24,22 @@ RULES_SECONDS = 30.0
 
 SYNCS = Counter("muster_network_syncs", "Times that routes and rules were compared.", ["result"])
 CHANGES = Counter("muster_network_route_changes", "Routes that were set or deleted.")
+REFUSED = Gauge("muster_network_refused_ranges", "Pod ranges of nodes that are not routed.")
 ROUTES = Gauge("muster_network_routes", "Routes to other machines' pods.")
 
 
 class Agent:
     def __init__(
         self, nodes: Informer[Node], own_name: str, cluster_cidr: str,
-        conf_dir: Path, cni_bin_dir: Path,
+        conf_dir: Path, cni_bin_dir: Path, events: EventRecorder,
     ) -> None:  # fmt: skip
         self._nodes = nodes
         self._own_name = own_name
         self._cluster_cidr = cluster_cidr
         self._conf_dir = conf_dir
         self._cni_bin_dir = cni_bin_dir
+        self._events = events
+        self._refused: set[plan.Refused] = set()
         self._wake = asyncio.Event()
         self._rules_due = 0.0
         self._problem: str | None = "nothing synced yet"
@@ -73,13 +78,25 @@ class Agent:
             kernel.enable_forwarding()
             await kernel.ensure_chains(self._cluster_cidr)
             self._rules_due = time.monotonic() + RULES_SECONDS
-        desired = plan.desired_routes(self._nodes.values(), self._own_name)
-        await self._sync_routes(desired)
-        own = self._nodes.get(self._own_name)
-        cidrs = plan.pod_cidrs(own) if own is not None else []
+        nodes = list(self._nodes.values())
+        placed = plan.ranges(nodes, self._cluster_cidr)
+        self._tell_refused(placed.refused)
+        await self._sync_routes(plan.desired_routes(nodes, placed, self._own_name))
         # Last: the file is what makes the runtime, and so the node, ready for pods.
-        if cidrs:
-            self._write_conf(cidrs[0])
+        if own := placed.given.get(self._own_name):
+            self._write_conf(own[0])
+
+    def _tell_refused(self, refused: Iterable[plan.Refused]) -> None:
+        """Once for each: a log line, and an event of the node that claims the range."""
+        now = set(refused)
+        for one in sorted(now - self._refused):
+            log.warning("pod range not routed", node=one.node, cidr=one.cidr, why=one.why)
+            node = self._nodes.get(one.node)
+            if node is not None:
+                text = f"podCIDR {one.cidr} of node {one.node} {one.why}"
+                self._events.event(node, WARNING, "FailedToCreateRoute", text)
+        self._refused = now
+        REFUSED.set(len(now))
 
     async def _sync_routes(self, desired: set[plan.Route]) -> None:
         failures = []
@@ -112,5 +129,7 @@ class Agent:
             self._wake.set()
 
 
-def _matters(node: Node | None) -> tuple[list[str], str] | None:
-    return None if node is None else (plan.pod_cidrs(node), plan.internal_ip(node))
+def _matters(node: Node | None) -> tuple[object, ...] | None:
+    if node is None:
+        return None
+    return node.metadata.uid, node.spec.pod_cidr, node.spec.pod_cidrs, plan.internal_ip(node)

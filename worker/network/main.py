@@ -12,6 +12,7 @@ from pathlib import Path
 
 from muster.api.core import Node
 from muster.client.client import Client
+from muster.client.events import EventRecorder
 from muster.client.informer import Informer
 from muster.component.log import get_logger
 from muster.component.metrics import metrics_server
@@ -85,9 +86,11 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             Client.connect(config.api_servers, config.kubeconfig)
         )
         nodes = Informer(client, Node)
+        events = EventRecorder(client, "muster-network", config.node_name)
         agent = Agent(
-            nodes, config.node_name, config.cluster_cidr, config.cni_conf_dir, config.cni_bin_dir
-        )
+            nodes, config.node_name, config.cluster_cidr, config.cni_conf_dir,
+            config.cni_bin_dir, events,
+        )  # fmt: skip
         if config.metrics_port >= 0:
             tls = server_context(config.tls) if config.tls else None
             checks = {"sync": agent.problem}
@@ -96,6 +99,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             )
         async with asyncio.TaskGroup() as tasks:
             running = [
+                tasks.create_task(events.run(), name="events"),
                 tasks.create_task(nodes.run(), name="node informer"),
                 tasks.create_task(agent.run(), name="network agent"),
             ]

@@ -1,14 +1,16 @@
 """What this machine's network must look like, from the Node objects. Pure.
 
 Pods are routed, not encapsulated: every machine has a range (`spec.podCIDR`), and every other
-machine a route to it by way of that machine's InternalIP.
+machine a route to it by way of that machine's InternalIP. What Node objects say is not trusted
+further than the cluster's own range.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,12 +44,94 @@ class Delete:
 Action = Set | Delete
 
 
-def desired_routes(nodes: Iterable[Node], own_name: str) -> set[Route]:
+@dataclass(frozen=True, slots=True, order=True)
+class Refused:
+    """A range that a Node object claims and that is not routed."""
+
+    node: str
+    cidr: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """Which node has which pods' addresses."""
+
+    given: Mapping[str, tuple[str, ...]]
+    refused: tuple[Refused, ...] = ()
+
+
+def ranges(nodes: Iterable[Node], cluster_cidr: str) -> Ranges:
+    """Only what lies in the cluster's range is routed, and nothing twice.
+
+    Who has had a range longer keeps it: a Node object that is made anew, or changed by somebody
+    who should not, must not draw others' traffic. The controller that gives ranges out never
+    gives one twice, so in a healthy cluster nothing is refused.
+    """
+    cluster = ipaddress.ip_network(cluster_cidr)
+    taken: list[_Taken] = []
+    given: dict[str, tuple[str, ...]] = {}
+    refused = []
+    for node in sorted(nodes, key=_seniority):
+        name, accepted = node.metadata.name, []
+        for text in node.spec.pod_cidrs or (node.spec.pod_cidr,):
+            network = _ipv4(text)
+            if network is None:
+                if text and not _is_ipv6(text):  # the other family is no business of ours
+                    refused.append(Refused(name, text, "is no range of addresses"))
+            elif why := _foreign(network, cluster) or _overlap(network, taken):
+                refused.append(Refused(name, str(network), why))
+            else:
+                insort(taken, (int(network[0]), int(network[-1]), str(network), name))
+                accepted.append(str(network))
+        given[name] = tuple(accepted)
+    return Ranges(given, tuple(refused))
+
+
+_Taken = tuple[int, int, str, str]  # first and last address, range, node
+
+
+def _seniority(node: Node) -> tuple[str, str]:
+    """Older first; one that is not stored yet (tests) counts as oldest."""
+    return node.metadata.creation_timestamp or "", node.metadata.name
+
+
+def _foreign(network: ipaddress.IPv4Network, cluster: Any) -> str:
+    within = cluster.version == 4 and network.subnet_of(cluster)
+    return "" if within else f"is not in the cluster's range {cluster}"
+
+
+def _overlap(network: ipaddress.IPv4Network, taken: list[_Taken]) -> str:
+    """`taken` is sorted and free of overlaps: only the neighbours can meet."""
+    first, last = int(network[0]), int(network[-1])
+    at = bisect_left(taken, (first, last, "", ""))
+    for other in taken[max(at - 1, 0) : at + 1]:
+        if other[0] <= last and first <= other[1]:
+            return f"overlaps {other[2]} of node {other[3]}"
+    return ""
+
+
+def _ipv4(text: str) -> ipaddress.IPv4Network | None:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return None
+    return network if isinstance(network, ipaddress.IPv4Network) else None
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_network(text).version == 6
+    except ValueError:
+        return False
+
+
+def desired_routes(nodes: Iterable[Node], placed: Ranges, own_name: str) -> set[Route]:
     """One route per other machine. The own range is unreachable as such: only the pods in it,
     each with its own /32, can be reached, and an address without a pod never loops."""
     routes = set()
     for node in nodes:
-        for cidr in pod_cidrs(node):
+        for cidr in placed.given.get(node.metadata.name, ()):
             if node.metadata.name == own_name:
                 routes.add(Route(cidr, ""))
             elif address := internal_ip(node):
@@ -61,20 +145,6 @@ def actions(desired: Iterable[Route], current: Iterable[Route]) -> list[Action]:
     have = {route.cidr: route for route in current}
     result: list[Action] = [Delete(cidr) for cidr in sorted(have) if cidr not in wanted]
     result += [Set(r) for cidr, r in sorted(wanted.items()) if have.get(cidr) != r]
-    return result
-
-
-def pod_cidrs(node: Node) -> list[str]:
-    """The node's valid IPv4 ranges, in normal form."""
-    given = node.spec.pod_cidrs or (node.spec.pod_cidr,)
-    result = []
-    for text in given:
-        try:
-            network = ipaddress.ip_network(text)
-        except ValueError:
-            continue
-        if network.version == 4:
-            result.append(str(network))
     return result
 
 

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.strategy import Causes, StatusStrategy
-from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import dns_label
-from muster.api.core import Namespace, NamespaceStatus, Node
+from master.apiserver.registry.validation.node import validate_node, validate_node_update
+from muster.api.core import Namespace, NamespaceStatus, Node, NodeSpec
 
 NAMESPACE_FINALIZER = "kubernetes"
 # What the NamespaceLifecycle admission plugin keeps from deletion.
@@ -53,47 +53,32 @@ class NamespaceStrategy(StatusStrategy[Namespace]):
 
 
 class NodeStrategy(StatusStrategy[Node]):
+    def prepare_create(self, obj: Node) -> Node:
+        # Configuration by the API is gone; the field is kept only where it is stored already.
+        return replace(obj, spec=replace(obj.spec, config_source=None))
+
     def default(self, obj: Node) -> Node:
+        obj = replace(obj, spec=_one_range(obj.spec))
         if obj.status.allocatable or not obj.status.capacity:
             return obj
         return replace(obj, status=replace(obj.status, allocatable=obj.status.capacity))
 
     def prepare_update(self, new: Node, old: Node) -> Node:
+        if old.spec.config_source is None:
+            new = replace(new, spec=replace(new.spec, config_source=None))
         return replace(new, status=old.status)
 
-    def validate_update(self, new: Node, old: Node) -> Causes:
-        causes: Causes = []
-        if old.spec.pod_cidr and new.spec.pod_cidr != old.spec.pod_cidr:
-            causes.append(
-                field.forbidden(
-                    "spec.podCIDR", 'node updates may not change podCIDR except from "" to valid'
-                )
-            )
-        if old.spec.provider_id and new.spec.provider_id != old.spec.provider_id:
-            causes.append(
-                field.forbidden(
-                    "spec.providerID",
-                    'node updates may not change providerID except from "" to valid',
-                )
-            )
-        return causes
-
     def validate(self, obj: Node) -> Causes:
-        causes: Causes = []
-        seen = set()
-        for index, taint in enumerate(obj.spec.taints):
-            path = f"spec.taints[{index}]"
-            if not taint.key:
-                causes.append(field.required(f"{path}.key"))
-            if taint.effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
-                causes.append(
-                    field.not_supported(
-                        f"{path}.effect",
-                        taint.effect,
-                        ("NoSchedule", "PreferNoSchedule", "NoExecute"),
-                    )
-                )
-            if (taint.key, taint.effect) in seen:
-                causes.append(field.duplicate(path, {"key": taint.key, "effect": taint.effect}))
-            seen.add((taint.key, taint.effect))
-        return causes
+        return validate_node(obj)
+
+    def validate_update(self, new: Node, old: Node) -> Causes:
+        return validate_node_update(new, old)
+
+
+def _one_range(spec: NodeSpec) -> NodeSpec:
+    """podCIDR and podCIDRs say the same: the older field wins where both are set."""
+    if spec.pod_cidr and spec.pod_cidrs[:1] != (spec.pod_cidr,):
+        return replace(spec, pod_cidrs=(spec.pod_cidr,))
+    if spec.pod_cidrs and not spec.pod_cidr:
+        return replace(spec, pod_cidr=spec.pod_cidrs[0])
+    return spec
