@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from provision.identities import LabRecord
+from provision.payload.hardening import KUBELET, RUNTIME, network_agent
 from provision.payload.masters import (
     COMPONENT_FILES,
     CONTROL_PLANE,
@@ -48,7 +49,7 @@ def runtime(record: LabRecord, machine: MachineSpec) -> Unit:
         command=module("worker.runtime", arguments(flags)),
         inputs=COMPONENT_FILES,
         # Containers outlive a restart of the runtime: only its main process is signalled.
-        service=("KillMode=process", "Delegate=yes", _CONTAINERS_FILES),
+        service=("KillMode=process", "Delegate=yes", _CONTAINERS_FILES, *RUNTIME),
     )
 
 
@@ -95,7 +96,7 @@ def kubelet(record: LabRecord, machine: MachineSpec) -> Unit:
         inputs=(f"{KUBERNETES}/kubelet.conf", *serving, f"{PKI}/ca.crt", MACHINE_INFO),
         after=(f"{runtime(record, machine).name}.service",),
         # Mounts that it makes for pods must outlive it; it runs no daemon of its own.
-        service=("KillMode=process", "Delegate=yes"),
+        service=("KillMode=process", "Delegate=yes", *KUBELET),
     )
 
 
@@ -115,6 +116,7 @@ def proxy(record: LabRecord, machine: MachineSpec) -> Unit:
         description="Muster service proxy",
         command=module("worker.proxy", arguments(flags)),
         inputs=(f"{KUBERNETES}/kube-proxy.conf", *COMPONENT_FILES),
+        service=network_agent(),
     )
 
 
@@ -134,6 +136,8 @@ def network(record: LabRecord, machine: MachineSpec) -> Unit:
         description="Muster pod network: routes between machines",
         command=module("worker.network", arguments(flags)),
         inputs=(f"{KUBERNETES}/network.conf", *COMPONENT_FILES),
+        # It writes the CNI configuration, for the runtime to read.
+        service=network_agent("ConfigurationDirectory=cni/net.d"),
     )
 
 

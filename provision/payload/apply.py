@@ -4,24 +4,32 @@ Level-triggered: what is right already is left alone, and a run that was cut off
 by the next. Needs nothing but the standard library. Prints what it changed as JSON.
 """
 
+import grp
 import hashlib
 import json
 import os
 import pathlib
+import pwd
 import subprocess
 import sys
 from typing import Any
 
 HERE = pathlib.Path(__file__).parent
 RECORD = pathlib.Path("/var/lib/muster/payload.json")
+OWN_DIRECTORIES = {pathlib.Path("/etc/kubernetes"), RECORD.parent}
 STAMPS = pathlib.Path("/opt/muster")
+SYSUSERS = "/etc/sysusers.d/muster.conf"
 ENABLED = pathlib.Path("/etc/systemd/system/multi-user.target.wants")
 
 
 def main() -> None:
     manifest = json.loads((HERE / "manifest.json").read_text())
     record = load_record()
-    changed = [path for path in manifest["files"] if place(path, manifest)]
+    os.umask(0o022)
+    open_directories(RECORD.parent)
+    # The users first: files are theirs.
+    paths = sorted(manifest["files"], key=lambda path: path != SYSUSERS)
+    changed = [path for path in paths if place(path, manifest)]
     removed = remove_stale(manifest, record)
     actions = settle_units(manifest, record, bool(changed or removed))
     if any(p.startswith("/etc/sysctl.d/") for p in changed):
@@ -40,8 +48,7 @@ def load_record() -> dict[str, Any]:
 
 
 def save_record(record: dict[str, Any]) -> None:
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    write(RECORD, json.dumps(record).encode(), 0o600)
+    write(RECORD, json.dumps(record).encode(), 0o600, (0, 0))
 
 
 def place(path: str, manifest: dict[str, Any]) -> bool:
@@ -51,25 +58,39 @@ def place(path: str, manifest: dict[str, Any]) -> bool:
     if entry["interface"]:
         content = content.replace(b"@INTERFACE@", interface_of(manifest["address"]).encode())
     target = pathlib.Path(path)
-    if same(target, content, entry["mode"]):
+    owner = pwd.getpwnam(entry["owner"]).pw_uid, grp.getgrnam(entry["group"]).gr_gid
+    open_directories(target.parent)
+    if same(target, content, entry["mode"], owner):
         return False
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write(target, content, entry["mode"])
+    write(target, content, entry["mode"], owner)
+    if path == SYSUSERS:
+        subprocess.run(["systemd-sysusers", path], check=True, capture_output=True)
     return True
 
 
-def same(target: pathlib.Path, content: bytes, mode: int) -> bool:
+def open_directories(place: pathlib.Path) -> None:
+    """Every user finds its own files; that others cannot read them is for their modes to say."""
+    place.mkdir(parents=True, exist_ok=True)
+    for directory in (place, *place.parents):
+        if OWN_DIRECTORIES & {directory, *directory.parents}:
+            directory.chmod(0o755)
+
+
+def same(target: pathlib.Path, content: bytes, mode: int, owner: tuple[int, int]) -> bool:
     try:
-        return target.read_bytes() == content and target.stat().st_mode & 0o7777 == mode
+        found = target.stat()
+        right = (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (mode, *owner)
+        return right and target.read_bytes() == content
     except OSError:
         return False
 
 
-def write(target: pathlib.Path, content: bytes, mode: int) -> None:
+def write(target: pathlib.Path, content: bytes, mode: int, owner: tuple[int, int]) -> None:
     new = target.with_name(f".{target.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchown(file.fileno(), *owner)
         os.fchmod(file.fileno(), mode)
         file.write(content)
     new.replace(target)

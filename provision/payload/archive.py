@@ -34,7 +34,13 @@ def manifest(payload: Payload) -> bytes:
         "machine": payload.machine,
         "address": payload.address,
         "files": {
-            f.path: {"mode": f.mode, "interface": INTERFACE in f.content} for f in payload.files
+            f.path: {
+                "mode": f.mode,
+                "owner": f.owner,
+                "group": f.group,
+                "interface": INTERFACE in f.content,
+            }
+            for f in payload.files
         },
         "units": [
             {"name": u.name, "inputs": [u.path, *u.inputs], "code": u.python} for u in payload.units

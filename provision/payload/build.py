@@ -11,6 +11,7 @@ from provision.payload.identity import identity_files
 from provision.payload.keepalived import keepalived_files, keepalived_unit
 from provision.payload.masters import master_units
 from provision.payload.model import File, Payload, Unit
+from provision.payload.owners import sysusers
 from provision.payload.units import render
 from provision.pki.store import Pki
 from provision.providers.base import MachineSpec
@@ -40,6 +41,8 @@ def _configuration(record: LabRecord, machine: MachineSpec) -> list[File]:
     ]
     if record.lab.spec.runtime == "containerd":
         files.append(File(CONTAINERD_CONFIG, _resource("containerd.toml")))
+    if machine.role == "master":
+        files.append(sysusers())
     if machine.role == "master" and record.vip:
         files += keepalived_files(record, machine)
     return files

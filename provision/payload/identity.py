@@ -6,16 +6,18 @@ No CA's private key ever leaves the provisioning host.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from provision.identities import LabRecord
 from provision.payload.masters import REST_PORT
 from provision.payload.model import KUBERNETES, PKI, File
+from provision.payload.owners import owner_and_group
 from provision.pki.catalogue import machine_leaves
 from provision.pki.kubeconfig import kubeconfig_bytes
 from provision.pki.store import Pki
 from provision.providers.base import MachineSpec
 
-SECRET = 0o600
+SECRET, SHARED = 0o600, 0o640
 
 # Kubeconfig file: (certificate, user).
 AGENTS = {
@@ -30,11 +32,20 @@ MASTERS = {
 
 
 def identity_files(record: LabRecord, machine: MachineSpec, pki: Pki) -> list[File]:
-    return [
+    files = [
         *_authorities(machine, pki),
         *_leaves(record, machine, pki),
         *_kubeconfigs(record, machine, pki),
     ]
+    return [_owned(file) for file in files] if machine.role == "master" else files
+
+
+def _owned(file: File) -> File:
+    """A secret on a master, handed to the component that needs it."""
+    if not file.secret:
+        return file
+    owner, group = owner_and_group(file.path)
+    return replace(file, owner=owner, group=group, mode=SECRET if owner == group else SHARED)
 
 
 def _authorities(machine: MachineSpec, pki: Pki) -> Iterator[File]:

@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 
 from provision.identities import LabRecord
+from provision.payload.hardening import KEEPALIVED
 from provision.payload.model import CONFIG, INTERFACE, File, Unit
 from provision.providers.base import MachineSpec
 
@@ -31,10 +32,11 @@ def keepalived_unit() -> Unit:
             "--dont-fork",
             "--vrrp",
             f"--use-file={CONF}",
-            "--pid=/run/muster-keepalived.pid",
-            "--vrrp_pid=/run/muster-keepalived-vrrp.pid",
+            "--pid=/run/muster-keepalived/keepalived.pid",
+            "--vrrp_pid=/run/muster-keepalived/vrrp.pid",
         ),
         inputs=(CONF, CHECK),
+        service=KEEPALIVED,
         after=("muster-apiserver.service",),
         python=False,
         kind="simple",

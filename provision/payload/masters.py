@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from muster.component.timers import PROFILES, Timers
 from provision.identities import LabRecord
+from provision.payload.hardening import service
 from provision.payload.model import KUBERNETES, PKI, Flags, Unit, arguments
+from provision.payload.owners import (
+    APISERVER,
+    COMPONENTS,
+    CONTROLLER_MANAGER,
+    KVSTORE,
+    SCHEDULER,
+)
 from provision.payload.units import module
 from provision.providers.base import MachineSpec
 
@@ -74,6 +82,7 @@ def kvstore(record: LabRecord, machine: MachineSpec) -> Unit:
         description="Muster key-value store (etcd's role)",
         command=module("master.kvstore", arguments(flags)),
         inputs=(*server, *peer, ca),
+        service=service(KVSTORE, state="muster/kvstore"),
     )
 
 
@@ -108,6 +117,7 @@ def apiserver(record: LabRecord, machine: MachineSpec) -> Unit:
         description="Muster API server",
         command=module("master.apiserver", arguments(flags)),
         inputs=(*serving, *store, *kubelet, *own),
+        service=service(APISERVER),
         after=("muster-kvstore.service",),
     )
 
@@ -133,6 +143,7 @@ def scheduler(record: LabRecord, machine: MachineSpec) -> Unit:
         description="Muster scheduler",
         command=module("master.scheduler", arguments(flags)),
         inputs=(f"{KUBERNETES}/scheduler.conf", *COMPONENT_FILES),
+        service=service(SCHEDULER, group=COMPONENTS),
         after=("muster-apiserver.service",),
     )
 
@@ -153,6 +164,7 @@ def controller_manager(record: LabRecord, machine: MachineSpec) -> Unit:
         description="Muster controller manager",
         command=module("master.controllers", arguments(flags)),
         inputs=(f"{KUBERNETES}/controller-manager.conf", *COMPONENT_FILES),
+        service=service(CONTROLLER_MANAGER, group=COMPONENTS),
         after=("muster-apiserver.service",),
     )
 

@@ -18,15 +18,17 @@ INTERFACE = b"@INTERFACE@"
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file on a machine. Owner and group are root: nothing else runs there."""
+    """A file on a machine."""
 
     path: str
     content: bytes = field(repr=False)
     mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
 
     @property
     def secret(self) -> bool:
-        return self.mode & 0o077 == 0
+        return self.mode & 0o007 == 0
 
 
 Flags = dict[str, str | int | float | None]
@@ -79,6 +81,7 @@ class Payload:
 
     def _parts(self) -> Iterator[bytes]:
         for file in self.files:
-            yield from (file.path.encode(), oct(file.mode).encode(), file.content)
+            owned = f"{file.mode:o} {file.owner}:{file.group}"
+            yield from (file.path.encode(), owned.encode(), file.content)
         for unit in self.units:
             yield repr((unit.name, unit.inputs, unit.python)).encode()

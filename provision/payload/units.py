@@ -34,7 +34,7 @@ def render(unit: Unit) -> str:
         f"ExecStart={_command(unit.command)}",
         *(_ENVIRONMENT if unit.python else ()),
         "Restart=always",
-        "RestartSec=1",
+        "RestartSec=100ms",
         "TimeoutStartSec=180",
         "TimeoutStopSec=15",
         *(_WATCHDOG if unit.python else ()),

@@ -37,7 +37,8 @@ def described(text: str, directory: Path) -> Iterator[str]:
         payload = build_payload(record, machine, pki)
         yield f"== {machine.name}: files"
         for file in payload.files:
-            yield f"{file.mode:04o} {file.path}"
+            owned = "" if file.owner == file.group == "root" else f" {file.owner}:{file.group}"
+            yield f"{file.mode:04o} {file.path}{owned}"
         for file in payload.files:
             name = Path(file.path).name
             if name in SHOWN or not name.endswith(OPAQUE):

@@ -87,11 +87,33 @@ def test_a_worker_gets_nothing_of_the_store_or_the_administrator(pki: Pki) -> No
     assert not [p for p in paths if "etcd" in p or "admin" in p or "/sa." in p or "apiserver" in p]
 
 
-def test_whatever_holds_a_private_key_is_for_root_alone(pki: Pki) -> None:
+def test_whatever_holds_a_private_key_is_not_for_everybody(pki: Pki) -> None:
     for machine in ("m1", "w1"):
         for file in payload(pki, machine).files:
             holds_key = b"PRIVATE KEY" in file.content or b"client-key-data" in file.content
             assert file.secret is holds_key, file.path
+
+
+def test_a_masters_key_is_readable_only_by_the_component_that_needs_it(pki: Pki) -> None:
+    """By root, and by the user of the one unit that names the file; metrics' key by a group."""
+    found = payload(pki, "m1")
+    users = {u.name: _user(u.service) for u in found.units}
+    for file in (f for f in found.files if f.secret and f.path.startswith("/etc/kubernetes")):
+        needed = {users[u.name] for u in found.units if file.path in u.inputs} - {"root"}
+        if len(needed) == 1:
+            assert (file.owner, file.mode) == (needed.pop(), 0o600), file.path
+        elif needed:
+            assert (file.owner, file.group, file.mode) == ("root", "muster-component", 0o640)
+        else:
+            assert (file.owner, file.mode) == ("root", 0o600), file.path
+
+
+def _user(lines: tuple[str, ...]) -> str:
+    return next((x.removeprefix("User=") for x in lines if x.startswith("User=")), "root")
+
+
+def test_a_worker_has_no_users_of_ours(pki: Pki) -> None:
+    assert {(f.owner, f.group) for f in payload(pki, "w1").files} == {("root", "root")}
 
 
 def test_a_unit_restarts_for_every_file_that_it_reads(pki: Pki) -> None:
