@@ -42,6 +42,8 @@ from muster.rpc.metrics import PrometheusObserver
 from muster.rpc.transports import DEFAULT, add_flag, rpc_server
 
 log = get_logger(__name__)
+# Of the HTTPS port: watches, kubectl, streams. A connection that waits costs some 40 KiB.
+_MAX_CONNECTIONS = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,13 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         store, cacher, writer, config.ranges, config.advertise_address, config.secure_port
     )
     async with (
-        serve_app(make_app(front), config.bind_address, config.secure_port, context) as port,
+        serve_app(
+            make_app(front),
+            config.bind_address,
+            config.secure_port,
+            context,
+            max_connections=_MAX_CONNECTIONS,
+        ) as port,  # fmt: skip
         asyncio.TaskGroup() as tasks,
         AsyncExitStack() as serving,
     ):

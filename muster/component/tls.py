@@ -83,13 +83,26 @@ def _bytes_of(stanza: dict[str, Any], field: str) -> bytes:
     return Path(stanza[field]).read_bytes()
 
 
+# Of TLS 1.2; 1.3 has no others. Forward secrecy and authenticated encryption only, so no CBC.
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+
+def _strict(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    # A client could have the server sign again and again over one connection.
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
 def server_context(files: TlsFiles, *, require_client_cert: bool = True) -> ssl.SSLContext:
     """A server's context, TLS 1.2 or newer, that asks clients for a certificate of `files.ca`.
 
     With `require_client_cert` False a client may come without one (and is then anonymous).
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    # Nobody here resumes sessions; a ticket would be work and bytes for each handshake.
+    context.num_tickets = 0
     context.load_cert_chain(files.cert, files.key)
     context.load_verify_locations(files.ca)
     context.verify_mode = ssl.CERT_REQUIRED if require_client_cert else ssl.CERT_OPTIONAL
@@ -98,16 +111,14 @@ def server_context(files: TlsFiles, *, require_client_cert: bool = True) -> ssl.
 
 def client_context(files: TlsFiles) -> ssl.SSLContext:
     """A client's context: presents `files.cert`, verifies the server's name and chain."""
-    context = ssl.create_default_context(cafile=str(files.ca))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = _strict(ssl.create_default_context(cafile=str(files.ca)))
     context.load_cert_chain(files.cert, files.key)
     return context
 
 
 def client_context_from(material: TlsMaterial) -> ssl.SSLContext:
     """Like `client_context`, from PEM bytes; the key touches a 0600 file only while it loads."""
-    context = ssl.create_default_context(cadata=material.ca.decode())
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context = _strict(ssl.create_default_context(cadata=material.ca.decode()))
     with tempfile.NamedTemporaryFile() as chain:  # created 0600
         chain.write(material.cert + b"\n" + material.key)
         chain.flush()

@@ -5,14 +5,22 @@ Who serves metrics and health alone does without aiohttp (`metrics.metrics_serve
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from weakref import WeakSet
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, generate_latest
 
 from muster.component.metrics import Check, health_text
+from muster.component.webhandler import Heads, WebHandler, WebLimits
+from muster.http.listener import Listener, listening_socket
+
+_GRACE_SECONDS = 2.0
+# Of one port, if nobody says more: probes, scrapers, the api-servers.
+_MAX_CONNECTIONS = 500
 
 
 def add_routes(app: web.Application, checks: Mapping[str, Check]) -> None:
@@ -42,16 +50,43 @@ def health_response(checks: Mapping[str, Check], *, verbose: bool) -> web.Respon
 
 @asynccontextmanager
 async def serve_app(
-    app: web.Application, host: str, port: int, tls: ssl.SSLContext | None
+    app: web.Application,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    *,
+    max_connections: int = _MAX_CONNECTIONS,
+    limits: WebLimits | None = None,
 ) -> AsyncIterator[int]:
     """Serve an aiohttp application while the block runs; yields the bound port."""
-    # Compressed bodies are left as they come: who reads them bounds what they become.
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, auto_decompress=False)
+    limits = limits or WebLimits()
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_SECONDS)
     await runner.setup()
+    server = runner.server
+    assert server is not None
+    heads, handlers = Heads(limits), WeakSet[WebHandler]()
+
+    def make() -> WebHandler:
+        handlers.add(handler := WebHandler(server, heads))
+        return handler
+
     try:
-        site = web.TCPSite(runner, host, port, ssl_context=tls, reuse_address=True)
-        await site.start()
-        addresses = runner.addresses
-        yield int(addresses[0][1])
+        listener = Listener(
+            listening_socket(host, port), make, tls,
+            max_connections=max_connections, stall_seconds=limits.stall_seconds,
+        )  # fmt: skip
+        try:
+            yield listener.port
+        finally:
+            await listener.stop(_GRACE_SECONDS)
+            await _drained(handlers)
     finally:
         await runner.cleanup()
+
+
+async def _drained(handlers: Iterable[WebHandler]) -> None:
+    """Answers that are being made, and who has just come, have a moment."""
+    for handler in (open_ := [one for one in handlers if one.transport is not None]):
+        handler.drain()
+    if open_:
+        await asyncio.wait([one.closed for one in open_], timeout=_GRACE_SECONDS)

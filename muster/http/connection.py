@@ -22,6 +22,7 @@ from muster.http.listener import Accepted
 from muster.http.messages import Handler, Request, Response, failure, request_of
 
 log = get_logger(__name__)
+_LAST_READ_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class HttpConnection(Accepted):
         self._timer: asyncio.TimerHandle | None = None
         self._writable: asyncio.Future[None] | None = None
         self._streaming = self._draining = self._half_closed = self._refused = False
+        self._answered = False  # at least one request
 
     # -- asyncio's side
 
@@ -222,8 +224,9 @@ class HttpConnection(Accepted):
     async def _send(self, response: Response, *, empty: bool) -> None:
         body = response.body
         if isinstance(body, bytes):
+            last = [("Connection", "close")] if self._draining else []
             self._write(
-                _head(response, ("Content-Length", str(len(body)))),
+                _head(response, ("Content-Length", str(len(body))), *last),
                 *([h11.Data(data=body)] if body and not empty else []),
                 h11.EndOfMessage(),
             )
@@ -265,6 +268,7 @@ class HttpConnection(Accepted):
 
     def _next(self) -> None:
         self._task = None
+        self._answered = True
         http = self._http
         done = http.our_state is h11.DONE and http.their_state is h11.DONE
         if self._draining or self._half_closed or not done:
@@ -301,9 +305,16 @@ class HttpConnection(Accepted):
         self._due(self._limits.stall_seconds)
 
     def drain(self) -> None:
-        """After the answer that is being made, close; at once if there is none."""
+        """After the answer that is being made, close. Who has just come may still ask; between two
+        requests, what was sent before it hears of the end is read before it does."""
         self._draining = True
-        if self._task is None or self._streaming:
+        if self._streaming:
+            self._transport.close()
+        elif self._task is None and self._answered:
+            self._loop.call_later(_LAST_READ_SECONDS, self._close_idle)
+
+    def _close_idle(self) -> None:
+        if self._task is None:
             self._transport.close()
 
     def abort(self) -> None:

@@ -1,40 +1,49 @@
-"""Accepts connections, so many and no more: what comes on top is closed before it costs anything.
+"""Accepts connections, so many and no more. All servers of this project listen through it.
 
 asyncio's own server tells nobody of connections whose TLS handshake is still going on; a cap that
-is to hold against a flood has to count those too.
+is to hold against a flood has to count those too, and to choose whom it turns away (`guests`).
+A client of a TLS port that has not said anything yet costs its descriptor and no more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import resource
 import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from muster.component.log import get_logger
+from muster.component.openfiles import affordable_connections
+from muster.http.guests import Guest, Guests, Places, Standing
+from muster.http.queue import admit_no_more
+from muster.http.servertls import ReadBuffer
+from muster.http.visit import Accepted, Visit
+
+__all__ = ["Accepted", "Listener", "listening_socket"]
 
 log = get_logger(__name__)
 
 _BACKLOG = 1024
 _BATCH = 64  # accepted in one turn of the loop
 _PAUSE_SECONDS = 1.0
-_OWN_FILES = 256
+# For handshakes of the network that are on their way when the queue is emptied for the last time.
+_LAST_SECONDS = 0.05
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class Accepted(asyncio.Protocol):
-    """Says when its connection is over."""
-
-    closed: asyncio.Future[None]
-
-
 class Listener:
-    """One listening socket."""
+    """One listening socket.
+
+    `trusting`: whoever may connect is as good as one with a certificate (a socket of root's; plain
+    text in tests). `stall_seconds`: a TLS client that takes nothing of what waits for it for so
+    long is cut; None leaves that to its protocol.
+    """
+
+    everywhere: ClassVar[int] = 0  # connections of all listeners of this process
 
     def __init__(
         self,
@@ -44,17 +53,23 @@ class Listener:
         *,
         handshake_seconds: float = 10.0,
         max_connections: int = 5000,
+        trusting: bool = False,
+        stall_seconds: float | None = None,
     ) -> None:
         self._socket = listening
-        self._make = make
-        self._tls = tls
-        self._handshake_seconds = handshake_seconds if tls else None
+        self.make = make
+        self.tls = tls
+        self.handshake_seconds = handshake_seconds
+        self.stall_seconds = stall_seconds
+        self.buffer = ReadBuffer()
+        self._trusting = trusting or listening.family == socket.AF_UNIX
         self._loop = asyncio.get_running_loop()
-        self._greeting: set[asyncio.Task[None]] = set()
+        self._affordable = affordable_connections()
+        self._cap = min(max_connections, self._affordable)
+        self.guests = Guests(Places.of(self._cap, tls=tls is not None))
+        self._visits: set[Visit] = set()
         self._full = False
-        self._closed = False
-        self._cap = min(max_connections, _affordable())
-        self.open = 0
+        self._stopping = False
         self._loop.add_reader(listening, self._accept)
 
     @property
@@ -62,41 +77,71 @@ class Listener:
         name = self._socket.getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 
-    def close(self) -> None:
-        """No new ones; handshakes that are going on are cut off."""
-        if self._closed:
+    # -- the end
+
+    async def stop(self, seconds: float) -> None:
+        """No new connections; those that wait to be accepted are, and all that are accepted have
+        `seconds` to end their handshake."""
+        if self._stopping:
             return
-        self._closed = True
+        self._stopping = True
         self._loop.remove_reader(self._socket)
         path = self._socket.getsockname() if self._socket.family == socket.AF_UNIX else ""
-        self._socket.close()
         if path:
             Path(path).unlink(missing_ok=True)
-        for task in self._greeting:
-            task.cancel()
+        else:
+            admit_no_more(self._socket)
+        self._empty_queue()
+        await asyncio.sleep(_LAST_SECONDS)
+        self._empty_queue()
+        self._socket.close()
+        await self._greeted(seconds)
 
-    async def wait_closed(self) -> None:
-        await asyncio.gather(*self._greeting, return_exceptions=True)
+    def _empty_queue(self) -> None:
+        with suppress(OSError):
+            while self._accept_one():
+                pass
+
+    async def _greeted(self, seconds: float) -> None:
+        greeting = [visit.greeted for visit in self._visits if not visit.greeted.done()]
+        if greeting:
+            await asyncio.wait(greeting, timeout=seconds)
+        for visit in list(self._visits):
+            if not visit.greeted.done():
+                visit.cut()
+
+    # -- accepting
 
     def _accept(self) -> None:
-        for _ in range(_BATCH):
-            try:
-                accepted, _ = self._socket.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _EXHAUSTED:
-                    raise
-                self._pause(error)
-                return
-            if self.open >= self._cap:
-                accepted.close()
-                self._say_full()
-                continue
-            self.open += 1
-            task = self._loop.create_task(self._greet(accepted), name="greet")
-            self._greeting.add(task)
-            task.add_done_callback(self._greeting.discard)
+        try:
+            for _ in range(_BATCH):
+                if not self._accept_one():
+                    return
+        except OSError as error:
+            if error.errno not in _EXHAUSTED:
+                raise
+            self._pause(error)
+
+    def _accept_one(self) -> bool:
+        """Whether there was one."""
+        try:
+            accepted, peer = self._socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        accepted.setblocking(False)
+        visit = Visit(self, accepted)
+        visit.guest = Guest(_address(peer), visit.cut)
+        if self.tls is None:
+            visit.guest.standing = self.standing(shown_certificate=False)
+        room = Listener.everywhere < self._affordable
+        if not self.guests.arrive(visit.guest, room=room):
+            accepted.close()
+            self._say_full()
+            return True
+        Listener.everywhere += 1
+        self._visits.add(visit)
+        visit.begin()
+        return True
 
     def _pause(self, error: OSError) -> None:
         """Out of descriptors: the backlog waits until some are free again."""
@@ -105,7 +150,7 @@ class Listener:
         self._loop.call_later(_PAUSE_SECONDS, self._resume)
 
     def _resume(self) -> None:
-        if not self._closed:
+        if not self._stopping:
             self._loop.add_reader(self._socket, self._accept)
 
     def _say_full(self) -> None:
@@ -113,38 +158,26 @@ class Listener:
             self._full = True
             log.warning("too many connections, refusing more", cap=self._cap)
 
-    async def _greet(self, accepted: socket.socket) -> None:
-        accepted.setblocking(False)
-        connection = self._make()
-        stands = False
-        try:
-            with suppress(OSError):  # a unix socket has no such option
-                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._loop.connect_accepted_socket(
-                lambda: connection,
-                accepted,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_seconds,
-            )
-            stands = True
-        except (OSError, EOFError):  # also ssl.SSLError and the handshake's timeout
-            accepted.close()
-        finally:
-            if stands:
-                connection.closed.add_done_callback(lambda _: self._gone())
-            else:
-                self._gone()
+    # -- what a visit tells
 
-    def _gone(self) -> None:
-        self.open -= 1
-        if self._full and self.open < self._cap * 9 // 10:
+    def standing(self, *, shown_certificate: bool) -> Standing:
+        return Standing.KNOWN if shown_certificate or self._trusting else Standing.ANONYMOUS
+
+    def risen(self, guest: Guest, standing: Standing) -> None:
+        self.guests.rise(guest, standing)
+
+    def gone(self, visit: Visit) -> None:
+        if visit not in self._visits:
+            return
+        self._visits.discard(visit)
+        self.guests.leave(visit.guest)
+        Listener.everywhere -= 1
+        if self._full and len(self.guests) < self._cap * 9 // 10:
             self._full = False
 
 
-def _affordable() -> int:
-    """Connections shall not take the descriptors that the process needs for its files."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(limit - _OWN_FILES, limit // 2) if limit != resource.RLIM_INFINITY else 1 << 30
+def _address(peer: Any) -> str:
+    return str(peer[0]) if isinstance(peer, tuple) else ""
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

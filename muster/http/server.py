@@ -39,9 +39,8 @@ async def http_server(
     try:
         yield listener.port
     finally:
-        listener.close()
+        await listener.stop(_GRACE_SECONDS)
         await end_all(known, _GRACE_SECONDS)
-        await listener.wait_closed()
 
 
 async def end_all(known: set[HttpConnection], grace_seconds: float) -> None:

@@ -56,8 +56,7 @@ class HealthChecks:
         try:
             yield checks
         finally:
-            for stack in checks._open.values():
-                await stack.aclose()
+            await asyncio.gather(*(stack.aclose() for stack in checks._open.values()))
 
     async def run(self) -> None:
         """Follow the syncer until cancelled; a port that is taken is tried again."""
@@ -74,8 +73,9 @@ class HealthChecks:
 
     async def _reconcile(self) -> None:
         wanted = checks_of(self._syncer.rendered)
-        for check in self._open.keys() - wanted.keys():
-            await self._open.pop(check).aclose()
+        # All at once: a client that has connected there has a moment to ask.
+        gone = [self._open.pop(check) for check in self._open.keys() - wanted.keys()]
+        await asyncio.gather(*(stack.aclose() for stack in gone))
         for check in wanted.keys() - self._open.keys():
             await self._start(check)
 

@@ -25,10 +25,14 @@ from master.kvstore.transport.frames import (
 )
 from master.kvstore.wal.snapshot import Incoming
 from muster.component.log import get_logger
+from muster.http.listener import Accepted, Listener, listening_socket
 from muster.rpc.errors import RpcError
 
 log = get_logger(__name__)
 _HELLO_SECONDS = 5.0
+_GRACE_SECONDS = 1.0
+# Each member dials each other one, and a new one asks before it joins.
+_MAX_CONNECTIONS = 500
 _SILENCE_SECONDS = 30.0  # peers ping far more often: whoever is silent so long is gone
 
 
@@ -45,6 +49,21 @@ class PeerHandlers:
     received: Callable[[int, int], None]  # member, bytes
 
 
+class _PeerConnection(asyncio.StreamReaderProtocol, Accepted):
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        accepted: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    ) -> None:
+        super().__init__(reader, accepted)
+        self.closed = asyncio.get_running_loop().create_future()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
 class PeerServer:
     def __init__(self, me: Hello, handlers: PeerHandlers) -> None:
         self._me = me
@@ -54,16 +73,18 @@ class PeerServer:
     @asynccontextmanager
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None) -> AsyncIterator[int]:
         """Accept peers while the block runs; yields the bound port."""
-        server = await asyncio.get_running_loop().create_server(
-            lambda: asyncio.StreamReaderProtocol(FrameReader(), self._accepted),
-            host,
-            port,
-            ssl=tls,
+        listener = Listener(
+            listening_socket(host, port),
+            lambda: _PeerConnection(FrameReader(), self._accepted),
+            tls,
+            handshake_seconds=_HELLO_SECONDS,
+            max_connections=_MAX_CONNECTIONS,
+            trusting=tls is None,
         )
         try:
-            yield int(server.sockets[0].getsockname()[1])
+            yield listener.port
         finally:
-            server.close()
+            await listener.stop(_GRACE_SECONDS)
             for task in list(self._connections):
                 task.cancel()
             await asyncio.gather(*self._connections, return_exceptions=True)

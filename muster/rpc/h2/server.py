@@ -143,6 +143,7 @@ class Server:
             _tls(address, ["h2", "http/1.1"] if self.site else ["h2"]),
             handshake_seconds=self.settings.handshake_seconds,
             max_connections=self.settings.max_connections,
+            trusting=address.tls is None,
         )
         self._listeners.append(listener)
         return listener.port
@@ -160,15 +161,12 @@ class Server:
 
     async def stop(self, grace_seconds: float) -> None:
         """No new connections, no new calls; running calls have `grace_seconds` to end."""
-        for listener in self._listeners:
-            listener.close()
+        await asyncio.gather(*(listener.stop(grace_seconds) for listener in self._listeners))
         for undecided in list(self._undecided):
             undecided.abort()
         async with asyncio.TaskGroup() as both:
             both.create_task(end_all(self._http1, grace_seconds), name="stop http/1.1")
             both.create_task(self._stop_calls(grace_seconds), name="stop http/2")
-        for listener in self._listeners:
-            await listener.wait_closed()
 
     async def _stop_calls(self, grace_seconds: float) -> None:
         open_ = list(self.connections)
