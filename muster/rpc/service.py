@@ -47,6 +47,8 @@ class CallContext:
     peer_certificate: Callable[[], bytes | None] = lambda: None
     # Sends the head of a streamed answer now, so that the caller knows that its call stands.
     send_headers: Callable[[], Awaitable[None]] = _nothing
+    # Breaks the call off; what still waits for the client is dropped.
+    cut: Callable[[], None] = lambda: None
 
 
 class Reply:

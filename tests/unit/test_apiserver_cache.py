@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from master.apiserver.auth.identity import user_from_subject
 from master.apiserver.auth.node import Graph, authorize_node
 from master.apiserver.auth.rules import GROUP_RULES, USER_RULES, Attributes
 from master.apiserver.cache.entry import Selection
-from master.apiserver.cache.resource import ResourceCache
-from master.apiserver.cache.watcher import MAX_BACKLOG, Watcher, WatcherClosed
-from master.apiserver.cache.window import Window
+from master.apiserver.cache.resource import LOOK_EVERY, ResourceCache
+from master.apiserver.cache.watcher import Watcher, WatcherClosed
+from master.apiserver.cache.window import CAPACITY, LEAST, Window
 from master.apiserver.etcd3.store import prefix_end
 from master.apiserver.registry.reader import decode_token, encode_token, selection_of
 from muster.api.core import (
@@ -100,18 +101,51 @@ async def test_a_slow_watcher_is_cut_off_and_a_lost_history_expires() -> None:
     cache = cache_with()
     slow = Watcher(Selection())
     cache.add_watcher(slow)
-    for revision in range(MAX_BACKLOG + 5):
+    for revision in range(CAPACITY + 2 * LOOK_EVERY):
         cache.put("ns/a", stored("a"), revision + 1)
-    assert len(await slow.next_batch(0)) == MAX_BACKLOG
+    got = 0
     with pytest.raises(WatcherClosed) as closed:
-        await slow.next_batch(0)
-    assert not closed.value.expired
+        while True:
+            got += len(await slow.next_batch(0))
+    assert CAPACITY <= got <= CAPACITY + LOOK_EVERY and not closed.value.expired
     fresh = Watcher(Selection())
     cache.add_watcher(fresh)
     cache.replace([], 99_999)
     with pytest.raises(WatcherClosed) as closed:
         await fresh.next_batch(0)
     assert closed.value.expired
+
+
+async def test_who_does_not_read_is_cut_when_the_window_forgets_what_it_holds() -> None:
+    """Whether it holds the state that it began with, or events; who has read all of it stays."""
+    cache = cache_with()
+    cache.window = Window(horizon=0, capacity=2 * LOOK_EVERY)
+    for revision in (1, 2, 3):
+        cache.put(f"ns/{revision}", stored(f"{revision}"), revision)
+    cut: list[str] = []
+    beginning = Watcher(Selection(), 3, tuple(cache.select(Selection())))
+    busy, idle = Watcher(Selection(), 3), Watcher(Selection(), 3)
+    for name, watcher in (("beginning", beginning), ("busy", busy), ("idle", idle)):
+        watcher.cut = functools.partial(cut.append, name)
+        cache.add_watcher(watcher)
+    assert await beginning.next_batch(0)  # and never again
+    for revision in range(4, 4 + 4 * LOOK_EVERY):
+        cache.put("ns/1", stored("1"), revision)
+        assert await idle.next_batch(0)
+        if revision == 4:
+            assert await busy.next_batch(0)
+    assert sorted(cut) == ["beginning", "busy"]
+    with pytest.raises(WatcherClosed):
+        await busy.next_batch(0)
+
+
+def test_a_window_forgets_by_bytes_too() -> None:
+    window = Window(horizon=0, max_bytes=1)
+    cache = cache_with()
+    cache.window = window
+    for revision in range(1, LEAST + 11):
+        cache.put("ns/a", stored("a"), revision)
+    assert window.horizon == 10 and len(list(window.after(0))) == LEAST
 
 
 def test_a_window_knows_what_it_has_forgotten() -> None:

@@ -21,6 +21,10 @@ _TRIGGERS = {"Pod": "spec.nodeName"}
 _DEFAULT_TRIGGER = "metadata.name"
 
 
+# How many events may be forgotten before it is looked for watchers that still hold them.
+LOOK_EVERY = 128
+
+
 class ResourceCache:
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
@@ -29,6 +33,7 @@ class ResourceCache:
         self._entries: SortedDict[str, Entry] = SortedDict()
         self._watchers: set[Watcher] = set()
         self._pinned: dict[str, set[Watcher]] = defaultdict(set)
+        self._forgotten = 0  # events since the watchers were looked at
 
     # reading
 
@@ -114,7 +119,11 @@ class ResourceCache:
         return [*self._watchers, *(w for pinned in self._pinned.values() for w in pinned)]
 
     def _emit(self, event: CacheEvent) -> None:
-        self.window.append(event)
+        if self.window.append(event):
+            self._forgotten += 1
+            if self._forgotten >= LOOK_EVERY:
+                self._forgotten = 0
+                self._give_up_the_slow()
         for watcher in self._watchers:
             watcher.offer(event)
         pins = {event.entry.fields.get(self.trigger, "")}
@@ -123,3 +132,10 @@ class ResourceCache:
         for pin in pins:
             for watcher in self._pinned.get(pin, ()):
                 watcher.offer(event)
+
+    def _give_up_the_slow(self) -> None:
+        """Who has not read what was forgotten holds it in memory."""
+        for watcher in self._all_watchers():
+            behind = watcher.behind()
+            if behind is not None and behind < self.window.horizon:
+                watcher.give_up()

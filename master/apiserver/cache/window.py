@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from master.apiserver.cache.entry import Entry, Selection
 
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 CAPACITY = 8192
+# Of the events of one kind; at least so many are kept, however large they are.
+MAX_BYTES, LEAST = 64 << 20, 100
+
+# What a watcher is told.
+Seen = tuple[str, Entry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,38 +25,58 @@ class CacheEvent:
     type: str
     entry: Entry
     previous: Entry | None
+    seen: Seen = field(init=False)  # made once for all watchers
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seen", (self.type, self.entry))
+
+    @property
+    def size(self) -> int:
+        return len(self.entry.data) + len(self.entry.stored)
 
     @property
     def revision(self) -> int:
         return self.entry.revision
 
 
-def as_seen(event: CacheEvent, selection: Selection) -> tuple[str, Entry] | None:
+def as_seen(event: CacheEvent, selection: Selection) -> Seen | None:
     """The event as a watcher of `selection` sees it; None when it does not.
 
     An object that begins to match is ADDED to the watcher, one that ceases to is DELETED.
     """
     if selection.everything:
-        return event.type, event.entry
+        return event.seen
     now = event.type != DELETED and selection.matches(event.entry)
     before = event.previous is not None and selection.matches(event.previous)
-    if now:
-        return (MODIFIED if before else ADDED), event.entry
-    return (DELETED, event.entry) if before else None
+    if not (now or before):
+        return None
+    type_ = DELETED if not now else MODIFIED if before else ADDED
+    return event.seen if type_ == event.type else (type_, event.entry)
 
 
 class Window:
     """All events after revision `horizon`, oldest first, bounded."""
 
-    def __init__(self, horizon: int, capacity: int = CAPACITY) -> None:
+    def __init__(self, horizon: int, capacity: int = CAPACITY, max_bytes: int = MAX_BYTES) -> None:
         self.horizon = horizon
         self._events: deque[CacheEvent] = deque()
         self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._bytes = 0
 
-    def append(self, event: CacheEvent) -> None:
-        if len(self._events) >= self._capacity:
-            self.horizon = self._events.popleft().revision
+    def append(self, event: CacheEvent) -> bool:
+        """Whether something was forgotten for it."""
         self._events.append(event)
+        self._bytes += event.size
+        forgotten = False
+        while len(self._events) > self._capacity or (
+            self._bytes > self._max_bytes and len(self._events) > LEAST
+        ):
+            oldest = self._events.popleft()
+            self._bytes -= oldest.size
+            self.horizon = oldest.revision
+            forgotten = True
+        return forgotten
 
     def covers(self, revision: int) -> bool:
         """Whether no event after `revision` has been forgotten."""

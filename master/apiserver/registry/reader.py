@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from master.apiserver.cache.cacher import Cacher, StaleCache
 from master.apiserver.cache.entry import Entry, Selection, make_entry
 from master.apiserver.cache.resource import ResourceCache
 from master.apiserver.cache.watcher import Watcher, WatcherClosed
-from master.apiserver.cache.window import ADDED, BOOKMARK, as_seen
+from master.apiserver.cache.window import BOOKMARK, as_seen
 from master.apiserver.decoding import query
 from master.apiserver.etcd3.store import Store, prefix_end
 from master.apiserver.registry.options import Listed, ListOptions, Target, WatchOptions
@@ -64,6 +64,10 @@ class WatchStream:
         self._cache = cache
         self._watcher = watcher
         self._frames = frames
+
+    def on_cut(self, cut: Callable[[], None]) -> None:
+        """What to do when the client is given up while something is being written to it."""
+        self._watcher.cut = cut
 
     async def __aenter__(self) -> AsyncIterator[Frame]:
         return self._frames
@@ -247,16 +251,14 @@ class Reader:
     ) -> Watcher:
         """Without awaiting in between: the first events, and the registration for the rest."""
         cache = self._cacher[resource]
-        initial: list[tuple[str, Entry]] = []
         if start == 0 or options.send_initial_events:
-            initial = [(ADDED, entry) for entry in cache.select(selection)]
+            initial = tuple(cache.select(selection))
+            watcher = Watcher(selection, self._cacher.revision, initial)
         elif not cache.window.covers(start):
             raise Expired(f"too old resource version: {start} ({cache.window.horizon})")
         else:
-            for event in cache.window.after(start):
-                if seen := as_seen(event, selection):
-                    initial.append(seen)
-        watcher = Watcher(selection, initial)
+            seen = (as_seen(event, selection) for event in cache.window.after(start))
+            watcher = Watcher(selection, start, missed=filter(None, seen))
         cache.add_watcher(watcher)
         return watcher
 

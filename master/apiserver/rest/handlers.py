@@ -41,6 +41,7 @@ from master.apiserver.rest.tables.render import TableOptions, render_object, ren
 from master.apiserver.rest.watch import stream_watch
 from muster.api.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from muster.api.meta import DeleteOptions
+from muster.component.webhandler import abort
 
 DEFAULT_WATCH_SECONDS = 1800.0
 _RETURNS_DELETED = frozenset({"Pod", "Namespace", "Service"})
@@ -139,6 +140,7 @@ class ResourceHandlers:
             float(integer(query, "timeoutSeconds", 0) or DEFAULT_WATCH_SECONDS),
         )
         stream = await self._api.watch(user, target, options)
+        stream.on_cut(lambda: abort(request))
         table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
         resource = target.resource
         with metrics.watching("watch", resource.group, resource.plural):

@@ -11,6 +11,7 @@ from master.apiserver.registry.reader import IDLE, Frame
 from master.apiserver.rest.negotiate import Form
 from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
 from muster.api.scheme import Resource
+from muster.component.webhandler import drained
 
 
 async def stream_watch(
@@ -43,6 +44,7 @@ async def stream_watch(
             elif frame.type != "ERROR" and form == "metadata":
                 data = render_object(resource, data, options.version)
             await response.write(b'{"type":"%s","object":%s}\n' % (frame.type.encode(), data))
+            await drained(request)
         await response.write_eof()
     except ConnectionResetError:
         pass  # the client went while we wrote

@@ -153,6 +153,7 @@ class ResourcesService:
             stream = await self._api.watch(self._user(context), _target(request.ref), options)
         except (StatusError, StoreError) as error:
             raise _failure(_status_error(error)) from error
+        stream.on_cut(context.cut)
         with metrics.watching("watch", request.ref.group, request.ref.resource):
             async with stream as frames:
                 # Headers now: the client knows that the watch stands before anything happens.

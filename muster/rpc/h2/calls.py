@@ -63,7 +63,7 @@ class ServerCall:
         self._id = stream
         self._method = method
         self._context = CallContext(
-            metadata, connection.peer(), connection.peer_certificate, self.send_headers
+            metadata, connection.peer(), connection.peer_certificate, self.send_headers, self.cut
         )
         self._messages: deque[bytes] = deque()
         self._ended = self._head_sent = self.over = False
@@ -115,6 +115,16 @@ class ServerCall:
     def fail(self, error: RpcError) -> None:
         """Answer with `error` now and stop the method."""
         self._answer_error(error)
+        self._cancel()
+
+    def cut(self) -> None:
+        """No status either: it would wait behind what the client does not read."""
+        if self.over:
+            return
+        self._connection.session.reset(self._id, ENHANCE_YOUR_CALM)
+        self.code = Code.RESOURCE_EXHAUSTED
+        self._connection.flush_soon()
+        self._close()
         self._cancel()
 
     # -- the method
