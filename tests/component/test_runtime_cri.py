@@ -9,6 +9,7 @@ import random
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import urllib.parse
@@ -385,7 +386,7 @@ async def _websocket(
         ],
     )  # fmt: skip
     try:
-        wait_until("proxy listens", socket_path.exists)
+        wait_until("proxy listens", lambda: _listens(socket_path))
         connector = aiohttp.UnixConnector(str(socket_path))
         async with (
             aiohttp.ClientSession(connector=connector) as http,
@@ -405,6 +406,12 @@ async def _websocket(
     finally:
         proxy.kill()
         proxy.wait()
+
+
+def _listens(path: Path) -> bool:
+    """The path is there a moment before anybody listens."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(path)) == 0
 
 
 _PROXY = """

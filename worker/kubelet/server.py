@@ -22,6 +22,7 @@ from muster.api import core
 from muster.api.scheme import encode
 from muster.component.metrics import Check
 from muster.component.webapp import add_routes, health_response
+from muster.component.webhandler import be_patient
 from muster.cri import api_pb2 as cri
 from worker.kubelet.cadvisor import PodRow, Snapshot, families
 from worker.kubelet.cri import RuntimeFailure
@@ -149,6 +150,7 @@ class Server:
         try:
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             response.enable_chunked_encoding()
+            be_patient(request)
             await response.prepare(request)
             async for piece in files.read_log(log, options, is_running):
                 await response.write(piece)

@@ -13,12 +13,14 @@ import aiohttp
 from aiohttp import web
 
 from muster.component.log import get_logger
+from muster.component.webhandler import be_patient
 
 log = get_logger(__name__)
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _CLOSE = 255
 _HEARTBEAT_SECONDS = 30.0
+_MAX_MESSAGE = 4 << 20  # the runtime's bound, too
 
 
 async def bridge(
@@ -27,15 +29,20 @@ async def bridge(
     """Serve the caller from the runtime's `url` until either side ends."""
     try:
         runtime = await session.ws_connect(
-            url, protocols=PROTOCOLS, max_msg_size=0, autoping=True, timeout=_close_timeout()
+            url,
+            protocols=PROTOCOLS,
+            max_msg_size=_MAX_MESSAGE,
+            autoping=True,
+            timeout=_close_timeout(),
         )
     except (aiohttp.ClientError, OSError) as error:
         log.warning("runtime refused the stream", error=str(error))
         return web.Response(status=502, text=f"cannot open the runtime's stream: {error}\n")
     async with runtime:
         caller = web.WebSocketResponse(
-            protocols=PROTOCOLS, max_msg_size=0, heartbeat=_HEARTBEAT_SECONDS
+            protocols=PROTOCOLS, max_msg_size=_MAX_MESSAGE, heartbeat=_HEARTBEAT_SECONDS
         )
+        be_patient(request)
         await caller.prepare(request)
         await _join(caller, runtime)
         await caller.close()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-import aiohttp
 from aiohttp import web
 
 from master.apiserver import metrics
 from master.apiserver.auth.identity import User
 from master.apiserver.registry.api import Api
 from master.apiserver.registry.options import Target
+from master.apiserver.rest import dial
+from master.apiserver.rest.dial import DIAL_SECONDS
 from master.apiserver.rest.relay import relay_upgrade
 from master.apiserver.rest.requestinfo import ResourcePath
 from master.apiserver.rest.watch import client_has_gone
@@ -24,12 +26,15 @@ from muster.api.errors import (
     InternalError,
     MethodNotAllowed,
     NotFound,
+    ServiceUnavailable,
+    StatusError,
 )
 from muster.api.scheme import resource_for
+from muster.component.webhandler import abort, be_patient, drained
 
 DEFAULT_PORT = 10250
-DIAL_SECONDS = 5.0
 IDLE_SECONDS = 10.0
+MAX_ERROR_BYTES = 4096
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 _LOG_QUERY = ("follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines",
               "limitBytes", "stream", "insecureSkipTLSVerifyBackend")  # fmt: skip
@@ -105,43 +110,60 @@ class KubeletProxy:
         meta = pod.metadata
         query = [(k, v) for k, v in request.query.items() if k in _LOG_QUERY]
         place = f"{meta.namespace}/{meta.name}/{container}"
-        url = f"{kubelet.url}/containerLogs/{place}?{urlencode(query)}"
+        path = f"/containerLogs/{place}?{urlencode(query)}"
         assert self._tls is not None
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=DIAL_SECONDS)
-        connector = aiohttp.TCPConnector(ssl=self._tls)
+        be_patient(request)
         try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.get(url) as answer,
-            ):
+            async with dial.get(kubelet.host, kubelet.port, path, self._tls) as answer:
                 return await _copy(request, answer)
-        except aiohttp.ClientConnectionError as error:
+        except ServiceUnavailable as error:
             # No 503: clients would try again for long before they show the reason.
-            raise InternalError(f'Get "{url}": {error}') from error
+            raise InternalError(f'Get "{kubelet.url}{path}": {error.message}') from error
 
 
-async def _copy(request: web.Request, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-    """The kubelet's answer, chunk by chunk as it comes."""
-    if answer.status >= 400:
-        text = (await answer.text()).strip()
-        raise (BadRequest if answer.status < 500 else InternalError)(text or answer.reason or "")
+async def _copy(request: web.Request, answer: dial.Answer) -> web.StreamResponse:
+    """The kubelet's answer, piece by piece as it comes and as the client takes it."""
+    if answer.status != 200:
+        raise await _refusal(answer)
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
     response.enable_chunked_encoding()
     await response.prepare(request)
+    copying = asyncio.create_task(_pour(request, response, answer), name="copy log")
     try:
-        while not client_has_gone(request):
-            try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    chunk = await answer.content.readany()
-            except TimeoutError:
-                continue  # a quiet log that is followed
-            if not chunk:
-                await response.write_eof()
-                break
-            await response.write(chunk)
-    except ConnectionResetError:
-        pass  # the client went while we wrote
+        while not copying.done():
+            # aiohttp lets a handler run on after its client has gone; a log may be quiet for long.
+            await asyncio.wait([copying], timeout=IDLE_SECONDS)
+            if client_has_gone(request):
+                copying.cancel()
+        await copying
+    except (ConnectionResetError, asyncio.CancelledError):
+        if not client_has_gone(request):
+            raise
+    except InternalError:
+        abort(request)  # the head is out: a client must not take this for the end of the log
+    finally:
+        copying.cancel()
+        await asyncio.gather(copying, return_exceptions=True)
     return response
+
+
+async def _pour(request: web.Request, response: web.StreamResponse, answer: dial.Answer) -> None:
+    async for piece in answer.content:
+        await response.write(piece)
+        await drained(request)
+    await response.write_eof()
+
+
+async def _refusal(answer: dial.Answer) -> StatusError:
+    text = b""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DIAL_SECONDS):
+            async for piece in answer.content:
+                text = (text + piece)[:MAX_ERROR_BYTES]
+                if len(text) == MAX_ERROR_BYTES:
+                    break
+    said = text.decode(errors="replace").strip() or f"the kubelet answered {answer.status}"
+    return (BadRequest if 400 <= answer.status < 500 else InternalError)(said)
 
 
 def choose_container(pod: Pod, wanted: str) -> str:

@@ -7,23 +7,26 @@ The HTTP Upgrade request goes on to the kubelet with the api-server's certificat
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import ssl
 
 from aiohttp import web
 
+from master.apiserver.rest.dial import CHUNK_BYTES, DIAL_SECONDS, HEAD_SECONDS, dial
 from master.apiserver.rest.frames import FrameCutter
 from muster.api.errors import (
     BadRequest,
     InternalError,
-    ServiceUnavailable,
     StatusError,
     encode_status,
 )
+from muster.component.webhandler import be_patient
 
-DIAL_SECONDS = 5.0
 CLOSE_SECONDS = 0.5
-CHUNK_BYTES = 64 * 1024
-MAX_HEAD_BYTES = 64 * 1024
+# Frames that are written in one turn of the loop: each is a TLS record.
+_FRAMES_A_TURN = 200
+_STATUS = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
 # Hop-by-hop headers that make the upgrade, and what belongs to it.
 _FORWARDED = (
     "Upgrade",
@@ -57,7 +60,7 @@ async def relay_upgrade(
     if upgrade != "websocket":
         raise BadRequest("Upgrade request required")
     try:
-        reader, writer = await _dial(host, port, tls)
+        reader, writer = await dial(host, port, tls)
     except StatusError as error:
         return await _tell_on_stream(request, error)
     try:
@@ -66,17 +69,7 @@ async def relay_upgrade(
     except StatusError as error:
         return await _tell_on_stream(request, error)
     finally:
-        writer.close()
-
-
-async def _dial(
-    host: str, port: int, tls: ssl.SSLContext
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    try:
-        async with asyncio.timeout(DIAL_SECONDS):
-            return await asyncio.open_connection(host, port, ssl=tls)
-    except (OSError, TimeoutError) as error:
-        raise ServiceUnavailable(f"error dialing backend: {host}:{port}: {error}") from error
+        writer.transport.abort()  # without a farewell: it may not read any more
 
 
 async def _tell_on_stream(request: web.Request, error: StatusError) -> web.StreamResponse:
@@ -101,15 +94,20 @@ async def _handshake(
     for name in _FORWARDED:
         lines += [f"{name}: {value}" for value in request.headers.getall(name, [])]
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-    await writer.drain()
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(HEAD_SECONDS):
+            await writer.drain()
+            head = await reader.readuntil(b"\r\n\r\n")
+    except TimeoutError as error:
+        raise InternalError("the kubelet did not answer the upgrade: timeout") from error
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError) as error:
         raise InternalError(f"the kubelet did not answer the upgrade: {error}") from error
-    status = head.split(b" ", 2)[1]
-    if status == b"101":
+    status = _STATUS.match(head)
+    if status is None:
+        raise InternalError("the kubelet did not answer the upgrade: no HTTP")
+    if status[1] == b"101":
         return head
-    raise await _refusal(reader, head, int(status))
+    raise await _refusal(reader, head, int(status[1]))
 
 
 async def _refusal(reader: asyncio.StreamReader, head: bytes, status: int) -> StatusError:
@@ -135,18 +133,13 @@ async def _tunnel(
     protocol = request.protocol
     if transport is None:
         return response
-    pump = _ClientPump(writer)
+    be_patient(request)
+    pump = _ClientPump(transport, protocol, writer)
     # From here on the client's bytes are ours, not HTTP.
     transport.set_protocol(pump)
-    cutter = FrameCutter()
     try:
         transport.write(head)
-        while chunk := await reader.read(CHUNK_BYTES):
-            if transport.is_closing():
-                break
-            for piece in cutter.cut(chunk):
-                transport.write(piece)
-            await pump.drained()
+        await _pour(reader, transport, pump)
     except OSError:
         pass  # one side broke off; both end
     finally:
@@ -154,6 +147,21 @@ async def _tunnel(
         protocol.force_close()
         transport.close()
     return response
+
+
+async def _pour(
+    reader: asyncio.StreamReader, transport: asyncio.Transport, pump: _ClientPump
+) -> None:
+    """From the kubelet to the client, as fast as the client takes it."""
+    cutter = FrameCutter()
+    while chunk := await reader.read(CHUNK_BYTES):
+        for number, piece in enumerate(cutter.cut(chunk), 1):
+            if transport.is_closing():
+                return
+            transport.write(piece)
+            await pump.drained()
+            if number % _FRAMES_A_TURN == 0:
+                await asyncio.sleep(0)
 
 
 class _Hijacked(web.StreamResponse):
@@ -172,16 +180,39 @@ class _Hijacked(web.StreamResponse):
 
 
 class _ClientPump(asyncio.Protocol):
-    """The client's side after the upgrade: its bytes go to the kubelet."""
+    """The client's side after the upgrade: its bytes go to the kubelet, as fast as that takes them.
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    `former` is the HTTP server's protocol, which has to hear of the connection's end.
+    """
+
+    def __init__(
+        self,
+        client: asyncio.Transport,
+        former: asyncio.BaseProtocol,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._client = client
+        self._former = former
         self._writer = writer
+        self._draining: asyncio.Task[None] | None = None
         self._may_write = asyncio.Event()
         self._may_write.set()
 
     def data_received(self, data: bytes) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(data)
+        if self._writer.is_closing():
+            return
+        self._writer.write(data)
+        waiting = self._writer.transport.get_write_buffer_size()
+        if waiting > CHUNK_BYTES and self._draining is None:
+            self._client.pause_reading()
+            self._draining = asyncio.create_task(self._drain(), name="stream to the kubelet")
+
+    async def _drain(self) -> None:
+        with contextlib.suppress(OSError):
+            await self._writer.drain()
+        self._draining = None
+        if not self._client.is_closing():
+            self._client.resume_reading()
 
     def eof_received(self) -> bool:
         self.end()
@@ -190,6 +221,7 @@ class _ClientPump(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._may_write.set()
         self.end()
+        self._former.connection_lost(exc)
 
     def pause_writing(self) -> None:
         self._may_write.clear()
@@ -198,8 +230,11 @@ class _ClientPump(asyncio.Protocol):
         self._may_write.set()
 
     async def drained(self) -> None:
-        await self._may_write.wait()
+        if not self._may_write.is_set():
+            await self._may_write.wait()
 
     def end(self) -> None:
+        if self._draining is not None:
+            self._draining.cancel()
         if not self._writer.is_closing():
             self._writer.close()
