@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from muster.files.threads import FileThreads
 from worker.kubelet.logfiles import read_log
+from worker.kubelet.logrotation import RotationPolicy, clear, next_name, remove_logs
 from worker.kubelet.logs import LogFormatter, LogOptions, parse_record, to_seconds
 
 LINES = [
@@ -125,3 +126,35 @@ async def test_follow_sees_what_comes_until_the_container_ends(
         alive = False
         await task
     assert b"".join(got) == b"one\ntwo\n"
+
+
+def test_names_of_rotated_logs_sort_by_time() -> None:
+    now = "20261130-200501"
+    assert next_name("0.log", now, []) == "0.log.20261130-200501"
+    assert next_name("0.log", now, ["0.log.20261130-200459.gz"]) == "0.log.20261130-200501"
+    for taken in ("0.log.20261130-200501", "0.log.20261130-200501.gz"):
+        assert next_name("0.log", now, [taken]) == "0.log.20261130-200502"
+    assert next_name("0.log", now, ["0.log.20270101-000000"]) == "0.log.20270101-000001"
+
+
+def test_the_log_of_a_run_goes_with_what_rotation_made_of_it(tmp_path: Path) -> None:
+    place = tmp_path / "d_p_u" / "c"
+    place.mkdir(parents=True)
+    mine = ("0.log", "0.log.20261130-200501", "0.log.20261130-200401.gz")
+    for name in (*mine, "10.log", "1.log"):
+        (place / name).touch()
+    remove_logs(place / "0.log", tmp_path)
+    remove_logs(place / "0.log", tmp_path)
+    assert {p.name for p in place.iterdir()} == {"10.log", "1.log"}
+
+
+def test_old_logs_go_by_number_and_by_size(tmp_path: Path) -> None:
+    place = tmp_path / "c"
+    place.mkdir()
+    for minute in range(5):
+        (place / f"0.log.20261130-2000{minute:02}.gz").write_bytes(bytes(10))
+    (place / "0.log.20261130-200000.tmp").touch()
+    clear(place / "0.log", tmp_path, RotationPolicy(max_bytes=100, max_files=5))
+    assert [p.name[-5:-3] for p in sorted(place.iterdir())] == ["02", "03", "04"]
+    clear(place / "0.log", tmp_path, RotationPolicy(max_bytes=4, max_files=5))
+    assert [p.name[-5:-3] for p in sorted(place.iterdir())] == ["03", "04"]

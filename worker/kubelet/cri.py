@@ -146,6 +146,11 @@ class Runtime:
         response = await self._call("container_status", self._runtime.ContainerStatus, request)
         return cast(cri.ContainerStatus, response.status)
 
+    async def reopen_log(self, container_id: str) -> None:
+        """Begin a new log file: the old one was renamed."""
+        request = cri.ReopenContainerLogRequest(container_id=container_id)
+        await self._call("reopen_container_log", self._runtime.ReopenContainerLog, request)
+
     def events(self) -> AsyncIterator[cri.ContainerEventResponse]:
         """The runtime's event stream; ends or fails with `RpcError`."""
         stream = self._runtime.GetContainerEvents(cri.GetEventsRequest())

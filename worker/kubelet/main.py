@@ -14,6 +14,7 @@ import aiohttp
 
 from muster.api import core
 from muster.api.nodelabels import KUBELET_DOMAINS, KUBELET_LABELS, is_kubelets
+from muster.api.quantity import whole
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.informer import Informer
@@ -31,6 +32,7 @@ from worker.kubelet.cri import Runtime, RuntimeFailure
 from worker.kubelet.dns import ClusterDns, parse_resolv_conf
 from worker.kubelet.gate import Gate, RuntimeFeatures, kernel_has_apparmor
 from worker.kubelet.images import Images
+from worker.kubelet.logrotation import LogRotation, RotationPolicy
 from worker.kubelet.node import NodeFacts, parse_labels, parse_taint
 from worker.kubelet.nodeagent import AgentSettings, NodeAgent
 from worker.kubelet.podfiles import PodFiles
@@ -75,6 +77,7 @@ class Config:
     seccomp_default: bool
     sysctls: tuple[str, ...]
     pod_max_pids: int
+    rotation: RotationPolicy
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
@@ -92,6 +95,8 @@ class Config:
                 f"they must be in one of {', '.join(KUBELET_DOMAINS)}, or one of "
                 f"{', '.join(sorted(KUBELET_LABELS))}"
             )
+        if flags.container_log_max_files < 2:
+            parser.error("--container-log-max-files: must be greater than 1")
         try:
             sysctls = allowed_sysctls(_split(flags.allowed_unsafe_sysctls))
         except ValueError as error:
@@ -125,6 +130,11 @@ class Config:
             seccomp_default=flags.seccomp_default,
             sysctls=sysctls,
             pod_max_pids=flags.pod_max_pids,
+            rotation=RotationPolicy(
+                whole(flags.container_log_max_size),
+                flags.container_log_max_files,
+                flags.container_log_monitor_interval,
+            ),
         )
 
 
@@ -166,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
         help="RuntimeDefault for pods that name no seccomp profile",
     )
     add("--allowed-unsafe-sysctls", default="", help="name or pattern*[,...]")
+    add("--container-log-max-size", default="10Mi", help="a larger log is rotated")
+    add("--container-log-max-files", type=int, default=5, help="of a container, at least 2")
+    add("--container-log-monitor-interval", type=float, default=10.0, metavar="SECONDS")
     add("--pod-max-pids", type=int, default=-1, help="tasks of one pod; -1: no limit")
     return parser
 
@@ -222,6 +235,7 @@ async def _serve_with(
         gate.features.take(await runtime.status())
     tools = _tools(config, size, runtime, client, session, events, services, gate, version[0])
     podset = PodSet(tools, pods)
+    rotation = LogRotation(runtime, config.pod_logs, config.rotation, podset.containers)
     facts = _facts(config, size, version)
     settings = _agent_settings(config, size)
     agent = NodeAgent(client, runtime, events, facts, settings, podset.pleg.health, gate.features)
@@ -235,6 +249,7 @@ async def _serve_with(
                 # The node must exist before pods can be listed by the Node authorizer.
                 tasks.create_task(pods.run(), name="pods"),
                 tasks.create_task(podset.run(), name="podset"),
+                tasks.create_task(rotation.run(), name="log-rotation"),
             ]
             notify_ready(f"node {config.name}")
             await stop.wait()

@@ -8,6 +8,7 @@ few kilobytes. Everything here blocks; `PodFiles` does it in threads.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -18,6 +19,7 @@ from muster.files import beneath
 from muster.files.threads import FileThreads
 from worker.kubelet import names
 from worker.kubelet.logfiles import read_log
+from worker.kubelet.logrotation import remove_logs, successor
 from worker.kubelet.logs import LogOptions
 
 MESSAGE_BYTES = 4096  # what upstream reads of a termination message
@@ -82,9 +84,14 @@ class PodFiles:
         return await self._threads.run(open_log, path, self._pod_logs)
 
     def read_log(
-        self, log: int, options: LogOptions, is_running: Callable[[], bool]
+        self, log: int, path: Path, options: LogOptions, is_running: Callable[[], bool]
     ) -> AsyncIterator[bytes]:
-        return read_log(self._threads, log, options, is_running)
+        """Of the log at `path`, which is open as `log`."""
+        following = functools.partial(successor, path=path, pod_logs=self._pod_logs)
+        return read_log(self._threads, log, options, is_running, following)
+
+    async def remove_logs(self, path: Path) -> None:
+        await self._threads.run(remove_logs, path, self._pod_logs)
 
     async def message(self, status: cri.ContainerStatus) -> str:
         """What an ended container left for its status."""

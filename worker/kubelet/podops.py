@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from muster.api import core, errors
 from muster.component.log import get_logger
@@ -18,7 +19,7 @@ from worker.kubelet.env import ConfigError, Sources, environment, wanted_names
 from worker.kubelet.handlers import Target, run_hook
 from worker.kubelet.images import NEVER_PULL, ImageProblem
 from worker.kubelet.payload import VolumeError, is_projection, volume_names
-from worker.kubelet.podactions import Kill, Start, is_sidecar
+from worker.kubelet.podactions import Kill, Start, is_sidecar, prune
 from worker.kubelet.qos import cgroup_parent, pod_limits, qos_class
 from worker.kubelet.records import ContainerRecord, PodRecord, SandboxRecord, State
 from worker.kubelet.security import verify_non_root
@@ -285,6 +286,14 @@ class PodOps:
         for sandbox_id in sandboxes:
             await self._tools.runtime.stop_sandbox(sandbox_id)
             await self._tools.runtime.remove_sandbox(sandbox_id)
+
+    async def prune(self, record: PodRecord) -> None:
+        """Remove runs of containers that are only history, with their logs, and old sandboxes."""
+        containers, sandboxes = prune(record)
+        await self.remove(containers, sandboxes)
+        for container in record.containers:
+            if container.id in containers and container.log_path:
+                await self._tools.files.remove_logs(Path(container.log_path))
 
     async def reclaim(self, pod: core.Pod, record: PodRecord) -> None:
         """Free the disk of a pod that was evicted, while its object waits to be deleted."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from muster.api import core
 from muster.api.meta import ObjectMeta
@@ -20,6 +20,7 @@ from worker.kubelet import metrics, names
 from worker.kubelet.cri import RuntimeFailure
 from worker.kubelet.pleg import Pleg
 from worker.kubelet.podworker import PodWorker
+from worker.kubelet.records import ContainerRecord
 from worker.kubelet.tools import Tools
 
 log = get_logger(__name__)
@@ -71,6 +72,11 @@ class PodSet:
 
     def workers(self) -> Iterable[PodWorker]:
         return list(self._workers.values())
+
+    def containers(self) -> Iterator[ContainerRecord]:
+        """Of all pods, as the runtime had them last."""
+        for worker in self.workers():
+            yield from worker.record.containers
 
     def find(self, namespace: str, name: str) -> PodWorker | None:
         """The worker of a pod by name; of namesakes the one that is not on its way out."""

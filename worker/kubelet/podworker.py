@@ -23,7 +23,7 @@ from worker.kubelet.backoff import BackOff, advance
 from worker.kubelet.cri import RuntimeFailure
 from worker.kubelet.inspect import inspect
 from worker.kubelet.payload import VolumeError
-from worker.kubelet.podactions import Hold, Plan, Start, View, pod_actions, prune
+from worker.kubelet.podactions import Hold, Plan, Start, View, pod_actions
 from worker.kubelet.podops import PodOps, StartProblem
 from worker.kubelet.podstatus import Facts, pod_status
 from worker.kubelet.prober import PodProber
@@ -215,7 +215,7 @@ class PodWorker:
             if not plan.has_work:
                 if self._status.reason == EVICTED and record.containers:
                     await self._ops.reclaim(self.pod, record)
-                await self._ops.remove(*prune(record))
+                await self._ops.prune(record)
                 await self._refresh(now)
                 return self._pause(plan, now)
             await self._perform(plan, record)

@@ -152,7 +152,7 @@ class Server:
             response.enable_chunked_encoding()
             be_patient(request)
             await response.prepare(request)
-            async for piece in files.read_log(log, options, is_running):
+            async for piece in files.read_log(log, Path(record.log_path), options, is_running):
                 await response.write(piece)
             await response.write_eof()
         finally:
