@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
 	test-vagrant check format lint types contracts proto api stubs sim differential hunt test-go \
-	mutants robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-store security clean
+	mutants robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-proxy bench-store security clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ fuzz-store: setup ## Fuzz log, snapshots, frames, requests in memory (TARGET=wal
 
 bench: setup ## Measure: time to a serving app by phase, memory of each process, pod start
 	$(BIN)/python -m benchmarks
+
+bench-proxy: setup-test ## The proxy's rules beside a bare restore, in one run (root)
+	$(BIN)/python -m benchmarks.proxy $(BENCHFLAGS)
 
 bench-store: setup-test ## The store beside stock etcd, in one run (BENCHFLAGS="--quick --parts put,range -o json")
 	$(BIN)/python -m benchmarks.store $(BENCHFLAGS)

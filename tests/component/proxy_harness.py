@@ -99,13 +99,13 @@ def ask(netns: Netns, host: str, port: int, seconds: float = 30.0) -> tuple[str,
     return netns.call(work)
 
 
-def ask_udp(netns: Netns, host: str, port: int, source_port: int = 0) -> str:
+def ask_udp(netns: Netns, host: str, port: int, source_port: int = 0, seconds: float = 30.0) -> str:
     """One datagram: the pod that answered."""
 
     def work() -> str:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.settimeout(30.0)
+            sock.settimeout(seconds)
             sock.bind(("", source_port))
             sock.connect((host, port))
             sock.send(b"?")

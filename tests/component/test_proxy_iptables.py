@@ -16,6 +16,7 @@ from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
 from tests.component.proxy_harness import REPO, Netns
 from worker.proxy.endpoints import Node
+from worker.proxy.generation import generation
 from worker.proxy.iptables import IptablesError, execute
 from worker.proxy.restore import changes, cleanup, full, parse_save
 from worker.proxy.ruleset import JUMPS, Options, Tables, assemble, render_service
@@ -92,9 +93,10 @@ def _slice(name: str, protocol: str, count: int) -> EndpointSlice:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=["default", "other", "bit-0"])
+@pytest.mark.parametrize("most", [0, 20], ids=["at-once", "in-sections"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_rules_are_accepted_printed_as_written_and_removed(
-    netns: Netns, backend: str, options: Options
+    netns: Netns, backend: str, most: int, options: Options
 ) -> None:
     """The last step of each: nothing left to do, which is what a resync relies on."""
 
@@ -102,15 +104,17 @@ def test_rules_are_accepted_printed_as_written_and_removed(
         return parse_save(netns.run(f"iptables-{backend}-save"))
 
     tool, desired = f"iptables-{backend}-restore", everything(options)
-    first = full(saved(), desired, JUMPS)
-    netns.run(tool, "--test", "--noflush", text=first.text)
+    first = full(saved(), desired, JUMPS, most)
+    assert (first.transactions > 3) is bool(most)
+    if not most:  # a test applies no section, so a later one misses what an earlier one made
+        netns.run(tool, "--test", "--noflush", text=first.text)
     netns.run(tool, "--noflush", text=first.text)
     assert full(saved(), desired, JUMPS).text == ""
     # To the bare rules in one step, as when all services go.
     bare = assemble({}, options)
-    netns.run(tool, "--noflush", text=changes(desired, bare).text)
+    netns.run(tool, "--noflush", text=changes(desired, bare, most).text)
     assert full(saved(), bare, JUMPS).text == ""
-    netns.run(tool, "--noflush", text=cleanup(saved()).text)
+    netns.run(tool, "--noflush", text=cleanup(saved(), most).text)
     assert "KUBE-" not in netns.run(f"iptables-{backend}-save")
 
 
@@ -124,8 +128,26 @@ async def test_a_tool_that_does_not_start_or_end_is_a_clear_error(tmp_path: Path
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_the_generation_counts_transactions_and_nothing_else(netns: Netns) -> None:
+    """So an unchanged one means that nobody touched a rule."""
+
+    def now() -> int | None:
+        return netns.call(generation)
+
+    first = now()
+    assert first is not None
+    netns.run("iptables-nft-save")
+    assert now() == first
+    text = full({}, everything(OPTIONS[0]), JUMPS, 20)
+    netns.run("iptables-nft-restore", "--noflush", text=text.text)
+    assert now() == first + text.transactions
+    netns.run("iptables-nft", "-t", "nat", "-F", "KUBE-SERVICES")
+    assert now() == first + text.transactions + 1
+
+
 OPEN_AUTO = """
 import asyncio
+from worker.proxy.generation import generation
 from worker.proxy.iptables import Iptables
 print(asyncio.run(Iptables.open("auto")))
 """

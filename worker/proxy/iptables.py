@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muster.component.log import get_logger
+from worker.proxy.generation import generation
 from worker.proxy.restore import Restore, explain
 
 log = get_logger(__name__)
 
 BACKENDS = ("nft", "legacy")
 LOCK_SECONDS = 5  # how long to wait for /run/xtables.lock, which legacy tools share
-# 1,000 services with the nft back end were measured at 14 to 35 s for a first load.
 TIMEOUT_SECONDS = 120.0
+# Of a section for the nft back end, see `sections`.
+NFT_SECTION_CHAINS = 220
 RANDOM_FULLY_SINCE = (1, 6, 2)
 _LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 
@@ -76,12 +78,21 @@ class Iptables:
             )
         return cls(chosen, await _random_fully(chosen))
 
+    @property
+    def section_chains(self) -> int:
+        """How many chains a section of its input may have; 0 for any number."""
+        return NFT_SECTION_CHAINS if self.backend == "nft" else 0
+
+    def generation(self) -> int | None:
+        """See `generation`; the legacy back end's rules have none."""
+        return generation() if self.backend == "nft" else None
+
     async def save(self) -> str:
         """All tables of this network namespace."""
         return await _save(self.backend)
 
     async def restore(self, restore: Restore) -> None:
-        """Apply; a table is changed wholly or not at all, and chains not named stay."""
+        """Apply; a section is done wholly or not at all, and chains not named stay."""
         command = [f"iptables-{self.backend}-restore", "-w", str(LOCK_SECONDS), "--noflush"]
         output = await execute(command, restore.text)
         if output.code:

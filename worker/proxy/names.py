@@ -22,12 +22,29 @@ FIXED = frozenset(
         PROXY_FIREWALL, FIREWALL, CANARY,
     }
 )  # fmt: skip
-PREFIXES = ("KUBE-SVC-", "KUBE-SVL-", "KUBE-EXT-", "KUBE-FW-", "KUBE-SEP-")
+# Of a service port; chains lead only to such as stand further right.
+PREFIXES = ("KUBE-FW-", "KUBE-EXT-", "KUBE-SVL-", "KUBE-SVC-", "KUBE-SEP-")
 
 
 def is_ours(chain: str) -> bool:
     """Whether the proxy made this chain, now or in an earlier life."""
-    return chain in FIXED or chain.startswith(PREFIXES)
+    return chain in FIXED or is_of_service(chain)
+
+
+def is_of_service(chain: str) -> bool:
+    return chain.startswith(PREFIXES)
+
+
+def is_endpoint(chain: str) -> bool:
+    return chain.startswith(PREFIXES[-1])
+
+
+def depth(chain: str) -> int:
+    """Chains of a smaller depth may lead to this one, never the other way."""
+    if chain == MARK_MASQ:
+        return len(PREFIXES) + 1
+    kinds = (at for at, prefix in enumerate(PREFIXES, 1) if chain.startswith(prefix))
+    return next(kinds, 0)
 
 
 def cluster_chain(service_port: str, protocol: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from worker.proxy import names
 from worker.proxy.ruleset import Jump, Tables
+from worker.proxy.sections import Edit, sections
 
 _LINE = re.compile(r"line:? (\d+)")
 _QUOTED = re.compile(r"'([^'\s]+)'")
@@ -21,6 +22,10 @@ class Restore:
     # table -> rules written, for kubeproxy_sync_proxy_rules_iptables_last
     written: Mapping[str, int] = field(default_factory=dict)
     chains: tuple[str, ...] = ()
+
+    @property
+    def transactions(self) -> int:
+        return self.text.count("COMMIT\n")
 
     def line(self, number: int) -> str:
         lines = self.text.splitlines()
@@ -44,12 +49,15 @@ def parse_save(text: str) -> dict[str, dict[str, tuple[str, ...]]]:
     }
 
 
-def changes(current: Tables, desired: Tables) -> Restore:
-    """Between two states that we know: the fewest chains, no look at built-in chains."""
-    return _restore({name: _changed(current, desired, name) for name in desired})
+def changes(current: Tables, desired: Tables, most: int = 0) -> Restore:
+    """Between two states that we know: the fewest chains, no look at built-in chains.
+
+    `most` limits the chains of a section, see `sections`.
+    """
+    return _restore({name: _changed(current, desired, name) for name in desired}, most=most)
 
 
-def full(saved: Tables, desired: Tables, jumps: Iterable[Jump]) -> Restore:
+def full(saved: Tables, desired: Tables, jumps: Iterable[Jump], most: int = 0) -> Restore:
     """From whatever the kernel holds: our chains made right, missing jumps put in front."""
     missing: dict[str, list[str]] = {}
     for jump in jumps:
@@ -58,13 +66,13 @@ def full(saved: Tables, desired: Tables, jumps: Iterable[Jump]) -> Restore:
         if jump.target not in present:
             missing.setdefault(jump.table, []).append(jump.rule.replace("-A", "-I", 1))
     edits = {name: _changed(saved, desired, name) for name in desired}
-    return _restore(edits, missing)
+    return _restore(edits, missing, most)
 
 
-def cleanup(saved: Tables) -> Restore:
+def cleanup(saved: Tables, most: int = 0) -> Restore:
     """Take away every chain of ours and every rule elsewhere that leads into one."""
     edits = {
-        table: _Edit({}, tuple(sorted(chain for chain in chains if names.is_ours(chain))))
+        table: Edit({}, tuple(sorted(chain for chain in chains if names.is_ours(chain))))
         for table, chains in saved.items()
     }
     jumps: dict[str, list[str]] = {
@@ -77,20 +85,12 @@ def cleanup(saved: Tables) -> Restore:
         ]
         for table, chains in saved.items()
     }
-    return _restore(edits, jumps)
+    return _restore(edits, jumps, most)
 
 
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """Chains to write anew and chains to remove, in one table."""
-
-    write: Mapping[str, tuple[str, ...]]
-    remove: tuple[str, ...] = ()
-
-
-def _changed(current: Tables, desired: Tables, table: str) -> _Edit:
+def _changed(current: Tables, desired: Tables, table: str) -> Edit:
     old, new = current.get(table, {}), desired[table]
-    return _Edit(
+    return Edit(
         {
             chain: rules
             for chain, rules in new.items()
@@ -101,31 +101,20 @@ def _changed(current: Tables, desired: Tables, table: str) -> _Edit:
     )
 
 
-def _restore(edits: Mapping[str, _Edit], single: Mapping[str, list[str]] | None = None) -> Restore:
+def _restore(
+    edits: Mapping[str, Edit], single: Mapping[str, list[str]] | None = None, most: int = 0
+) -> Restore:
     lines: list[str] = []
     written: dict[str, int] = {}
     for table, edit in edits.items():
         extra = (single or {}).get(table, [])
         if edit.write or edit.remove or extra:
-            lines += _table(table, edit, extra)
+            lines += sections(table, edit, extra, most)
             written[table] = sum(map(len, edit.write.values())) + len(extra)
     chains = tuple(
         f"{table}/{chain}" for table, edit in edits.items() for chain in (*edit.write, *edit.remove)
     )
     return Restore("\n".join(lines) + "\n" if lines else "", written, chains)
-
-
-def _table(table: str, edit: _Edit, single: list[str]) -> Iterator[str]:
-    yield f"*{table}"
-    # Naming a chain makes it, or empties it. All before the first rule: rules name chains.
-    for chain in (*edit.write, *edit.remove):
-        yield f":{chain} - [0:0]"
-    yield from single
-    for rules in edit.write.values():
-        yield from rules
-    for chain in edit.remove:
-        yield f"-X {chain}"
-    yield "COMMIT"
 
 
 def dialect(saved: Tables, desired: Tables) -> Tables:
@@ -154,6 +143,16 @@ def translated(saved: Tables, spoken: Tables, applied: Tables) -> Tables:
         }
         for table, chains in saved.items()
     }
+
+
+def misread(saved: Tables, applied: Tables) -> bool:
+    """Whether a chain that we left reads otherwise now: changed by others, or our iptables has
+    words of its own for it."""
+    return any(
+        chain in saved.get(table, {}) and saved[table][chain] != rules
+        for table, chains in applied.items()
+        for chain, rules in chains.items()
+    )
 
 
 def _target(line: str) -> str:

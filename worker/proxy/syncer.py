@@ -21,10 +21,11 @@ from worker.proxy import metrics
 from worker.proxy.conntrack import forget
 from worker.proxy.endpoints import Node
 from worker.proxy.flows import Flows, stale_flows
+from worker.proxy.generation import Witness
 from worker.proxy.health import Health
 from worker.proxy.iptables import Iptables, IptablesError
 from worker.proxy.pending import Pending, service_key
-from worker.proxy.restore import Restore, changes, dialect, full, parse_save, translated
+from worker.proxy.restore import Restore, changes, dialect, full, misread, parse_save, translated
 from worker.proxy.ruleset import (
     JUMPS,
     Options,
@@ -78,6 +79,7 @@ class Syncer:
         self._applied: Tables = {}
         self._dialect: Tables = {}
         self._full = True
+        self._witness = Witness()
         self._synced = asyncio.Event()
         slices.add_index(BY_SERVICE, lambda slice_: filter(None, [service_key(slice_)]))
         services.add_handler(self._on_service)
@@ -170,6 +172,7 @@ class Syncer:
             fresh = dict(self._render(taken.keys))
             restore = await self._apply({**self._rendered, **fresh}, is_full)
         except BaseException:
+            self._witness = Witness()
             self._pending.put_back(taken)
             self._show_pending()
             self._full = True
@@ -198,20 +201,26 @@ class Syncer:
 
     async def _apply(self, services: Mapping[str, RenderedService], is_full: bool) -> Restore:
         desired = assemble(services, self._options)
-        if is_full:
+        before = self._iptables.generation()
+        # What nobody touched need not be read, not even for a full sync.
+        read = is_full and not self._witness.unchanged(before)
+        if read:
             restore = await self._apply_full(desired)
         else:
-            restore = changes(self._applied, desired)
+            restore = changes(self._applied, desired, self._iptables.section_chains)
             await self._write(restore, metrics.PARTIAL_RESTORE_FAILURES.inc)
         self._applied = desired
+        after = self._iptables.generation()
+        self._witness.saw(before, after, restore.transactions, read=read)
         return restore
 
     async def _apply_full(self, desired: Tables) -> Restore:
         saved = translated(parse_save(await self._iptables.save()), self._dialect, self._applied)
-        restore = full(saved, desired, JUMPS)
+        restore = full(saved, desired, JUMPS, self._iptables.section_chains)
         if restore.text:
             await self._write(restore)
-            self._dialect = dialect(parse_save(await self._iptables.save()), desired)
+            if misread(saved, self._applied):
+                self._dialect = dialect(parse_save(await self._iptables.save()), desired)
         return restore
 
     async def _write(
