@@ -23,6 +23,7 @@ from master.controllers.replicaset import ReplicaSetController
 from master.controllers.rootca import RootCaPublisher
 from master.controllers.serviceaccount import ServiceAccountController
 from master.controllers.tainteviction import TaintEvictionController
+from muster.client.access import delegated
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.flags import (
@@ -136,7 +137,13 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     flags = config.client
     async with (
         Client.connect(flags.servers, flags.kubeconfig) as client,
-        metrics_server(flags.address, flags.secure_port, flags.tls(), {"ping": _alive}),
+        metrics_server(
+            flags.address,
+            flags.secure_port,
+            flags.tls(),
+            {"ping": _alive},
+            delegated(client.servers),
+        ),
     ):
         notify_ready()
 

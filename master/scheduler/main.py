@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from master.scheduler.scheduler import SCHEDULER_NAME, Scheduler
+from muster.client.access import delegated
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.flags import (
@@ -45,7 +46,9 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     flags = config.client
     async with (
         Client.connect(flags.servers, flags.kubeconfig) as client,
-        metrics_server(flags.address, flags.secure_port, flags.tls()),
+        metrics_server(
+            flags.address, flags.secure_port, flags.tls(), access=delegated(client.servers)
+        ),
     ):
         notify_ready()
 

@@ -87,6 +87,11 @@ class Client:
             kubeconfig = load_kubeconfig(kubeconfig).material
         return cls(ServerList(servers, kubeconfig), timeout)
 
+    @property
+    def servers(self) -> ServerList:
+        """For those who speak to the same api-servers in another way."""
+        return self._servers
+
     def with_timeout(self, timeout: float) -> Client:
         """The same connections with another deadline per call, for what cannot wait long."""
         return Client(self._servers, timeout, self._attempts)

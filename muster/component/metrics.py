@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, generate_lates
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from muster.component.access import Access, guarded
 from muster.component.version import GIT_VERSION, MAJOR, MINOR
 from muster.http.messages import Handler, Pages, Request, Response, text
 from muster.http.server import http_server
@@ -92,6 +93,13 @@ def metrics_server(
     port: int,
     tls: ssl.SSLContext | None,
     checks: Mapping[str, Check] | None = None,
+    access: Access | None = None,
 ) -> AbstractAsyncContextManager[int]:
-    """Serve the metrics and health pages while the block runs; yields the bound port."""
-    return http_server(Pages(pages(checks or {})), host, port, tls)
+    """Serve the metrics and health pages while the block runs; yields the bound port.
+
+    `access` says who may read them. Without TLS (tests, on loopback) nobody can be told apart.
+    """
+    handler: Handler = Pages(pages(checks or {}))
+    if access is not None and tls is not None:
+        handler = guarded(handler, access)
+    return http_server(handler, host, port, tls)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -189,7 +189,9 @@ class HttpConnection(Accepted):
             headers[name] = f"{headers[name]}, {one}" if name in headers else one
         target, method = asked.target.decode("latin-1"), asked.method.decode("latin-1")
         try:
-            request = request_of(method, target, headers, body, self._peer(), self._certificate)
+            request = request_of(
+                method, target, headers, body, self._peer(), self._certificate, self._names
+            )
         except ValueError:
             self._refuse(400)
             return
@@ -203,6 +205,10 @@ class HttpConnection(Accepted):
         tls = self._transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
         return ssl.DER_cert_to_PEM_cert(der).encode() if der else None
+
+    def _names(self) -> Mapping[str, Any] | None:
+        tls = self._transport.get_extra_info("ssl_object")
+        return tls.getpeercert() if tls is not None else None
 
     # -- answers
 

@@ -25,6 +25,8 @@ class Request:
     peer: str = ""
     # The client's certificate as PEM, None without one. A function: few pages ask.
     peer_certificate: Callable[[], bytes | None] = lambda: None
+    # The same as ssl's `getpeercert()` tells it: the names in it, without a parser of X.509.
+    peer_names: Callable[[], Mapping[str, Any] | None] = lambda: None
 
     def asked(self, name: str) -> str:
         """The first value of a parameter, or nothing."""
@@ -48,12 +50,14 @@ def request_of(
     body: bytes,
     peer: str,
     certificate: Callable[[], bytes | None],
+    names: Callable[[], Mapping[str, Any] | None] = lambda: None,
 ) -> Request:
     """Raises ValueError for a target that is none."""
     parts = urlsplit(target)
     # Names without a value count: `/healthz?verbose`.
     query = parse_qs(parts.query, keep_blank_values=True, max_num_fields=100)
-    return Request(method, unquote(parts.path), query, headers, body, peer, certificate)
+    path = unquote(parts.path)
+    return Request(method, path, query, headers, body, peer, certificate, names)
 
 
 def text(body: str, status: int = 200, content_type: str = PLAIN) -> Response:

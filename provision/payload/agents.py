@@ -41,6 +41,7 @@ def runtime(record: LabRecord, machine: MachineSpec) -> Unit:
         "cni-bin-dir": CNI_BIN_DIR,
         "streaming-address": "127.0.0.1:0",
         "metrics-address": f"{machine.address}:10011",
+        "api-servers": api_servers(record, machine),
         **component_tls(),
     }
     return Unit(

@@ -7,7 +7,7 @@ ClusterRole that upstream binds to the user `system:kube-proxy`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from provision.identities import LabRecord, service_address
@@ -66,7 +66,9 @@ def _every(machine: MachineSpec) -> Iterator[Leaf]:
     yield _client(machine, "network", "system:muster:network", "system:node-proxier")
     serving = _serving(machine, user, ("system:nodes",))
     yield Leaf(f"machines/{name}/kubelet", "ca", serving, "kubelet")
-    component = _serving(machine, "muster-component", (), local=True)
+    # The container runtime also asks the api-servers with it: who may read its metrics.
+    groups = ("system:muster:component",)
+    component = replace(_serving(machine, "muster-component", groups, local=True), client=True)
     yield Leaf(f"machines/{name}/component", "ca", component, "component")
 
 

@@ -21,7 +21,6 @@ from worker.kubelet.node import (
     parse_labels,
     parse_taint,
 )
-from worker.kubelet.server import Identity, identity_of, may
 
 FACTS = NodeFacts(
     name="w1", ip="10.200.0.21", port=10250, architecture="amd64", cpu_milli=1500,
@@ -121,29 +120,6 @@ def test_without_a_machine_file_the_hosts_size_counts(tmp_path: Path) -> None:
     machine = read_machine(tmp_path / "none")
     assert machine.cpu_milli >= 1000
     assert machine.memory_bytes > 2**20
-
-
-@pytest.mark.parametrize(
-    ("user", "groups", "path", "allowed"),
-    [
-        ("kube-apiserver-kubelet-client", {"kubeadm:cluster-admins"}, "/exec/a/b/c", True),
-        ("admin", {"system:masters"}, "/pods", True),
-        ("prometheus", {"system:monitoring"}, "/metrics/cadvisor", True),
-        ("prometheus", {"system:monitoring"}, "/exec/a/b/c", False),
-        ("system:node:w2", {"system:nodes"}, "/containerLogs/a/b/c", False),
-        ("system:node:w2", {"system:nodes"}, "/metrics", False),
-        ("", set(), "/metrics", False),
-    ],
-)
-def test_who_may(user: str, groups: set[str], path: str, allowed: bool) -> None:
-    assert may(Identity(user, frozenset(groups)), path) is allowed
-
-
-def test_the_identity_is_the_certificates_subject() -> None:
-    peer = {"subject": ((("organizationName", "a"),), (("organizationName", "b"),),
-                        (("commonName", "me"),))}  # fmt: skip
-    assert identity_of(peer) == Identity("me", frozenset({"a", "b"}))
-    assert identity_of(None) == Identity("", frozenset())
 
 
 def test_flags() -> None:

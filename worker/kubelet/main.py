@@ -15,6 +15,7 @@ import aiohttp
 from muster.api import core
 from muster.api.nodelabels import KUBELET_DOMAINS, KUBELET_LABELS, is_kubelets
 from muster.api.quantity import whole
+from muster.client.access import delegated
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.informer import Informer
@@ -25,6 +26,7 @@ from muster.component.version import architecture
 from muster.component.webapp import serve_app
 from worker.kubelet import machine, metrics
 from worker.kubelet.admission import HostPort, NodeOffers, allowed_sysctls
+from worker.kubelet.authorization import ALLOWED_SECONDS, DENIED_SECONDS
 from worker.kubelet.certificates import not_after
 from worker.kubelet.cgroups import Cgroups
 from worker.kubelet.configs import NodeShape
@@ -240,7 +242,8 @@ async def _serve_with(
     settings = _agent_settings(config, size)
     agent = NodeAgent(client, runtime, events, facts, settings, podset.pleg.health, gate.features)
     _set_static_metrics(config)
-    async with _listening(config, Server(tools, podset, {"pleg": podset.pleg.health})):
+    server = Server(tools, podset, {"pleg": podset.pleg.health})
+    async with _listening(config, server, client):
         async with asyncio.TaskGroup() as tasks:
             running = [
                 tasks.create_task(events.run(), name="events"),
@@ -346,12 +349,13 @@ def _agent_settings(config: Config, size: machine.Machine) -> AgentSettings:
 
 
 @asynccontextmanager
-async def _listening(config: Config, server: Server) -> AsyncIterator[None]:
+async def _listening(config: Config, server: Server, client: Client) -> AsyncIterator[None]:
     """The HTTPS port, and plain health on loopback."""
     tls = server_context(config.tls) if config.tls else None
+    access = delegated(client.servers, ALLOWED_SECONDS, DENIED_SECONDS) if tls else None
     host = config.address if tls else "127.0.0.1"
     async with (
-        serve_app(server.app(), host, config.port, tls),
+        serve_app(server.app(access), host, config.port, tls),
         serve_app(server.health_app(), "127.0.0.1", config.healthz_port, None),
     ):
         yield

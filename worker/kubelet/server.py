@@ -1,15 +1,14 @@
 """The kubelet's HTTPS server: logs, exec, attach, pods, stats, metrics, health.
 
-Mutual TLS: only clients of the cluster's CA get a connection. The api-server's kubelet client
-may do everything, monitoring may read metrics.
+Mutual TLS: only clients of the cluster's CA get a connection; what each may do there is for
+`authorization`.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,12 @@ from prometheus_client.registry import Collector
 
 from muster.api import core
 from muster.api.scheme import encode
+from muster.component.access import Access
 from muster.component.metrics import Check
 from muster.component.webapp import add_routes, health_response
 from muster.component.webhandler import be_patient
 from muster.cri import api_pb2 as cri
+from worker.kubelet.authorization import authorization
 from worker.kubelet.cadvisor import PodRow, Snapshot, families
 from worker.kubelet.cri import RuntimeFailure
 from worker.kubelet.kernelstats import ContainerCounters, KernelStats
@@ -35,56 +36,16 @@ from worker.kubelet.streams import bridge
 from worker.kubelet.summary import summary
 from worker.kubelet.tools import Tools
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-ADMIN_GROUPS = frozenset({"system:masters", "kubeadm:cluster-admins"})
-ADMIN_USERS = frozenset({"kube-apiserver-kubelet-client"})
-MONITORING = "system:monitoring"
-READ_ONLY_PATHS = ("/metrics", "/healthz", "/livez", "/readyz", "/stats")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A client certificate's CN and O."""
-
-    user: str
-    groups: frozenset[str]
-
-
-def identity_of(peer: Mapping[str, Any] | None) -> Identity:
-    """From ssl's `getpeercert()`."""
-    pairs = [pair for rdn in (peer or {}).get("subject", ()) for pair in rdn]
-    user = next((value for key, value in pairs if key == "commonName"), "")
-    groups = frozenset(value for key, value in pairs if key == "organizationName")
-    return Identity(user, groups)
-
-
-def may(identity: Identity, path: str) -> bool:
-    if identity.groups & ADMIN_GROUPS or identity.user in ADMIN_USERS:
-        return True
-    monitors = MONITORING in identity.groups or identity.user == MONITORING
-    return monitors and path.startswith(READ_ONLY_PATHS)
-
-
-@web.middleware
-async def authorize(request: web.Request, handler: Handler) -> web.StreamResponse:
-    transport = request.transport
-    if transport is None or transport.get_extra_info("sslcontext") is None:
-        return await handler(request)  # the loopback health port has no TLS and only health
-    identity = identity_of(transport.get_extra_info("peercert"))
-    if not may(identity, request.path):
-        text = f'Forbidden (user={identity.user}, verb={request.method}, path="{request.path}")\n'
-        return web.Response(status=403, text=text)
-    return await handler(request)
-
 
 class Server:
     def __init__(self, tools: Tools, pods: PodSet, checks: Mapping[str, Check]) -> None:
         self._tools, self._pods, self._checks = tools, pods, checks
         self._kernel = KernelStats()
 
-    def app(self) -> web.Application:
-        app = web.Application(middlewares=[authorize])
+    def app(self, access: Access | None) -> web.Application:
+        """Without `access`, which only plaintext on loopback is, everybody may do everything."""
+        guards = [authorization(self._tools.node.name, access)] if access else []
+        app = web.Application(middlewares=guards)
         add_routes(app, self._checks)
         router = app.router
         router.add_get("/metrics/cadvisor", self._cadvisor)

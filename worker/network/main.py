@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muster.api.core import Node
+from muster.client.access import delegated
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.informer import Informer
@@ -95,7 +96,13 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             tls = server_context(config.tls) if config.tls else None
             checks = {"sync": agent.problem}
             await stack.enter_async_context(
-                metrics_server(config.bind_address, config.metrics_port, tls, checks)
+                metrics_server(
+                    config.bind_address,
+                    config.metrics_port,
+                    tls,
+                    checks,
+                    delegated(client.servers),
+                )
             )
         async with asyncio.TaskGroup() as tasks:
             running = [

@@ -16,8 +16,10 @@ from typing import Any
 from muster.api import core
 from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
+from muster.client.access import delegated
 from muster.client.client import Client
 from muster.client.informer import Informer
+from muster.component.access import Access
 from muster.component.log import get_logger
 from muster.component.metrics import metrics_server
 from muster.component.run import notify_ready, run
@@ -159,7 +161,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         checks = await stack.enter_async_context(
             HealthChecks.serving(config.bind_address, syncer, health)
         )
-        await _serve_ports(stack, config, health)
+        await _serve_ports(stack, config, health, delegated(client.servers))
         async with _running(
             services=services.run(),
             slices=slices.run(),
@@ -187,9 +189,13 @@ def _on_node(name: str, node: core.Node | None, syncer: Syncer, health: Health) 
         syncer.set_node(node_of(name, node.metadata.labels))
 
 
-async def _serve_ports(stack: AsyncExitStack, config: Config, health: Health) -> None:
+async def _serve_ports(
+    stack: AsyncExitStack, config: Config, health: Health, access: Access
+) -> None:
     tls = server_context(config.tls) if config.tls else None
-    await stack.enter_async_context(metrics_server(config.bind_address, config.metrics_port, tls))
+    await stack.enter_async_context(
+        metrics_server(config.bind_address, config.metrics_port, tls, access=access)
+    )
     await stack.enter_async_context(
         http_server(health_pages(health, time.time), config.bind_address, config.healthz_port, None)
     )

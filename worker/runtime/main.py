@@ -11,6 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from muster.client.access import delegated
+from muster.client.channel import ServerList
+from muster.component.access import Access
 from muster.component.log import get_logger
 from muster.component.metrics import metrics_server
 from muster.component.openfiles import INHERITED
@@ -59,6 +62,7 @@ class Config:
     streaming_address: tuple[str, int]
     metrics_address: tuple[str, int] | None
     tls: TlsFiles | None
+    api_servers: tuple[str, ...]
     insecure_registries: frozenset[str]
 
     @classmethod
@@ -80,6 +84,7 @@ class Config:
             streaming_address=_address(a.streaming_address, default_port=0),
             metrics_address=_address(a.metrics_address) if a.metrics_address else None,
             tls=tls,
+            api_servers=tuple(filter(None, a.api_servers.split(","))),
             insecure_registries=frozenset(a.insecure_registry),
         )
 
@@ -115,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--tls-cert-file", type=Path, help="of the metrics port")
     p.add_argument("--tls-private-key-file", type=Path)
     p.add_argument("--client-ca-file", type=Path)
+    p.add_argument(
+        "--api-servers",
+        default="",
+        help="host:6444[,host:6444...]: who says who may read the metrics; without any, every "
+        "certificate of the CA",
+    )
     p.add_argument(
         "--insecure-registry",
         action="append",
@@ -175,11 +186,23 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         await stack.enter_async_context(streaming.serving(host, port, None))
         if config.metrics_address is not None:
             tls = server_context(config.tls) if config.tls else None
-            await stack.enter_async_context(metrics_server(*config.metrics_address, tls))
+            access = await _access(stack, config)
+            await stack.enter_async_context(
+                metrics_server(*config.metrics_address, tls, access=access)
+            )
         await stack.enter_async_context(_grpc_server(config.listen, node, streaming, puller))
         notify_ready(f"serving CRI on {config.listen}")
         log.info("serving", socket=str(config.listen), oci_runtime=config.oci_runtime)
         await stop.wait()
+
+
+async def _access(stack: AsyncExitStack, config: Config) -> Access | None:
+    """The runtime asks with the certificate by which it serves: it is no client of the API."""
+    if not config.api_servers or config.tls is None:
+        return None
+    servers = ServerList(config.api_servers, config.tls.material())
+    stack.push_async_callback(servers.close)
+    return delegated(servers)
 
 
 @asynccontextmanager

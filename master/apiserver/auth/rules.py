@@ -138,16 +138,26 @@ BASIC_USER = (
     PolicyRule(("create",), ("authentication.k8s.io",), ("selfsubjectreviews",)),
 )
 
+# Upstream's system:kubelet-api-admin.
+KUBELET_API_ADMIN = (
+    PolicyRule(READ, ("",), ("nodes",)),
+    _rule(ALL, "", "nodes/proxy", "nodes/log", "nodes/stats", "nodes/metrics", "nodes/healthz",
+          "nodes/configz", "nodes/pods", "nodes/checkpoint"),
+)  # fmt: skip
+
 GROUP_RULES: dict[str, tuple[PolicyRule, ...]] = {
     MASTERS: CLUSTER_ADMIN,
     "kubeadm:cluster-admins": CLUSTER_ADMIN,
     "system:monitoring": MONITORING,
     # The network agent's group (`system:muster:network`); the proxy is bound by its user too.
     "system:node-proxier": NODE_PROXIER,
+    # The certificates by which components serve; the runtime asks about its callers with it.
+    "system:muster:component": AUTH_DELEGATOR,
     AUTHENTICATED: DISCOVERY + BASIC_USER + PUBLIC_INFO,
     UNAUTHENTICATED: PUBLIC_INFO,
 }
 USER_RULES: dict[str, tuple[PolicyRule, ...]] = {
+    "kube-apiserver-kubelet-client": KUBELET_API_ADMIN,
     "system:kube-scheduler": SCHEDULER,
     "system:kube-controller-manager": CONTROLLER_MANAGER,
     "system:kube-proxy": NODE_PROXIER,

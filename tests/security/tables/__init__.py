@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 # The modules of this folder.
-MODULES: tuple[str, ...] = ("node_matrix",)
+MODULES: tuple[str, ...] = (
+    "node_matrix",
+    "port_access",
+)
 
 
 @dataclass(frozen=True, slots=True)
