@@ -16,6 +16,8 @@ from muster.api.scheme import ApiObject
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"
+# A hundred years, for the date alone: what is asked for may be more than dates can tell.
+MAX_GRACE_SECONDS = 100 * 365 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def _marked(obj: ApiObject, finalizers: tuple[str, ...], grace: int, now: dateti
     return with_meta(
         obj,
         finalizers=finalizers,
-        deletion_timestamp=timestamp(now + timedelta(seconds=grace)),
+        deletion_timestamp=timestamp(now + timedelta(seconds=min(grace, MAX_GRACE_SECONDS))),
         deletion_grace_period_seconds=grace,
         generation=generation + 1 if generation is not None and first else generation,
     )

@@ -55,6 +55,10 @@ class Strategy(Generic[T]):
     def validate_update(self, new: T, old: T) -> Causes:
         return []
 
+    def validate_status(self, obj: T) -> Causes:
+        """What the status endpoint wrote; the rest was judged when it was written."""
+        return self.validate(obj)
+
     def spec_of(self, obj: T) -> msgspec.Struct | None:
         """What `generation` counts the changes of."""
         return getattr(obj, "spec", None)

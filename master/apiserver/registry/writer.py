@@ -356,7 +356,8 @@ class Writer:
         if isinstance(new, Service) and not target.subresource:
             self._check_ranges(new)
         if not options.trusted:
-            causes = strategy.validate(new)
+            status = target.subresource == "status"
+            causes = strategy.validate_status(new) if status else strategy.validate(new)
             if not target.subresource:
                 causes = causes + strategy.validate_update(new, old)
             self._raise_if(resource, new, causes)

@@ -9,26 +9,19 @@ from msgspec.structs import replace
 
 from master.apiserver.registry.strategy import Causes, Strategy
 from master.apiserver.registry.validation import field
+from master.apiserver.registry.validation.sources import config_key_problem
 from muster.api.core import ConfigMap, Secret, ServiceAccount
 
 MAX_DATA_BYTES = 1024 * 1024
 _IMMUTABLE_TEXT = "field is immutable when `immutable` is set"
 
 
-def _data_key(key: str) -> str | None:
-    if not key or len(key) > 253 or key in (".", ".."):
-        return "must be 1 to 253 characters and not '.' or '..'"
-    if all(c.isascii() and (c.isalnum() or c in "-_.") for c in key):
-        return None
-    return (
-        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' "
-        "(e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is "
-        "'[-._a-zA-Z0-9]+')"
-    )
-
-
 def _keys(data: dict[str, str], path: str) -> Causes:
-    return [field.invalid(f"{path}[{key}]", key, why) for key in data if (why := _data_key(key))]
+    return [
+        field.invalid(f"{path}[{key}]", key, why)
+        for key in data
+        if (why := config_key_problem(key))
+    ]
 
 
 def _base64(data: dict[str, str], path: str) -> Causes:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from master.apiserver.auth.node import MIRROR_ANNOTATION
 from master.apiserver.registry.strategies.podspec import default_pod_spec
 from master.apiserver.registry.strategy import Causes, StatusStrategy
+from master.apiserver.registry.validation.network import validate_pod_status
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
 from muster.api import quantity
 from muster.api.core import Container, Pod, PodSpec, PodStatus, ResourceRequirements, Toleration
@@ -70,6 +71,9 @@ class PodStrategy(StatusStrategy[Pod]):
 
     def validate(self, obj: Pod) -> Causes:
         return validate_pod(obj)
+
+    def validate_status(self, obj: Pod) -> Causes:
+        return validate_pod_status(obj.status)
 
     def validate_update(self, new: Pod, old: Pod) -> Causes:
         return validate_pod_update(new, old)

@@ -6,13 +6,13 @@ from msgspec.structs import replace
 
 from master.apiserver.registry.strategy import Causes, Strategy
 from master.apiserver.registry.validation import field
+from master.apiserver.registry.validation.endpoints import validate_endpoints, validate_slice
 from muster.api import core, discovery
 from muster.api.coordination import Lease
 from muster.api.core import Endpoints, Event
 from muster.api.discovery import EndpointSlice
 
 EVENT_TTL_SECONDS = 3600
-MAX_ENDPOINTS = 1000
 
 
 class EventStrategy(Strategy[Event]):
@@ -61,6 +61,9 @@ class EndpointsStrategy(Strategy[Endpoints]):
         )
         return replace(obj, subsets=subsets)
 
+    def validate(self, obj: Endpoints) -> Causes:
+        return validate_endpoints(obj)
+
 
 def _core_port(port: core.EndpointPort) -> core.EndpointPort:
     return replace(port, protocol=port.protocol or "TCP")
@@ -78,22 +81,7 @@ class EndpointSliceStrategy(Strategy[EndpointSlice]):
         return replace(obj, metadata=type(obj.metadata)())
 
     def validate(self, obj: EndpointSlice) -> Causes:
-        causes: Causes = []
-        if obj.address_type not in ("IPv4", "IPv6", "FQDN"):
-            supported = ("FQDN", "IPv4", "IPv6")
-            causes.append(
-                field.not_supported("addressType", obj.address_type, supported)
-                if obj.address_type
-                else field.required("addressType")
-            )
-        if len(obj.endpoints) > MAX_ENDPOINTS:
-            causes.append(
-                field.invalid("endpoints", len(obj.endpoints), "must have at most 1000 items")
-            )
-        for index, endpoint in enumerate(obj.endpoints):
-            if not endpoint.addresses:
-                causes.append(field.required(f"endpoints[{index}].addresses"))
-        return causes
+        return validate_slice(obj)
 
     def validate_update(self, new: EndpointSlice, old: EndpointSlice) -> Causes:
         if new.address_type == old.address_type:

@@ -6,7 +6,11 @@ from msgspec.structs import replace
 
 from master.apiserver.registry.strategy import Causes, StatusStrategy
 from master.apiserver.registry.validation.metadata import dns_1035
-from master.apiserver.registry.validation.service import validate_service, validate_service_update
+from master.apiserver.registry.validation.service import (
+    validate_service,
+    validate_service_status,
+    validate_service_update,
+)
 from muster.api.core import (
     ClientIPConfig,
     LoadBalancerStatus,
@@ -39,6 +43,9 @@ class ServiceStrategy(StatusStrategy[Service]):
 
     def validate(self, obj: Service) -> Causes:
         return validate_service(obj)
+
+    def validate_status(self, obj: Service) -> Causes:
+        return validate_service_status(obj)
 
     def validate_update(self, new: Service, old: Service) -> Causes:
         return validate_service_update(new, old)

@@ -7,14 +7,14 @@ import re
 import msgspec
 
 from master.apiserver.registry.validation import field
-from master.apiserver.registry.validation.metadata import validate_labels
+from master.apiserver.registry.validation.metadata import validate_annotations, validate_labels
 from master.apiserver.registry.validation.pod import validate_pod_spec
+from master.apiserver.registry.validation.selectors import validate_selector
 from muster.api.apps import Deployment, PodTemplateSpec, ReplicaSet, RollingUpdateDeployment
 from muster.api.meta import LabelSelector, StatusCause
 from muster.api.selectors import from_label_selector
 
-_PERCENT = re.compile(r"[0-9]+%")
-_OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
+_PERCENT = re.compile(r"[0-9]{1,9}%")
 _MISMATCH = "`selector` does not match template `labels`"
 
 
@@ -93,6 +93,8 @@ def _rolling_update(rolling: RollingUpdateDeployment) -> list[StatusCause]:
             continue
         number = int(str(value or 0).rstrip("%"))
         amounts.append(number)
+        if isinstance(value, str) and name == "maxUnavailable" and number > 100:
+            causes.append(field.invalid(path, value, "must not be greater than 100%"))
         if number < 0:
             causes.append(field.invalid(path, value, "must be greater than or equal to 0"))
     if amounts == [0, 0]:
@@ -110,10 +112,13 @@ def _selector_and_template(
     selector: LabelSelector | None, template: PodTemplateSpec
 ) -> list[StatusCause]:
     causes = validate_labels(template.metadata.labels, "spec.template.metadata.labels")
+    causes += validate_annotations(
+        template.metadata.annotations, "spec.template.metadata.annotations"
+    )
     if selector is None:
         causes.append(field.required("spec.selector"))
     else:
-        wrong = _selector(selector)
+        wrong = validate_selector(selector, "spec.selector")
         causes += wrong
         if not (selector.match_labels or selector.match_expressions):
             causes.append(
@@ -131,32 +136,4 @@ def _selector_and_template(
                 "spec.template.spec.restartPolicy", template.spec.restart_policy, ("Always",)
             )
         )
-    return causes
-
-
-def _selector(selector: LabelSelector) -> list[StatusCause]:
-    causes = validate_labels(selector.match_labels, "spec.selector.matchLabels")
-    for index, expression in enumerate(selector.match_expressions):
-        path = f"spec.selector.matchExpressions[{index}]"
-        if expression.operator not in _OPERATORS:
-            causes.append(
-                field.invalid(
-                    f"{path}.operator", expression.operator, "not a valid selector operator"
-                )
-            )
-        needs_values = expression.operator in ("In", "NotIn")
-        if needs_values and not expression.values:
-            causes.append(
-                field.required(
-                    f"{path}.values",
-                    "must be specified when `operator` is 'In' or 'NotIn'",
-                )
-            )
-        if not needs_values and expression.values:
-            causes.append(
-                field.forbidden(
-                    f"{path}.values",
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                )
-            )
     return causes

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from muster.api.meta import StatusCause
 
+# An answer does not repeat a body of megabytes.
+_SHOWN = 1024
+
 
 def required(path: str, detail: str = "") -> StatusCause:
     text = "Required value" + (f": {detail}" if detail else "")
@@ -56,5 +59,14 @@ def too_long(path: str, limit: int) -> StatusCause:
     )
 
 
+def too_many(path: str, count: int, limit: int) -> StatusCause:
+    return StatusCause(
+        field=path,
+        message=f"Too many: {count}: must have at most {limit} items",
+        reason="FieldValueTooMany",
+    )
+
+
 def _quoted(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from master.apiserver.registry.validation import field
+from master.apiserver.registry.validation.managed import validate_managed_fields
 from muster.api.meta import ObjectMeta, StatusCause
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -90,7 +91,7 @@ def validate_labels(labels: dict[str, str], path: str) -> list[StatusCause]:
 def validate_metadata(meta: ObjectMeta) -> list[StatusCause]:
     """All of metadata but the name, whose rules differ from kind to kind."""
     causes = validate_labels(meta.labels, "metadata.labels")
-    causes += _annotations(meta.annotations)
+    causes += validate_annotations(meta.annotations, "metadata.annotations")
     for index, finalizer in enumerate(meta.finalizers):
         if why := qualified_name(finalizer):
             causes.append(field.invalid(f"metadata.finalizers[{index}]", finalizer, why))
@@ -104,6 +105,7 @@ def validate_metadata(meta: ObjectMeta) -> list[StatusCause]:
         ):
             if not value:
                 causes.append(field.invalid(f"{path}.{name}", "", f"{name} must not be empty"))
+    causes += validate_managed_fields(meta.managed_fields)
     if sum(1 for owner in meta.owner_references if owner.controller) > 1:
         causes.append(
             field.invalid(
@@ -115,12 +117,12 @@ def validate_metadata(meta: ObjectMeta) -> list[StatusCause]:
     return causes
 
 
-def _annotations(annotations: dict[str, str]) -> list[StatusCause]:
+def validate_annotations(annotations: dict[str, str], path: str) -> list[StatusCause]:
     causes = []
     for key in annotations:
         if why := qualified_name(key.lower()):
-            causes.append(field.invalid("metadata.annotations", key, why))
+            causes.append(field.invalid(path, key, why))
     total = sum(len(key) + len(value) for key, value in annotations.items())
     if total > TOTAL_ANNOTATION_BYTES:
-        causes.append(field.too_long("metadata.annotations", TOTAL_ANNOTATION_BYTES))
+        causes.append(field.too_long(path, TOTAL_ANNOTATION_BYTES))
     return causes

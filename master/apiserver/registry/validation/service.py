@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-
-from master.apiserver.registry.validation import field
-from master.apiserver.registry.validation.metadata import dns_label, dns_subdomain, validate_labels
-from muster.api.core import Service, ServicePort
+from master.apiserver.registry.validation import field, formats
+from master.apiserver.registry.validation.metadata import (
+    dns_label,
+    dns_subdomain,
+    qualified_name,
+    validate_labels,
+)
+from muster.api.core import Service, ServicePort, ServiceSpec
 from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _POLICIES = ("Cluster", "Local")
+_FAMILIES = ("IPv4", "IPv6")
+_FAMILY_POLICIES = ("SingleStack", "PreferDualStack", "RequireDualStack")
+_IP_MODES = ("VIP", "Proxy")
 MAX_AFFINITY_SECONDS = 86400
 
 
@@ -36,6 +42,7 @@ def validate_service(service: Service) -> Causes:
             causes.append(field.required("spec.ports"))
     causes += _ports(spec.ports, spec.type)
     causes += validate_labels(spec.selector, "spec.selector")
+    causes += _addresses(spec)
     causes += _affinity(service)
     for name, policy in (
         ("internalTrafficPolicy", spec.internal_traffic_policy),
@@ -43,6 +50,42 @@ def validate_service(service: Service) -> Causes:
     ):
         if policy and policy not in _POLICIES:
             causes.append(field.not_supported(f"spec.{name}", policy, _POLICIES))
+    return causes
+
+
+def _addresses(spec: ServiceSpec) -> Causes:
+    """All addresses but the first cluster IP; each becomes a rule of every node."""
+    causes: Causes = []
+    for index, address in enumerate(spec.cluster_ips[1:], 1):
+        causes += formats.ip(f"spec.clusterIPs[{index}]", address)
+    for index, address in enumerate(spec.external_ips):
+        causes += formats.special_ip(f"spec.externalIPs[{index}]", address)
+    if spec.load_balancer_ip:
+        causes += formats.ip("spec.loadBalancerIP", spec.load_balancer_ip)
+    for index, source in enumerate(spec.load_balancer_source_ranges):
+        causes += formats.cidr(f"spec.loadBalancerSourceRanges[{index}]", source)
+    for index, family in enumerate(spec.ip_families):
+        if family not in _FAMILIES:
+            causes.append(field.not_supported(f"spec.ipFamilies[{index}]", family, _FAMILIES))
+    if spec.ip_family_policy and spec.ip_family_policy not in _FAMILY_POLICIES:
+        wrong = spec.ip_family_policy
+        causes.append(field.not_supported("spec.ipFamilyPolicy", wrong, _FAMILY_POLICIES))
+    if spec.health_check_node_port:
+        causes += formats.port("spec.healthCheckNodePort", spec.health_check_node_port)
+    return causes
+
+
+def validate_service_status(service: Service) -> Causes:
+    causes: Causes = []
+    balancer = service.status.load_balancer
+    for index, ingress in enumerate(balancer.ingress if balancer else ()):
+        path = f"status.loadBalancer.ingress[{index}]"
+        if ingress.ip:
+            causes += formats.ip(f"{path}.ip", ingress.ip)
+        if ingress.hostname and (why := dns_subdomain(ingress.hostname)):
+            causes.append(field.invalid(f"{path}.hostname", ingress.hostname, why))
+        if ingress.ip_mode and ingress.ip_mode not in _IP_MODES:
+            causes.append(field.not_supported(f"{path}.ipMode", ingress.ip_mode, _IP_MODES))
     return causes
 
 
@@ -55,11 +98,8 @@ def _cluster_ip(service: Service) -> Causes:
         return []
     if not spec.cluster_ip:
         return []
-    try:
-        ip_address(spec.cluster_ip)
-    except ValueError:
-        text = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
-        return [field.invalid("spec.clusterIPs[0]", spec.cluster_ip, text)]
+    if wrong := formats.ip("spec.clusterIPs[0]", spec.cluster_ip):
+        return wrong
     if spec.cluster_ips and spec.cluster_ips[0] != spec.cluster_ip:
         return [
             field.invalid(
@@ -82,9 +122,10 @@ def _ports(ports: tuple[ServicePort, ...], type_: str) -> Causes:
         elif port.name and port.name in names:
             causes.append(field.duplicate(f"{path}.name", port.name))
         names.add(port.name)
-        causes += _port_number(f"{path}.port", port.port)
-        if isinstance(port.target_port, int):
-            causes += _port_number(f"{path}.targetPort", port.target_port)
+        causes += formats.port(f"{path}.port", port.port)
+        causes += formats.port(f"{path}.targetPort", port.target_port)
+        if port.app_protocol and (why := qualified_name(port.app_protocol)):
+            causes.append(field.invalid(f"{path}.appProtocol", port.app_protocol, why))
         if port.protocol not in _PROTOCOLS:
             causes.append(field.not_supported(f"{path}.protocol", port.protocol, _PROTOCOLS))
         if (port.protocol, port.port) in pairs:
@@ -96,12 +137,6 @@ def _ports(ports: tuple[ServicePort, ...], type_: str) -> Causes:
                 field.forbidden(f"{path}.nodePort", "may not be used when `type` is 'ClusterIP'")
             )
     return causes
-
-
-def _port_number(path: str, number: int | None) -> Causes:
-    if number is not None and 1 <= number <= 65535:
-        return []
-    return [field.invalid(path, number or 0, "must be between 1 and 65535, inclusive")]
 
 
 def _affinity(service: Service) -> Causes:
