@@ -44,6 +44,11 @@ class Selector:
 EVERYTHING = Selector()
 _SET = re.compile(r"(?P<key>[^\s,!=()]+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)")
 _EQUALITY = re.compile(r"(?P<key>[^\s,!=()]+)\s*(?P<op>==|=|!=)\s*(?P<value>[^\s,!=()]*)")
+_SPACES = re.compile(r"\s*")
+# Each is asked of each object. People write a few; a list of values is one.
+MAX_REQUIREMENTS = 50
+_MAX_KEY = 253 + 1 + 63
+_SHOWN = 200
 _EXISTENCE = re.compile(r"(?P<op>!?)\s*(?P<key>[^\s,!=()]+)")
 _KEY = re.compile(
     r"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
@@ -53,31 +58,44 @@ _KEY = re.compile(
 def parse_labels(text: str) -> Selector:
     """`app=web,tier in (a,b),!legacy` to a Selector. Raises SelectorError."""
     requirements: list[Requirement] = []
-    rest = text.strip()
-    while rest:
-        requirement, rest = _one_requirement(rest, text)
+    at = _after_spaces(text, 0)
+    while at < len(text):
+        requirement, at = _one_requirement(text, at)
         requirements.append(requirement)
-        if rest and not rest.startswith(","):
-            raise SelectorError(f"unable to parse requirement: found '{rest}' in '{text}'")
-        rest = rest[1:].lstrip()
+        if len(requirements) > MAX_REQUIREMENTS:
+            raise SelectorError(f"too many requirements: a selector has {MAX_REQUIREMENTS} at most")
+        if at < len(text) and text[at] != ",":
+            raise _unparsable(text, at)
+        at = _after_spaces(text, at + 1)
     return Selector(tuple(requirements))
 
 
-def _one_requirement(rest: str, text: str) -> tuple[Requirement, str]:
-    if match := _SET.match(rest):
+def _after_spaces(text: str, at: int) -> int:
+    match = _SPACES.match(text, at)
+    return match.end() if match else at
+
+
+def _unparsable(text: str, at: int) -> SelectorError:
+    found, whole = text[at : at + _SHOWN], text[:_SHOWN]
+    return SelectorError(f"unable to parse requirement: found '{found}' in '{whole}'")
+
+
+def _one_requirement(text: str, at: int) -> tuple[Requirement, int]:
+    if match := _SET.match(text, at):
         values = frozenset(value.strip() for value in match["values"].split(","))
         operator = "In" if match["op"] == "in" else "NotIn"
         found = Requirement(match["key"], operator, values)
-    elif match := _EQUALITY.match(rest):
+    elif match := _EQUALITY.match(text, at):
         operator = "NotIn" if match["op"] == "!=" else "In"
         found = Requirement(match["key"], operator, frozenset({match["value"]}))
-    elif match := _EXISTENCE.match(rest):
+    elif match := _EXISTENCE.match(text, at):
         found = Requirement(match["key"], "DoesNotExist" if match["op"] else "Exists")
     else:
-        raise SelectorError(f"unable to parse requirement: found '{rest}' in '{text}'")
-    if not _KEY.fullmatch(found.key):
-        raise SelectorError(f"unable to parse requirement: invalid label key '{found.key}'")
-    return found, rest[match.end() :].lstrip()
+        raise _unparsable(text, at)
+    if len(found.key) > _MAX_KEY or not _KEY.fullmatch(found.key):
+        shown = found.key[:_SHOWN]
+        raise SelectorError(f"unable to parse requirement: invalid label key '{shown}'")
+    return found, _after_spaces(text, match.end())
 
 
 def from_label_selector(selector: LabelSelector | None) -> Selector | None:
@@ -105,11 +123,14 @@ class FieldRequirement:
 
 def parse_fields(text: str) -> tuple[FieldRequirement, ...]:
     """`spec.nodeName=w1,status.phase!=Running` to requirements. Raises SelectorError."""
-    found = []
+    found: list[FieldRequirement] = []
     for part in filter(None, (piece.strip() for piece in text.split(","))):
         match = re.fullmatch(r"([^=!]+)(==|=|!=)(.*)", part)
         if not match:
-            raise SelectorError(f"invalid field selector: '{text}'; can't understand '{part}'")
+            shown, wrong = text[:_SHOWN], part[:_SHOWN]
+            raise SelectorError(f"invalid field selector: '{shown}'; can't understand '{wrong}'")
+        if len(found) == MAX_REQUIREMENTS:
+            raise SelectorError(f"too many requirements: a selector has {MAX_REQUIREMENTS} at most")
         found.append(FieldRequirement(match[1], match[3], match[2] == "!="))
     return tuple(found)
 

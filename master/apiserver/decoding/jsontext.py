@@ -28,9 +28,11 @@ class Problems:
             self.found.append(text)
 
 
-def decode_json(body: bytes, problems: Problems | None = None) -> Any:
+def decode_json(
+    body: bytes, problems: Problems | None = None, most: int = limits.MAX_VALUES
+) -> Any:
     """The body as plain values; duplicate keys are noted. Raises BadRequest, TooLarge."""
-    limits.check_json(body)
+    limits.check_json(body, most)
     try:
         if problems is None:
             return msgspec.json.decode(body)

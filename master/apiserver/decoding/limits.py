@@ -11,6 +11,8 @@ MAX_BODY_BYTES = 3 * 512 * 1024
 # Maps, lists and scalars of one document together. The largest honest object, an EndpointSlice
 # of 1,000 endpoints, has 15,000. Each costs microseconds in each step that a request goes through.
 MAX_VALUES = 20_000
+# The same for a JSON patch of as many operations as upstream takes.
+MAX_PATCH_VALUES = 60_000
 # Go's decoder allows 10,000 levels. No type is deeper than thirty; the walks here are recursive.
 MAX_DEPTH = 100
 _SEPARATORS = (b",", b"{", b"[")
@@ -28,9 +30,9 @@ def too_deep() -> BadRequest:
     return BadRequest("the object provided is unrecognized: exceeded max depth")
 
 
-def check_json(body: bytes) -> None:
+def check_json(body: bytes, most: int = MAX_VALUES) -> None:
     """Raises TooLarge for JSON of too many values, in a few passes of C over the bytes."""
-    if count_values(body) > MAX_VALUES:
+    if count_values(body, most) > most:
         # Of the two the worse: a long run of brackets is no large object.
         raise too_deep() if _begins_too_deep(body) else too_many_values()
 
@@ -47,23 +49,23 @@ def _begins_too_deep(body: bytes) -> bool:
     return False
 
 
-def count_values(body: bytes) -> int:
-    """About how many values the JSON text has: never less. More than MAX_VALUES means just that."""
+def count_values(body: bytes, most: int = MAX_VALUES) -> int:
+    """About how many values the JSON text has, never less; more than `most` means just that."""
     count = _separators(body)
     # They may lie in strings: a table in a ConfigMap is one value.
-    return count if count <= MAX_VALUES else _outside_of_strings(body)
+    return count if count <= most else _outside_of_strings(body, most)
 
 
 def _separators(body: bytes) -> int:
     return sum(body.count(separator) for separator in _SEPARATORS)
 
 
-def _outside_of_strings(body: bytes) -> int:
+def _outside_of_strings(body: bytes, most: int) -> int:
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     # Every second piece is a string; of those at most half are keys.
-    pieces = plain.split(b'"', 4 * MAX_VALUES + 1)
-    if len(pieces) > 4 * MAX_VALUES:
-        return MAX_VALUES + 1
+    pieces = plain.split(b'"', 4 * most + 1)
+    if len(pieces) > 4 * most:
+        return most + 1
     return _separators(b"".join(pieces[::2]))
 
 

@@ -16,6 +16,7 @@ from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.protobuf.decode import MEDIA_TYPE, decode_body
+from master.apiserver.registry.api import JSON_PATCH
 from muster.api.errors import BadRequest, TooLarge, UnsupportedMediaType
 from muster.api.meta import DeleteOptions
 from muster.api.scheme import Resource
@@ -51,6 +52,8 @@ async def parse_body(
             "the body of the request was in an unknown format - accepted media types include: "
             "application/json, application/yaml, application/vnd.kubernetes.protobuf"
         )
+    if content_type == JSON_PATCH:
+        return decode_json(body, problems, limits.MAX_PATCH_VALUES)
     return decode_json(body, problems)
 
 

@@ -23,6 +23,7 @@ from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import (
     APPLY_PATCH,
+    JSON_PATCH,
     PATCH_TYPES,
     Api,
     as_status_error,
@@ -243,7 +244,11 @@ def _body(target: Target, body: bytes) -> ObjectBody:
 def _patch_body(patch_type: str, body: bytes) -> PatchBody:
     async def decode() -> Any:
         whole = _sized(body)
-        patch = await decode_yaml(whole) if patch_type == APPLY_PATCH else decode_json(whole)
+        if patch_type == APPLY_PATCH:
+            patch = await decode_yaml(whole)
+        else:
+            most = limits.MAX_PATCH_VALUES if patch_type == JSON_PATCH else limits.MAX_VALUES
+            patch = decode_json(whole, most=most)
         limits.check_depth(patch)
         return patch
 
