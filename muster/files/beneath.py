@@ -157,11 +157,15 @@ def regular(root: int, path: str, *, links: bool = False) -> int:
     """
     handle = locate(root, path, links=links)
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return reopen(handle, os.O_RDONLY | os.O_NONBLOCK)
+        return _open_regular(handle, path)
     finally:
         os.close(handle)
+
+
+def _open_regular(handle: int, path: str) -> int:
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    return reopen(handle, os.O_RDONLY | os.O_NONBLOCK)
 
 
 def read_head(fd: int, limit: int) -> bytes:
@@ -187,6 +191,14 @@ def _read(fd: int, offset: int, limit: int) -> bytes:
 
 def head_of(root: int, path: str, limit: int, *, links: bool = False) -> bytes:
     fd = regular(root, path, links=links)
+    try:
+        return read_head(fd, limit)
+    finally:
+        os.close(fd)
+
+
+def head_of_handle(handle: int, limit: int) -> bytes:
+    fd = _open_regular(handle, "")
     try:
         return read_head(fd, limit)
     finally:

@@ -20,7 +20,7 @@ log = get_logger(__name__)
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _CLOSE = 255
 _HEARTBEAT_SECONDS = 30.0
-_MAX_MESSAGE = 4 << 20  # the runtime's bound, too
+_MAX_MESSAGE = 4 << 20  # of one message, the runtime's bound too; kubectl sends 32 KiB
 
 
 async def bridge(

@@ -6,8 +6,10 @@ For a docker archive the OCI manifest is made here, so that both end in the same
 from __future__ import annotations
 
 import json
+import lzma
 import posixpath
 import tarfile
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -17,14 +19,18 @@ from typing import IO, Any
 import msgspec
 
 from muster.component.version import architecture
-from worker.runtime import image_format
+from worker.runtime import image_format, limits
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.image_format import Config, Descriptor, Index, Manifest
 from worker.runtime.images import ImageStore
 from worker.runtime.records import ImageRecord
+from worker.runtime.tarstream import BoundedTarInfo, is_sparse
 
-# Larger documents than this are not manifests but an attack on our memory.
-_MAX_DOCUMENT = 8 << 20
+# Entries of an archive: a few for each layer of an image.
+_MAX_MEMBERS = 100_000
+
+# What Python's readers of archives raise besides: numbers, names and nesting that cannot be.
+_UNREADABLE = (ValueError, KeyError, OverflowError, RecursionError, zlib.error, lzma.LZMAError)
 
 
 class Archive:
@@ -33,7 +39,14 @@ class Archive:
     def __init__(self, tar: tarfile.TarFile, name: str) -> None:
         self._tar = tar
         self._name = name
-        self._members = {posixpath.normpath(m.name): m for m in tar if m.isfile() or m.issym()}
+        self._members: dict[str, tarfile.TarInfo] = {}
+        for number, member in enumerate(tar):
+            if number >= _MAX_MEMBERS or member.offset_data + member.size > limits.ARCHIVE:
+                raise InvalidArgument(f"{name}: the archive is too large")
+            if is_sparse(member):
+                raise InvalidArgument(f'{name}: "{member.name}" is a sparse file')
+            if member.isfile() or member.issym():
+                self._members[posixpath.normpath(member.name)] = member
 
     def __contains__(self, path: str) -> bool:
         return path in self._members
@@ -42,7 +55,7 @@ class Archive:
         return self._member(path).size
 
     def document(self, path: str) -> bytes:
-        if self.size(path) > _MAX_DOCUMENT:
+        if self.size(path) > limits.DOCUMENT:
             raise InvalidArgument(f'{self._name}: "{path}" is too large for a document')
         with self.stream(path) as stream:
             return stream.read()
@@ -71,7 +84,7 @@ class Archive:
 def load(store: ImageStore, path: Path) -> list[tuple[ImageRecord, bool]]:
     """Load every image of the archive; returns them and whether each is news."""
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, tarinfo=BoundedTarInfo) as tar:
             archive = Archive(tar, path.name)
             if "index.json" in archive:
                 return _load_oci(store, archive)
@@ -79,7 +92,7 @@ def load(store: ImageStore, path: Path) -> list[tuple[ImageRecord, bool]]:
                 return _load_docker(store, archive)
     except FileNotFoundError as error:
         raise NotFound(f'no archive "{path}"') from error
-    except (tarfile.TarError, EOFError, IsADirectoryError) as error:
+    except (tarfile.TarError, EOFError, IsADirectoryError, *_UNREADABLE) as error:
         raise InvalidArgument(f"{path}: not a readable tar archive: {error}") from error
     raise InvalidArgument(f"{path}: neither an OCI layout nor a docker archive")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 
 from muster.cri import api_pb2 as cri
-from muster.files import mounts
-from worker.runtime import capabilities, documents, kernel, layers, oci_spec, profiles, users
+from muster.files import beneath, mounts, trees
+from worker.runtime import capabilities, documents, kernel, oci_spec, profiles, users
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.images import ImageStore
 from worker.runtime.lifecycle import stop_signal
@@ -18,6 +18,9 @@ from worker.runtime.oci_spec import Device, PodFiles, SpecInputs
 from worker.runtime.records import ContainerRecord
 from worker.runtime.resources import NodeFacts
 from worker.runtime.sandboxes import Places, Sandboxes
+
+# Of /etc/passwd and /etc/group: some 100,000 accounts.
+_ACCOUNTS_BYTES = 8 << 20
 
 
 class BundleMaker:
@@ -90,7 +93,7 @@ class BundleMaker:
 
     def remove(self, container_id: str) -> None:
         self.unmount(container_id)
-        documents.remove_tree(self._bundle(container_id))
+        trees.remove(self._bundle(container_id))
 
     def _namespaces(
         self, sandbox_id: str, security: cri.LinuxContainerSecurityContext
@@ -126,9 +129,15 @@ class BundleMaker:
 
 
 def _text(rootfs: Path, name: str) -> str:
-    """A file of the container, read as the container would find it."""
+    """A file of the image, found as the container would find it. It may be anything at all there:
+    only the beginning of a regular file is read."""
     try:
-        return layers.resolve(rootfs, name).read_text(errors="replace")
+        with beneath.directory(rootfs) as root:
+            handle = beneath.locate_in_root(root, name)
+            try:
+                return beneath.head_of_handle(handle, _ACCOUNTS_BYTES).decode(errors="replace")
+            finally:
+                os.close(handle)
     except OSError:
         return ""
 

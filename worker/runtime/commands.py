@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 # How long to look for the rest of the output after the tool itself has ended.
 _DRAIN_SECONDS = 0.2
+# Of a tool's own output, both streams together.
+_KEPT_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +59,41 @@ class OutputPipe:
             self._read_end = -1
 
 
-class Collector:
-    """Reads a pipe to its end and keeps the first `limit` bytes."""
+class Room:
+    """How much output may be kept, by all who share the room; the rest is read and dropped."""
 
-    def __init__(self, pipe: OutputPipe, limit: int) -> None:
+    def __init__(self, size: int, inside: Room | None = None) -> None:
+        self._left, self._inside = size, inside
+        self._taken = 0
+
+    def take(self, wanted: int) -> int:
+        """How many of so many bytes there is room for."""
+        got = min(wanted, self._left)
+        if self._inside is not None:
+            got = self._inside.take(got)
+        self._left -= got
+        self._taken += got
+        return got
+
+    def leave(self) -> None:
+        """Give back to the larger room what was taken of it."""
+        if self._inside is not None:
+            self._inside._left += self._taken
+        self._left, self._taken = self._left + self._taken, 0
+
+
+class Collector:
+    """Reads a pipe to its end and keeps what there is room for."""
+
+    def __init__(self, pipe: OutputPipe, room: Room) -> None:
         self._pipe = pipe
-        self._limit = limit
+        self._room = room
         self._content = bytearray()
         self._task = asyncio.create_task(self._read(), name="collect output")
 
     async def _read(self) -> None:
         while chunk := await self._pipe.stream.read(1 << 16):
-            self._content += chunk[: max(0, self._limit - len(self._content))]
+            self._content += chunk[: self._room.take(len(chunk))]
 
     async def finish(self) -> bytes:
         with contextlib.suppress(TimeoutError):
@@ -85,7 +110,7 @@ async def run(
     command: Sequence[str],
     *,
     timeout: float | None,
-    limit: int = 1 << 20,
+    room: Room | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Completed:
     """Run a command to its end. Raises TimeoutError (the command is killed), OSError."""
@@ -104,7 +129,8 @@ async def run(
         out_pipe.close()
         err_pipe.close()
         raise
-    out, err = Collector(out_pipe, limit), Collector(err_pipe, limit)
+    room = room or Room(_KEPT_BYTES)
+    out, err = Collector(out_pipe, room), Collector(err_pipe, room)
     try:
         async with asyncio.timeout(timeout):
             code = await process.wait()
@@ -115,3 +141,4 @@ async def run(
             await process.wait()
         out.close()
         err.close()
+        room.leave()

@@ -22,7 +22,8 @@ import msgspec
 
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
-from worker.runtime import conmon, documents, layers
+from muster.files.threads import FileThreads
+from worker.runtime import conmon, documents
 from worker.runtime.bundles import BundleMaker
 from worker.runtime.cgroups import Cgroups
 from worker.runtime.conmon import Monitored
@@ -79,6 +80,8 @@ class Containers:
         self._records: dict[str, ContainerRecord] = {}
         self._configs: dict[str, cri.ContainerConfig] = {}
         self._running: dict[str, _Running] = {}
+        # What containers leave may be millions of files.
+        self._removals = FileThreads("removals", 2)
 
     # ---- Reading
 
@@ -331,7 +334,7 @@ class Containers:
         (self._places.exits / container_id).unlink(missing_ok=True)
         if record is not None:
             self._cgroups.remove(record.cgroups_path)
-        await asyncio.to_thread(documents.remove_tree, self._dir(container_id))
+        await self._removals.remove_tree(self._dir(container_id))
         self._records.pop(container_id, None)
         self._configs.pop(container_id, None)
 
@@ -345,9 +348,6 @@ class Containers:
 
     def _dir(self, container_id: str) -> Path:
         return self._places.containers / container_id
-
-    def rootfs_file(self, container_id: str, name: str) -> Path:
-        return layers.resolve(self.bundle(container_id) / "rootfs", name)
 
 
 def _init_fd(m: Monitored, monitor: int) -> int:

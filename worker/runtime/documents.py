@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,10 +36,3 @@ def load(path: Path, kind: type[T]) -> T | None:
         # A power cut can leave an empty file behind; what it described is taken down as unknown.
         log.warning("unreadable record", path=str(path), error=str(error))
         return None
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a directory tree that may be partly gone."""
-    shutil.rmtree(path, ignore_errors=True)
-    if path.is_symlink() or path.exists():
-        shutil.rmtree(path)

@@ -18,12 +18,14 @@ from pathlib import Path
 import msgspec
 
 from worker.runtime import commands, documents, oci_spec
-from worker.runtime.commands import Completed, OutputPipe
+from worker.runtime.commands import Completed, OutputPipe, Room
 from worker.runtime.errors import DeadlineExceeded, RuntimeFailure
 from worker.runtime.oci_runtime import OciRuntime
 
-# CRI: at most 16 MiB of each stream.
-OUTPUT_LIMIT = 16 << 20
+# CRI: 16 MB; of both streams together, since kubelets take no larger answers.
+OUTPUT_LIMIT = 16_000_000
+# Of all commands that run at the same time: as many probes as there are containers may be chatty.
+_ALL_OUTPUT = 4 * OUTPUT_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Execs:
         self._runtime = runtime
         self._bundles = bundles
         self._scratch = scratch
+        self._room = Room(_ALL_OUTPUT)
 
     async def run(
         self, container_id: str, command: Sequence[str], timeout: float | None
@@ -45,7 +48,9 @@ class Execs:
         with self._prepared(container_id, command, terminal=False) as files:
             line = self._runtime.exec_command(container_id, files.process, files.pid)
             try:
-                return await commands.run(line, timeout=timeout, limit=OUTPUT_LIMIT)
+                return await commands.run(
+                    line, timeout=timeout, room=Room(OUTPUT_LIMIT, self._room)
+                )
             except TimeoutError as error:
                 _kill(files.pid)
                 raise DeadlineExceeded(

@@ -41,6 +41,12 @@ class Index(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     media_type: str = ""
 
 
+class _Shape(msgspec.Struct, frozen=True):
+    """Just enough to tell an index from a manifest, without reading either."""
+
+    manifests: msgspec.Raw = msgspec.Raw(b"")
+
+
 class Manifest(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     config: Descriptor
     layers: tuple[Descriptor, ...]
@@ -84,7 +90,7 @@ def digest_of(content: bytes) -> str:
 def decode(content: bytes, kind: Any, what: str) -> Any:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
         raise InvalidArgument(f"{what} is malformed: {error}") from error
 
 
@@ -92,7 +98,7 @@ def is_index(content: bytes, media_type: str) -> bool:
     """By media type, or by shape where a registry or an archive gives none."""
     if media_type:
         return media_type in INDEX_TYPES
-    return "manifests" in decode(content, dict[str, Any], "image document")
+    return bool(bytes(decode(content, _Shape, "image document").manifests))
 
 
 def choose(manifests: tuple[Descriptor, ...], architecture: str) -> Descriptor:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from muster.cri import api_pb2 as cri
+from muster.files.threads import FileThreads
 from muster.rpc.service import CallContext
 from muster.runtime import images_pb2
 from worker.runtime import archives, convert, registry
@@ -77,6 +78,7 @@ class ImageService:
 class LoadService:
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._threads = FileThreads("loads", 2)
 
     async def load(
         self, request: images_pb2.LoadRequest, _: CallContext
@@ -86,7 +88,7 @@ class LoadService:
             raise InvalidArgument(f'"{request.path}" is not an absolute path')
         if not path.is_file():
             raise NotFound(f'no archive "{path}"')
-        loaded = await asyncio.to_thread(archives.load, self._node.images, path)
+        loaded = await self._threads.run(archives.load, self._node.images, path)
         return images_pb2.LoadResponse(
             images=[
                 images_pb2.LoadedImage(id=record.id, names=record.tags, changed=changed)

@@ -13,18 +13,23 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import secrets
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO
 
 import msgspec
 
 from muster.component.log import get_logger
-from worker.runtime import documents, image_format, kernel, layers, references
+from muster.files import trees
+from worker.runtime import documents, image_format, kernel, layers, limits, references
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.image_format import Config, Descriptor, Manifest
+from worker.runtime.limits import Budget
 from worker.runtime.oci_spec import ImageConfig
 from worker.runtime.records import ImageRecord, LayerRecord
 
@@ -32,14 +37,16 @@ log = get_logger(__name__)
 OpenLayer = Callable[[Descriptor], AbstractContextManager[IO[bytes]]]
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _GZIP_MAGIC = b"\x1f\x8b"
+_GONE = ".gone-"
 
 
 class _Hashing(io.RawIOBase):
-    """A readable stream that hashes what passes."""
+    """A readable stream that hashes and counts what passes, and lets no more than `most` pass."""
 
-    def __init__(self, stream: IO[bytes] | gzip.GzipFile) -> None:
-        self._stream = stream
-        self.hash = hashlib.sha256()
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, most: int, what: str) -> None:
+        self._stream, self._most, self._what = stream, most, what
+        self._hash = hashlib.sha256()
+        self.count = 0
 
     def readable(self) -> bool:
         return True
@@ -47,18 +54,25 @@ class _Hashing(io.RawIOBase):
     def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]  # only a BufferedReader calls it
         data = self._stream.read(len(buffer))
         buffer[: len(data)] = data
-        self.hash.update(data)
+        self._hash.update(data)
+        self.count += len(data)
+        if self.count > self._most:
+            raise InvalidArgument(f"{self._what} has more than {self._most} bytes")
         return len(data)
 
     def finish(self) -> str:
         """Read to the end; the digest of everything."""
         while self.read(1 << 20):
             pass
-        return f"sha256:{self.hash.hexdigest()}"
+        return f"sha256:{self._hash.hexdigest()}"
 
 
 class ImageStore:
-    """Thread-safe; every method blocks, so callers on the loop use a thread."""
+    """Thread-safe; every method that changes something blocks, so callers use a thread.
+
+    Unpacking holds only its own layer's lock: a large image keeps no other from being added,
+    removed or looked at.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -68,6 +82,10 @@ class ImageStore:
         for directory in (self._records, self._blobs, self._layers):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = threading.Lock()
+        self._layer_locks: dict[str, threading.Lock] = {}
+        # Layers that images have which are being added: nobody names them yet.
+        self._incoming: Counter[str] = Counter()
+        self._configs: dict[str, ImageConfig] = {}
         self._images = {
             record.id: record
             for path in sorted(self._records.glob("[!.]*.json"))
@@ -101,8 +119,12 @@ class ImageStore:
         return image
 
     def run_config(self, image: ImageRecord) -> ImageConfig:
-        config: Config = image_format.decode(self._read_blob(image.id), Config, "image config")
-        return config.run_config()
+        """Read and decoded once: an image's config may be large, and never changes."""
+        known = self._configs.get(image.id)
+        if known is None:
+            config: Config = image_format.decode(self._read_blob(image.id), Config, "image config")
+            known = self._configs[image.id] = config.run_config()
+        return known
 
     def layer_path(self, directory: str) -> Path:
         return self._layers / directory
@@ -114,24 +136,42 @@ class ImageStore:
         manifest: Manifest = image_format.decode(manifest_bytes, Manifest, "image manifest")
         config: Config = image_format.decode(config_bytes, Config, "image config")
         image_id = image_format.digest_of(config_bytes)
-        if image_id != manifest.config.digest:
-            raise InvalidArgument("image config does not have the digest that its manifest says")
+        if not (image_id == manifest.config.digest and len(config_bytes) == manifest.config.size):
+            raise InvalidArgument(
+                "image config does not have the digest and size that its manifest says"
+            )
         if len(config.rootfs.diff_ids) != len(manifest.layers):
             raise InvalidArgument("image config and manifest differ in the number of layers")
+        limits.check_manifest(manifest.layers)
+        pairs = tuple(zip(manifest.layers, config.rootfs.diff_ids, strict=True))
+        with self._expected({_directory(diff_id) for _, diff_id in pairs}):
+            budget = Budget(self._layers, limits.compressed(manifest.layers))
+            unpacked = tuple(self._unpack(*pair, open_layer, budget) for pair in pairs)
+            with self._lock:
+                self._write_blob(manifest_bytes)
+                self._write_blob(config_bytes)
+                self._configs[image_id] = config.run_config()
+                record = self._images.get(image_id) or ImageRecord(
+                    id=image_id,
+                    manifest_digest=image_format.digest_of(manifest_bytes),
+                    layers=unpacked,
+                    size=len(config_bytes) + limits.compressed(manifest.layers),
+                )
+                return self._name(record, name)
+
+    @contextmanager
+    def _expected(self, directories: set[str]) -> Iterator[None]:
+        """Layers that `collect` leaves alone during the block."""
         with self._lock:
-            unpacked = tuple(
-                self._unpack(descriptor, diff_id, open_layer)
-                for descriptor, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True)
-            )
-            self._write_blob(manifest_bytes)
-            self._write_blob(config_bytes)
-            record = self._images.get(image_id) or ImageRecord(
-                id=image_id,
-                manifest_digest=image_format.digest_of(manifest_bytes),
-                layers=unpacked,
-                size=len(config_bytes) + sum(layer.size for layer in manifest.layers),
-            )
-            return self._name(record, name)
+            self._incoming.update(directories)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._incoming.subtract(directories)
+                self._incoming += Counter()  # drops what is at zero
+                for directory in directories - set(self._incoming):
+                    self._layer_locks.pop(directory, None)
 
     def _name(self, record: ImageRecord, name: str) -> tuple[ImageRecord, bool]:
         """Give the image a name, taking it from the image that had it."""
@@ -162,42 +202,50 @@ class ImageStore:
                 return False
             self._record_path(image.id).unlink(missing_ok=True)
             del self._images[image.id]
+            self._configs.pop(image.id, None)
             return True
 
     def collect(self, used_layers: Iterable[str]) -> None:
         """Remove layers and blobs that no image names and no container uses."""
         with self._lock:
-            keep = set(used_layers)
+            keep = set(used_layers) | set(self._incoming)
             blobs: set[str] = set()
             for image in self.list():
                 keep.update(layer.directory for layer in image.layers)
                 blobs |= {image.id, image.manifest_digest}
-            for path in self._layers.iterdir():
-                if path.name not in keep:
-                    log.info("removing layer", layer=path.name)
-                    documents.remove_tree(path)
+            # Out of the way first: the removal itself may take long, and nobody waits for it.
+            doomed = [
+                path.rename(self._layers / f"{_GONE}{secrets.token_hex(8)}")
+                for path in self._layers.iterdir()
+                if path.name not in keep and path.name.removeprefix(".") not in self._incoming
+            ]
             for path in self._blobs.iterdir():
                 if f"sha256:{path.name}" not in blobs:
                     path.unlink()
+        for path in doomed:
+            log.info("removing layer", layer=path.name)
+            trees.remove(path)
 
-    def _unpack(self, descriptor: Descriptor, diff_id: str, open_layer: OpenLayer) -> LayerRecord:
+    def _unpack(
+        self, descriptor: Descriptor, diff_id: str, open_layer: OpenLayer, budget: Budget
+    ) -> LayerRecord:
         if not references.is_digest(diff_id) or not references.is_digest(descriptor.digest):
             raise InvalidArgument(f'"{diff_id}" is not a sha256 digest')
-        # Short, since all layer paths of an image must fit into one page of mount options.
-        directory = diff_id.removeprefix("sha256:")[:24]
-        final = self._layers / directory
-        if final.is_dir():
-            return LayerRecord(directory=directory, diff_id=diff_id, size=descriptor.size)
-        scratch = self._layers / f".{directory}"
-        documents.remove_tree(scratch)
-        scratch.mkdir(mode=0o755)
-        try:
-            with open_layer(descriptor) as stream:
-                _unpack_verified(stream, descriptor.digest, diff_id, scratch)
-        except BaseException:
-            documents.remove_tree(scratch)
-            raise
-        scratch.rename(final)
+        directory = _directory(diff_id)
+        final, scratch = self._layers / directory, self._layers / f".{directory}"
+        with self._lock:
+            layer_lock = self._layer_locks.setdefault(directory, threading.Lock())
+        with layer_lock:
+            if not final.is_dir():
+                trees.remove(scratch)
+                scratch.mkdir(mode=0o755)
+                try:
+                    with open_layer(descriptor) as stream:
+                        _unpack_verified(stream, descriptor, diff_id, scratch, budget)
+                except BaseException:
+                    trees.remove(scratch)
+                    raise
+                scratch.rename(final)
         return LayerRecord(directory=directory, diff_id=diff_id, size=descriptor.size)
 
     def _read_blob(self, digest: str) -> bytes:
@@ -219,9 +267,17 @@ def _with(names: tuple[str, ...], name: str) -> tuple[str, ...]:
     return names if not name or name in names else (*names, name)
 
 
-def _unpack_verified(stream: IO[bytes], digest: str, diff_id: str, root: Path) -> None:
-    """Unpack a plain or gzip layer and check both of its digests."""
-    raw = _Hashing(stream)
+def _directory(diff_id: str) -> str:
+    """Short, since all layer paths of an image must fit into one page of mount options."""
+    return diff_id.removeprefix("sha256:")[:24]
+
+
+def _unpack_verified(
+    stream: IO[bytes], descriptor: Descriptor, diff_id: str, root: Path, budget: Budget
+) -> None:
+    """Unpack a plain or gzip layer and check both of its digests, and its size."""
+    digest = descriptor.digest
+    raw = _Hashing(stream, descriptor.size, f"layer {digest}")
     buffered = io.BufferedReader(raw, 1 << 20)  # type: ignore[type-var]  # readinto is enough
     magic = buffered.peek(4)[:4]
     if magic == _ZSTD_MAGIC:
@@ -229,14 +285,16 @@ def _unpack_verified(stream: IO[bytes], digest: str, diff_id: str, root: Path) -
     plain: IO[bytes] | gzip.GzipFile = buffered
     if magic[:2] == _GZIP_MAGIC:
         plain = gzip.GzipFile(fileobj=buffered)
-    content = _Hashing(plain)
+    content = _Hashing(plain, budget.stream, f"what layer {digest} unpacks to")
     try:
-        layers.unpack(io.BufferedReader(content, 1 << 20), root)  # type: ignore[type-var]  # as above
+        layers.unpack(io.BufferedReader(content, 1 << 20), root, budget)  # type: ignore[type-var]  # as above
         if content.finish() != diff_id:
             raise InvalidArgument(f"layer content does not have the digest {diff_id}")
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InvalidArgument(f"layer {digest} is damaged: {error}") from error
     while buffered.read(1 << 20):
         pass
     if raw.finish() != digest:
         raise InvalidArgument(f"layer does not have the digest {digest}")
+    if raw.count != descriptor.size:
+        raise InvalidArgument(f"layer {digest} has {raw.count} bytes, not {descriptor.size}")

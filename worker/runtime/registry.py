@@ -1,12 +1,14 @@
-"""Pulls images from registries: the OCI distribution protocol's read half, over aiohttp."""
+"""Pulls images from registries: the OCI distribution protocol's read half, over aiohttp.
+
+A registry may answer anything, for as long as it likes: documents and layers are read to their
+bounds, redirects are followed by hand, and what is sent where is decided in `registry_auth`.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import ipaddress
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,8 @@ import aiohttp
 
 from muster.component.version import architecture
 from muster.cri import api_pb2 as cri
-from worker.runtime import image_format, references
+from muster.files.threads import FileThreads
+from worker.runtime import image_format, limits, references, registry_auth
 from worker.runtime.errors import InvalidArgument, NotFound, RuntimeFailure, Unavailable
 from worker.runtime.image_format import Descriptor, Index, Manifest
 from worker.runtime.images import ImageStore
@@ -30,15 +33,17 @@ _ACCEPT = ", ".join(
         image_format.DOCKER_INDEX, image_format.DOCKER_MANIFEST,
     )
 )  # fmt: skip
-_MAX_DOCUMENT = 8 << 20
+_MAX_TOKEN_ANSWER = 1 << 20
+_MAX_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 20
-_CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 
 
 class Puller:
     def __init__(self, scratch: Path, plain_http: frozenset[str] = frozenset()) -> None:
         self._scratch = scratch
         self._plain_http = plain_http
+        self._threads = FileThreads("pulls", 3)
 
     async def pull(self, store: ImageStore, name: str, auth: cri.AuthConfig) -> ImageRecord:
         reference = references.parse(name)
@@ -47,10 +52,12 @@ class Puller:
             raise _absent(name)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as http:
-                return await _Pull(self._url(reference), reference, auth, http).run(
-                    store, self._scratch
-                )
+            # Digests are of what travels: nothing is to be unpacked on the way.
+            async with aiohttp.ClientSession(
+                timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+            ) as http:
+                pull = _Pull(self._url(reference), reference, auth, http, self._threads)
+                return await pull.run(store, self._scratch)
         except aiohttp.ClientConnectorError as error:
             raise Unavailable(
                 f'image "{name}" is not present and its registry cannot be reached '
@@ -87,15 +94,19 @@ class _Pull:
     """One pull: the manifest, then what the store does not have yet."""
 
     def __init__(
-        self, url: str, reference: Reference, auth: cri.AuthConfig, http: aiohttp.ClientSession
+        self,
+        url: str,
+        reference: Reference,
+        auth: cri.AuthConfig,
+        http: aiohttp.ClientSession,
+        threads: FileThreads,
     ) -> None:
         self._url = url
         self._reference = reference
         self._auth = auth
         self._http = http
-        self._headers: dict[str, str] = {}
-        if auth.registry_token:
-            self._headers["Authorization"] = f"Bearer {auth.registry_token}"
+        self._threads = threads
+        self._authorization = f"Bearer {auth.registry_token}" if auth.registry_token else ""
 
     async def run(self, store: ImageStore, scratch: Path) -> ImageRecord:
         manifest_bytes = await self._manifest(self._reference.digest or self._reference.tag)
@@ -104,10 +115,13 @@ class _Pull:
             chosen = image_format.choose(index.manifests, architecture())
             manifest_bytes = await self._manifest(chosen.digest)
         manifest: Manifest = image_format.decode(manifest_bytes, Manifest, "image manifest")
+        limits.check_manifest(manifest.layers)
         config = await self._document(f"blobs/{manifest.config.digest}")
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        budget = limits.Budget(scratch, limits.compressed(manifest.layers))
         with tempfile.TemporaryDirectory(dir=scratch, prefix="pull-") as directory:
             for layer in manifest.layers:
+                budget.check_disk(layer.size)
                 await self._layer(layer, Path(directory))
 
             @contextmanager
@@ -115,7 +129,7 @@ class _Pull:
                 with _layer_file(Path(directory), layer.digest).open("rb") as file:
                     yield file
 
-            record, _ = await asyncio.to_thread(
+            record, _ = await self._threads.run(
                 store.add, manifest_bytes, config, open_layer, str(self._reference)
             )
         return record
@@ -128,37 +142,35 @@ class _Pull:
 
     async def _document(self, path: str) -> bytes:
         async with await self._get(path) as response:
-            content = await response.content.read(_MAX_DOCUMENT + 1)
-            while chunk := await response.content.read(_MAX_DOCUMENT):
-                content += chunk
-                if len(content) > _MAX_DOCUMENT:
-                    raise InvalidArgument(f"{path} is too large for a document")
-            return content
+            return await _read(response, limits.DOCUMENT, path)
 
     async def _layer(self, layer: Descriptor, directory: Path) -> None:
         if not references.is_digest(layer.digest):
             raise InvalidArgument(f'"{layer.digest}" is not a sha256 digest')
-        digest = hashlib.sha256()
+        digest, left = hashlib.sha256(), layer.size
         async with await self._get(f"blobs/{layer.digest}") as response:
             with _layer_file(directory, layer.digest).open("wb") as file:
                 async for chunk in response.content.iter_chunked(_CHUNK):
-                    digest.update(chunk)
-                    await asyncio.to_thread(file.write, chunk)
-        if f"sha256:{digest.hexdigest()}" != layer.digest:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise RuntimeFailure(
+                            f"layer {layer.digest} is larger than its manifest says"
+                        )
+                    await self._threads.run(_keep, chunk, file, digest)
+        if left or f"sha256:{digest.hexdigest()}" != layer.digest:
             raise RuntimeFailure(f"layer {layer.digest} was damaged on its way")
 
     async def _get(self, path: str) -> aiohttp.ClientResponse:
-        headers = {"Accept": _ACCEPT, **self._headers}
-        response = await self._http.get(f"{self._url}/{path}", headers=headers)
-        if response.status == 401 and "Authorization" not in self._headers:
+        response = await self._follow(f"{self._url}/{path}")
+        if response.status == 401 and not self._authorization:
             challenge = response.headers.get("WWW-Authenticate", "")
-            response.release()
-            self._headers["Authorization"] = await self._authorize(challenge)
-            return await self._get(path)
+            response.close()
+            self._authorization = await self._authorize(challenge)
+            response = await self._follow(f"{self._url}/{path}")
         if response.status == 200:
             return response
         status = response.status
-        response.release()
+        response.close()
         if status == 404:
             raise NotFound(
                 f'image "{self._reference}" is not in its registry; load it with '
@@ -168,22 +180,41 @@ class _Pull:
             raise InvalidArgument(f'the registry refuses access to "{self._reference}"')
         raise Unavailable(f'pulling "{self._reference}": the registry answered {status}')
 
+    async def _follow(self, url: str) -> aiohttp.ClientResponse:
+        """GET, and again where a redirect leads: without our authorization on another host."""
+        own = registry_auth.origin(self._url)
+        for _ in range(_MAX_REDIRECTS):
+            headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
+            if self._authorization and registry_auth.origin(url) == own:
+                headers["Authorization"] = self._authorization
+            response = await self._http.get(url, headers=headers, allow_redirects=False)
+            if response.status not in _REDIRECTS:
+                return response
+            location = response.headers.get("Location", "")
+            response.close()
+            url = registry_auth.redirect(url, location, self._url)
+        raise InvalidArgument(f'"{self._reference}": the registry redirects without end')
+
     async def _authorize(self, challenge: str) -> str:
         """Answer a 401: basic credentials, or a token from where the challenge points."""
-        scheme, _, rest = challenge.partition(" ")
         basic = self._basic()
-        if scheme.lower() == "basic" and basic:
+        if challenge.partition(" ")[0].lower() == "basic" and basic:
             return basic
-        fields = dict(_CHALLENGE.findall(rest))
-        if scheme.lower() != "bearer" or "realm" not in fields:
+        asked = registry_auth.realm(challenge, self._url)
+        if asked is None:
             raise InvalidArgument(f'the registry refuses access to "{self._reference}"')
-        query = {key: fields[key] for key in ("service", "scope") if key in fields}
-        headers = {"Authorization": basic} if basic else {}
-        async with self._http.get(fields["realm"], params=query, headers=headers) as response:
+        realm, query = asked
+        headers = {"Accept-Encoding": "identity"}
+        if basic:
+            headers["Authorization"] = basic
+        async with self._http.get(
+            realm, params=query, headers=headers, allow_redirects=False
+        ) as response:
             if response.status != 200:
                 raise InvalidArgument(f'no access token for "{self._reference}"')
-            answer: dict[str, Any] = await response.json(content_type=None)
-        return f"Bearer {answer.get('token') or answer.get('access_token')}"
+            content = await _read(response, _MAX_TOKEN_ANSWER, "the token server's answer")
+        answer = image_format.decode(content, dict[str, Any], "the token server's answer")
+        return f"Bearer {registry_auth.token(answer)}"
 
     def _basic(self) -> str:
         if self._auth.auth:
@@ -192,6 +223,20 @@ class _Pull:
             return ""
         pair = f"{self._auth.username}:{self._auth.password}"
         return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+async def _read(response: aiohttp.ClientResponse, most: int, what: str) -> bytes:
+    content = bytearray()
+    async for chunk in response.content.iter_chunked(1 << 16):
+        content += chunk
+        if len(content) > most:
+            raise InvalidArgument(f"{what} is too large for a document")
+    return bytes(content)
+
+
+def _keep(chunk: bytes, file: IO[bytes], digest: Any) -> None:
+    digest.update(chunk)
+    file.write(chunk)
 
 
 def _layer_file(directory: Path, digest: str) -> Path:

@@ -23,7 +23,7 @@ import msgspec
 
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
-from muster.files import mounts
+from muster.files import mounts, trees
 from worker.runtime import documents, kernel, sysctls
 from worker.runtime.cni import Attachment, Cni
 from worker.runtime.errors import InvalidArgument, NotFound, RuntimeFailure
@@ -178,7 +178,7 @@ class Sandboxes:
 
     async def remove(self, sandbox_id: str) -> None:
         await self.stop(sandbox_id)
-        await asyncio.to_thread(documents.remove_tree, self._dir(sandbox_id))
+        await asyncio.to_thread(trees.remove, self._dir(sandbox_id))
         self._records.pop(sandbox_id, None)
         self._configs.pop(sandbox_id, None)
 
@@ -218,7 +218,7 @@ class Sandboxes:
         self._pid_namespaces.end(state / "pidns.pid")
         for name in ("pidns", "shm", "ipc", "uts"):
             mounts.unmount(str(state / name))
-        documents.remove_tree(state)
+        trees.remove(state)
 
     def _resolv_conf(self, config: cri.PodSandboxConfig) -> bytes:
         if not config.HasField("dns_config"):
