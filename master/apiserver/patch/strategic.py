@@ -86,8 +86,6 @@ def _list_directives(merged: Map, patch: Map, shape: Shape) -> None:
                 raise BadRequest("invalid patch format of setElementOrder list")
             if isinstance(merged.get(name), list):
                 merged[name] = _ordered(merged[name], value, shape.merge_key(name))
-        elif key.startswith("$") and key not in (PATCH, RETAIN):
-            raise BadRequest(f"unknown patch directive: {key[:40]}")
 
 
 def _merge_list(current: Json, patch: list[Json], shape: Shape, name: str) -> list[Json]:
