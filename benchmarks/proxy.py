@@ -29,6 +29,7 @@ from tests.component.proxy_harness import REPO, Api, Netns, api_server
 MODES = {
     "iptables-nft": ("--iptables-backend", "nft"),
     "iptables-legacy": ("--iptables-backend", "legacy"),
+    "nftables": ("--proxy-mode", "nftables"),
 }
 ENDPOINTS = 10
 CHANGES = 50
@@ -96,27 +97,27 @@ class Bench:
                 await asyncio.sleep(0.05)
 
     def shown(self) -> str:
-        """What names the first service last: the chain that leads to all others."""
-        tool = "iptables-" + self.mode.removeprefix("iptables-")
-        done = subprocess.run(
-            self.netns.command(tool, "-w", "-t", "nat", "-S", "KUBE-SERVICES"),
-            capture_output=True, text=True,
-        )  # fmt: skip
+        """What is there last: the chain or map that leads to all others."""
+        command = ["iptables-" + self.mode.removeprefix("iptables-"), "-w", "-t", "nat", "-S"]
+        command.append("KUBE-SERVICES")
+        if self.mode == "nftables":
+            command = ["nft", "list", "map", "ip", "kube-proxy", "service-ips"]
+        done = subprocess.run(self.netns.command(*command), capture_output=True, text=True)
         return done.stdout
 
     def restored_bare(self) -> float:
         """The processor time of the tool alone, given the same rules as it prints them."""
         backend = self.mode.removeprefix("iptables-")
-        text = self.netns.run(f"iptables-{backend}-save")
+        if self.mode == "nftables":
+            text, command = self.netns.run("nft", "list", "ruleset"), ["nft", "-f", "-"]
+        else:
+            text = self.netns.run(f"iptables-{backend}-save")
+            command = [f"iptables-{backend}-restore"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        _flushed(self.netns, f"iptables-{backend}-restore", text)
+        # In a fresh namespace: from empty.
+        subprocess.run(["unshare", "-n", *command], input=text, text=True, check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def _flushed(netns: Netns, tool: str, text: str) -> None:
-    """In a fresh namespace: from empty."""
-    subprocess.run(["unshare", "-n", tool], input=text, text=True, check=True)
 
 
 def processor_seconds(process: subprocess.Popen[bytes]) -> float:
@@ -140,7 +141,7 @@ async def idle(process: subprocess.Popen[bytes], seconds: float = 2.0) -> None:
 
 
 async def measured(bench: Bench, api: Api, services: int) -> None:
-    ready = "KUBE-NODEPORTS"
+    ready = "service-ips" if bench.mode == "nftables" else "KUBE-NODEPORTS"
     async with bench.running(ready) as process:
         await idle(process)
         bare_start, bare_memory = processor_seconds(process), pss_mb(process)

@@ -10,6 +10,7 @@ import datetime
 import http.client
 import json
 import os
+import re
 import secrets
 import selectors
 import shutil
@@ -41,6 +42,8 @@ REPO = Path(__file__).resolve().parents[2]
 NODE_IP, CLIENT_IP = "10.200.0.21", "10.200.0.99"
 PODS = {"pod1": "10.244.1.11", "pod2": "10.244.1.12", "pod3": "10.244.1.13"}
 POD_PORT = 8080
+NFTABLES = "nftables"
+LIST_TABLE = "nft -s -y list table ip kube-proxy"
 CLONE_NEWNET = 0x40000000
 T = TypeVar("T")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -293,6 +296,15 @@ async def api_server(directory: Path) -> AsyncIterator[tuple[Api, str]]:
 # -- objects
 
 
+def node(name: str, **metadata: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, **metadata},
+        "status": {"addresses": [{"type": "InternalIP", "address": NODE_IP}]},
+    }
+
+
 def service(name: str, cluster_ip: str, *, protocol: str = "TCP", **spec: Any) -> dict[str, Any]:
     port = {"name": "web", "port": 80, "protocol": protocol, "nodePort": spec.pop("nodePort", 0)}
     return {
@@ -361,10 +373,15 @@ class Lab:
         return [
             sys.executable, "-m", "worker.proxy", "--api-servers", self.address,
             "--hostname-override", "w1", "--cluster-cidr", "10.244.0.0/16",
-            "--iptables-backend", self.backend, "--iptables-sync-period", "1",
+            *self._mode(), "--iptables-sync-period", "1",
             "--tls-cert-file", str(tls / "tls.crt"), "--tls-private-key-file",
             str(tls / "tls.key"), "--client-ca-file", str(tls / "ca.crt"),
         ]  # fmt: skip
+
+    def _mode(self) -> list[str]:
+        if self.backend == NFTABLES:
+            return ["--proxy-mode", NFTABLES]
+        return ["--iptables-backend", self.backend]
 
     def stop(self) -> int:
         """SIGTERM, as systemd does it; the exit code."""
@@ -388,7 +405,43 @@ class Lab:
     # -- what it does
 
     def rules(self, backend: str = "") -> str:
-        return self.world.node.run(f"iptables-{backend or self.backend}-save")
+        backend = backend or self.backend
+        if backend == NFTABLES:
+            return self.world.node.run("sh", "-c", f"{LIST_TABLE} 2>&1; true")
+        return self.world.node.run(f"iptables-{backend}-save")
+
+    def serves(self, name: str) -> bool:
+        """Whether a service's rules lead to its endpoints."""
+        if self.backend == NFTABLES:
+            return f"-demo/{name}/" in self.rules()
+        return f'"demo/{name}:web cluster IP"' in self.rules()
+
+    def refuses(self, name: str) -> bool:
+        """Whether its rules say that it has no endpoints, or none here."""
+        if self.backend == NFTABLES:
+            return f'comment "demo/{name}:web"' in self.rules()
+        return f'"demo/{name}:web has no' in self.rules()
+
+    def leads_to(self, name: str, pod: str) -> bool:
+        if self.backend == NFTABLES:
+            pattern = rf"demo/{name}/\w+/web__{PODS[pod]}/{POD_PORT}"
+            return re.search(pattern, self.rules()) is not None
+        return f'"demo/{name}:web -> {PODS[pod]}:{POD_PORT}"' in self.rules()
+
+    def jumps(self) -> bool:
+        """Whether packets come to the rules at all."""
+        if self.backend == NFTABLES:
+            return "hook prerouting" in self.rules()
+        return "-A PREROUTING -m comment" in self.rules()
+
+    def flush(self) -> None:
+        """What a careless administrator does."""
+        if self.backend == NFTABLES:
+            self.world.node.run("nft", "flush", "ruleset")
+            return
+        for table in ("nat", "filter"):
+            self.world.node.run(f"iptables-{self.backend}", "-t", table, "-F")
+            self.world.node.run(f"iptables-{self.backend}", "-t", table, "-X")
 
     @property
     def restored(self) -> str:
@@ -417,28 +470,21 @@ class Lab:
 
     async def publish(self, one: dict[str, Any], slice_: dict[str, Any] | None = None) -> None:
         """Put a service and its endpoints, and wait for the rules that name them."""
-        name = f"demo/{one['metadata']['name']}:web"
+        name = one["metadata"]["name"]
         if slice_ is not None:
             await self.api.put("endpointslices", slice_)
         await self.api.put("services", one)
         ready = slice_ is not None and slice_["endpoints"]
-        await until(
-            "rules", lambda: f'"{name} {"cluster IP" if ready else "has no"}' in self.rules()
-        )
+        await until("rules", lambda: self.serves(name) if ready else self.refuses(name))
 
     async def set_endpoints(self, slice_: dict[str, Any], **appear: bool) -> None:
         """Put a slice and wait until the pods' addresses are (not) in the rules."""
         await self.api.put("endpointslices", slice_)
-        name = f"demo/{slice_['metadata']['labels']['kubernetes.io/service-name']}:web"
-
-        def done() -> bool:
-            rules = self.rules()
-            return all(
-                (f'"{name} -> {PODS[pod]}:{POD_PORT}"' in rules) == there
-                for pod, there in appear.items()
-            )
-
-        await until("rules", done)
+        name = slice_["metadata"]["labels"]["kubernetes.io/service-name"]
+        await until(
+            "rules",
+            lambda: all(self.leads_to(name, pod) == there for pod, there in appear.items()),
+        )
 
 
 def _read(connection: http.client.HTTPConnection, path: str) -> tuple[int, str]:
@@ -452,9 +498,10 @@ def _read(connection: http.client.HTTPConnection, path: str) -> tuple[int, str]:
 
 @contextlib.asynccontextmanager
 async def proxy_lab(directory: Path, backend: str) -> AsyncIterator[Lab]:
-    tool = shutil.which(f"iptables-{backend}-restore")
-    assert tool, f"iptables-{backend}-restore is not installed"
-    shim = directory / f"iptables-{backend}-restore"
+    name = "nft" if backend == NFTABLES else f"iptables-{backend}-restore"
+    tool = shutil.which(name)
+    assert tool, f"{name} is not installed"
+    shim = directory / name
     shim.write_text(SHIM.format(directory=directory, tool=tool))
     shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
     Pki.create(directory).issue("tls")
@@ -463,6 +510,7 @@ async def proxy_lab(directory: Path, backend: str) -> AsyncIterator[Lab]:
             lab = Lab(made, api, backend, address, directory)
             try:
                 lab.start()
+                await api.put("nodes", node("w1"))
                 yield lab
             finally:
                 lab.stop()

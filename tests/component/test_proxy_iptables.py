@@ -15,9 +15,9 @@ import pytest
 from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
 from tests.component.proxy_harness import REPO, Netns
+from worker.proxy.commands import RulesError, execute
 from worker.proxy.endpoints import Node
 from worker.proxy.generation import generation
-from worker.proxy.iptables import IptablesError, execute
 from worker.proxy.restore import changes, cleanup, full, parse_save
 from worker.proxy.ruleset import JUMPS, Options, Tables, assemble, render_service
 
@@ -40,19 +40,21 @@ def netns() -> Iterator[Netns]:
         subprocess.run(["ip", "netns", "del", made.name], check=True)
 
 
-def everything(options: Options) -> Tables:
+def objects() -> Iterator[tuple[str, Service, list[EndpointSlice]]]:
     """Services with each feature and each protocol, with 0, 1 and 7 endpoints."""
-    rendered = {}
     for i, protocol in enumerate(("TCP", "UDP", "SCTP")):
         for count in (0, 1, 7):
             for policy in ("Cluster", "Local"):
                 name = f"s-{protocol.lower()}-{count}-{policy.lower()}"
-                rendered[name] = render_service(
-                    _service(name, protocol, policy, 10 * i + count),
-                    [_slice(name, protocol, count)],
-                    Node("w1"),
-                    options,
-                )
+                service = _service(name, protocol, policy, 10 * i + count)
+                yield name, service, [_slice(name, protocol, count)]
+
+
+def everything(options: Options) -> Tables:
+    rendered = {
+        name: render_service(service, slices, Node("w1"), options)
+        for name, service, slices in objects()
+    }
     return assemble(rendered, options)
 
 
@@ -120,9 +122,9 @@ def test_rules_are_accepted_printed_as_written_and_removed(
 
 async def test_a_tool_that_does_not_start_or_end_is_a_clear_error(tmp_path: Path) -> None:
     """Both are failures to try again, not the end of the proxy; no process is left behind."""
-    with pytest.raises(IptablesError, match="nowhere did not start"):
+    with pytest.raises(RulesError, match="nowhere did not start"):
         await execute([str(tmp_path / "nowhere")])
-    with pytest.raises(IptablesError, match=r"sh did not end within 0\.2 s"):
+    with pytest.raises(RulesError, match=r"sh did not end within 0\.2 s"):
         await execute(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], timeout=0.2)
     pid = (tmp_path / "pid").read_text().strip()
     assert not Path(f"/proc/{pid}").exists()

@@ -1,137 +1,51 @@
-"""A packet's walk through the rendered rules, against what the Service says should happen.
+"""A packet's walk through the rendered rules of both modes, against what the Service says should
+happen.
 
-The walker reads the rule text as the kernel would: it knows iptables, not Services. The
-oracle knows Services, not rules.
+The walkers read the rule text as the kernel would: they know iptables and nftables, not Services.
+The oracle knows Services, not rules.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import shlex
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
+from tests.unit.proxy_walkers import (
+    NODE_IP,
+    IptablesWalker,
+    NftablesWalker,
+    Outcomes,
+    Packet,
+)
 from worker.proxy.endpoints import Node
-from worker.proxy.ruleset import Options, Tables, assemble, render_service
+from worker.proxy.nft import rules as nft_rules
+from worker.proxy.nft import table as nft_table
+from worker.proxy.rendered import rendered
+from worker.proxy.ruleset import Options, assemble, render_service
 
 POD_NET = "10.244.0.0/16"
-NODE_IP = "10.200.0.21"
 NODE = Node("w1")
 OPTIONS = Options(cluster_cidr=POD_NET)
+MODES = ["iptables", "nftables"]
 
 
-@dataclass(frozen=True)
-class Packet:
-    source: str
-    destination: str
-    port: int
-    protocol: str = "tcp"
-    marked: bool = False
-    translated: str = ""
-
-    def local(self, address: str) -> bool:
-        return address == NODE_IP or address.startswith("127.")
-
-
-Outcomes = dict[tuple[str, bool], Fraction]  # (endpoint or verdict, masqueraded) -> chance
-
-
-class Walker:
-    """Every path of a packet through nat and then filter, with its probability."""
-
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
-
-    def outcomes(self, packet: Packet) -> Outcomes:
-        found: Outcomes = {}
-        for after, chance in self.nat("KUBE-SERVICES", packet):
-            key = (self.filtered(after), after.marked)
-            found[key] = found.get(key, Fraction(0)) + chance
-        assert sum(found.values()) == 1
-        return found
-
-    def filtered(self, packet: Packet) -> str:
-        if packet.translated:
-            host, port = packet.translated.split(":")
-            packet = replace(packet, destination=host, port=int(port))
-        for chain in ("KUBE-PROXY-FIREWALL", "KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES"):
-            for words in map(shlex.split, self.tables["filter"][chain]):
-                if chance_of(words, packet) == 1:
-                    return target(words)
-        return packet.translated or "untouched"
-
-    def nat(self, chain: str, packet: Packet) -> list[tuple[Packet, Fraction]]:
-        """(packet when it left the table or fell out of the chain, chance) of each path."""
-        open_paths, ended = [(packet, Fraction(1))], []
-        for words in map(shlex.split, self.tables["nat"][chain]):
-            going_on = []
-            for now, chance in open_paths:
-                hit = chance_of(words, now)
-                if hit < 1:
-                    going_on.append((now, chance * (1 - hit)))
-                if not hit:
-                    continue
-                for after, part in self.jump(words, now):
-                    place = ended if after.translated else going_on
-                    place.append((after, chance * hit * part))
-            open_paths = going_on
-        return ended + open_paths
-
-    def jump(self, words: list[str], packet: Packet) -> list[tuple[Packet, Fraction]]:
-        to = target(words)
-        if to == "KUBE-MARK-MASQ":
-            return [(replace(packet, marked=True), Fraction(1))]
-        if to == "DNAT":
-            where = words[words.index("--to-destination") + 1]
-            return [(replace(packet, translated=where), Fraction(1))]
-        assert to.startswith("KUBE-"), words
-        return self.nat(to, packet)
-
-
-def target(words: list[str]) -> str:
-    return words[words.index("-j") + 1]
-
-
-def chance_of(words: list[str], packet: Packet) -> Fraction:
-    """The probability that a rule matches: 0, 1, or what `statistic` says."""
-    chance, negated = Fraction(1), False
-    rest = iter(words[2:])
-    for word in rest:
-        if word == "!":
-            negated = True
-            continue
-        if word == "-j":
-            return chance
-        value = next(rest)
-        if word == "--probability":
-            chance = Fraction(value).limit_denominator(1000)
-        elif word in ("-m", "--comment", "--mode"):
-            pass
-        elif matches(word, value, packet) == negated:
-            return Fraction(0)
-        negated = False
-    return chance
-
-
-def matches(option: str, value: str, packet: Packet) -> bool:
-    def within(address: str) -> bool:
-        return ipaddress.ip_address(address) in ipaddress.ip_network(value)
-
-    return {
-        "-s": lambda: within(packet.source),
-        "-d": lambda: within(packet.destination),
-        "-p": lambda: value == packet.protocol,
-        "--dport": lambda: int(value) == packet.port,
-        "--dst-type": lambda: packet.local(packet.destination),
-        "--src-type": lambda: packet.local(packet.source),
-    }[option]()
+def walker_of(mode: str, specs: list[dict[str, Any]]) -> IptablesWalker | NftablesWalker:
+    made = {f"ns/svc{i}": objects(i, spec) for i, spec in enumerate(specs)}
+    if mode == "iptables":
+        services = {key: render_service(*of, NODE, OPTIONS) for key, of in made.items()}
+        return IptablesWalker(assemble(services, OPTIONS))
+    parts = {
+        key: rendered(*of, NODE, lambda port, to: nft_rules.render(port, to, POD_NET))
+        for key, of in made.items()
+    }
+    return NftablesWalker(nft_table.assemble(parts, "0x00004000", (NODE_IP,)))
 
 
 # -- what is generated
@@ -222,17 +136,14 @@ def expected(spec: dict[str, Any], source: str, how: str) -> Outcomes:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("mode", MODES)
+@settings(max_examples=75, deadline=None)
 @given(st.lists(service, min_size=1, max_size=3))
 def test_each_packet_reaches_one_usable_endpoint_evenly_or_is_refused(
-    specs: list[dict[str, Any]],
+    mode: str, specs: list[dict[str, Any]]
 ) -> None:
     """Whatever the policies and conditions: even chances, right masquerading, no fall-through."""
-    rendered = {
-        f"ns/svc{i}": render_service(*objects(i, spec), NODE, OPTIONS)
-        for i, spec in enumerate(specs)
-    }
-    walker = Walker(assemble(rendered, OPTIONS))
+    walker = walker_of(mode, specs)
     for i, spec in enumerate(specs):
         for source, address in SOURCES.items():
             ways = {
@@ -244,18 +155,18 @@ def test_each_packet_reaches_one_usable_endpoint_evenly_or_is_refused(
                 assert walker.outcomes(packet) == expected(spec, source, how), (source, how)
 
 
+@pytest.mark.parametrize("mode", MODES)
 @given(st.lists(service, max_size=2))
 @settings(max_examples=25, deadline=None)
-def test_other_packets_are_left_alone(specs: list[dict[str, Any]]) -> None:
-    rendered = {
-        f"ns/svc{i}": render_service(*objects(i, spec), NODE, OPTIONS)
-        for i, spec in enumerate(specs)
-    }
-    walker = Walker(assemble(rendered, OPTIONS))
+def test_other_packets_are_left_alone(mode: str, specs: list[dict[str, Any]]) -> None:
+    """But for other ports of a ClusterIP, which nobody else can answer: nftables refuses them."""
+    walker = walker_of(mode, specs)
     for packet in (
         Packet("10.244.0.77", "10.96.0.1", 81),
         Packet("10.244.0.77", "10.96.0.1", 80, protocol="udp"),
         Packet("10.244.0.77", "192.0.2.1", 30000),
         Packet("192.0.2.9", NODE_IP, 22),
     ):
-        assert walker.outcomes(packet) == {("untouched", False): Fraction(1)}
+        known = specs and mode == "nftables" and packet.destination == "10.96.0.1"
+        verdict = "REJECT" if known else "untouched"
+        assert walker.outcomes(packet) == {(verdict, False): Fraction(1)}

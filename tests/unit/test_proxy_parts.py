@@ -17,8 +17,9 @@ from worker.proxy.flows import Flows, stale_flows
 from worker.proxy.health import Check, Health, answer, checks_of, eligible
 from worker.proxy.main import Config
 from worker.proxy.pending import Pending
+from worker.proxy.rendered import RenderedService
 from worker.proxy.restore import Restore, changes, dialect, explain, full, translated
-from worker.proxy.ruleset import JUMPS, Options, RenderedService, render_service
+from worker.proxy.ruleset import JUMPS, Options, render_service
 from worker.proxy.text import one_in
 
 NODE = Node("w1")
@@ -53,7 +54,7 @@ def slice_of(*ips: str, protocol: str = "TCP", trigger: str = "") -> EndpointSli
     )
 
 
-def rendered(one: Service | None, *slices: EndpointSlice) -> RenderedService:
+def rendered(one: Service | None, *slices: EndpointSlice) -> RenderedService[Any]:
     return render_service(one, slices, NODE, Options())
 
 

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Sequence
 
 from muster.component.log import get_logger
+from worker.proxy.commands import RulesError, execute
 from worker.proxy.flows import Flows
-from worker.proxy.iptables import IptablesError, execute
 
 log = get_logger(__name__)
 TIMEOUT_SECONDS = 10.0
@@ -22,7 +22,7 @@ async def forget(flows: Sequence[Flows]) -> None:
         command = one.command()
         try:
             output = await execute(command, timeout=TIMEOUT_SECONDS)
-        except IptablesError as error:
+        except RulesError as error:
             log.warning("conntrack failed", error=str(error))
             continue
         # "0 flow entries have been deleted" is exit code 1, and no failure.

@@ -6,9 +6,10 @@ traffic policy), KEP-2433 (topology hints).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from muster.api.core import Node as ApiNode
 from muster.api.discovery import Endpoint as ApiEndpoint
 from muster.api.discovery import EndpointPort, EndpointSlice
 from worker.proxy.serviceports import Port, is_ipv4
@@ -22,6 +23,7 @@ class Node:
 
     name: str
     zone: str = ""
+    addresses: tuple[str, ...] = ()  # where node ports answer in the mode nftables
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,14 @@ class Reachable:
     local: tuple[Endpoint, ...] = ()
     # Some node has a usable endpoint, if perhaps none that this node may use.
     exists: bool = False
+
+    def without_local(self, port: Port) -> tuple[bool, bool]:
+        """Whether internal, and external, traffic may only go to this node and finds nobody."""
+        nobody = self.exists and not self.local
+        return (
+            nobody and port.internal_local,
+            nobody and port.externally_accessible and port.external_local,
+        )
 
     @property
     def everything(self) -> frozenset[str]:
@@ -127,5 +137,11 @@ def _in_zone(endpoints: tuple[Endpoint, ...], node: Node) -> tuple[Endpoint, ...
     return tuple(e for e in endpoints if node.zone in e.zones) or endpoints
 
 
-def node_of(name: str, labels: Mapping[str, str]) -> Node:
-    return Node(name, labels.get(ZONE_LABEL, ""))
+def node_of(node: ApiNode) -> Node:
+    # The primary address alone, which is what upstream's nodePortAddresses says by default.
+    internal = (a.address for a in node.status.addresses if a.type == "InternalIP")
+    return Node(
+        node.metadata.name,
+        node.metadata.labels.get(ZONE_LABEL, ""),
+        tuple(address for address in internal if is_ipv4(address))[:1],
+    )

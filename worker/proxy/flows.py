@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from worker.proxy.ruleset import RenderedService
+from worker.proxy.rendered import RenderedService
 from worker.proxy.serviceports import Port
 
 
@@ -30,7 +31,7 @@ class Flows:
         return words
 
 
-def stale_flows(old: RenderedService, new: RenderedService) -> frozenset[Flows]:
+def stale_flows(old: RenderedService[Any], new: RenderedService[Any]) -> frozenset[Flows]:
     """Flows that the rules of `old` set up and the rules of `new` would lead elsewhere."""
     now = dict(_udp(new))
     return frozenset(
@@ -38,13 +39,15 @@ def stale_flows(old: RenderedService, new: RenderedService) -> frozenset[Flows]:
     )
 
 
-def _udp(service: RenderedService) -> Iterator[tuple[Port, frozenset[str]]]:
+def _udp(service: RenderedService[Any]) -> Iterator[tuple[Port, frozenset[str]]]:
     for port, target in zip(service.ports, service.targets, strict=True):
         if port.protocol == "UDP":
             yield port, target.everything
 
 
-def _all_udp(old: RenderedService, new: RenderedService) -> Iterator[tuple[Port, frozenset[str]]]:
+def _all_udp(
+    old: RenderedService[Any], new: RenderedService[Any]
+) -> Iterator[tuple[Port, frozenset[str]]]:
     yield from _udp(old)
     known = {port for port, _ in _udp(old)}
     for port, _ in _udp(new):

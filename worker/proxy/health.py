@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from muster.api.core import Node
-from worker.proxy.ruleset import RenderedService
+from worker.proxy.rendered import RenderedService
 
 # The cluster autoscaler taints a node that it is about to delete.
 _DOOMED_TAINT = "ToBeDeletedByClusterAutoscaler"
@@ -64,7 +65,7 @@ class Check:
     service: str
 
 
-def checks_of(services: Mapping[str, RenderedService]) -> dict[Check, int]:
+def checks_of(services: Mapping[str, RenderedService[Any]]) -> dict[Check, int]:
     """The number of local endpoints per health check port."""
     counts: dict[Check, int] = {}
     for service in services.values():

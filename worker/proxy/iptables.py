@@ -1,8 +1,7 @@
-"""Runs iptables-restore and iptables-save: bounded in time, with errors that name the rule."""
+"""Runs iptables-restore and iptables-save, with errors that name the rule."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import shutil
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from muster.component.log import get_logger
+from worker.proxy.commands import RulesError, execute
 from worker.proxy.generation import generation
 from worker.proxy.restore import Restore, explain
 
@@ -24,43 +24,6 @@ RANDOM_FULLY_SINCE = (1, 6, 2)
 _LEGACY_TABLES = Path("/proc/net/ip_tables_names")
 
 
-class IptablesError(Exception):
-    """iptables refused or did not end; the message names the command and the rule."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    code: int
-    stdout: str
-    stderr: str
-
-
-async def execute(
-    command: Sequence[str], text: str = "", timeout: float = TIMEOUT_SECONDS
-) -> Output:
-    """Run a command to its end, or kill it at the timeout."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except OSError as error:
-        raise IptablesError(f"{command[0]} did not start: {error}") from error
-    try:
-        async with asyncio.timeout(timeout):
-            out, err = await process.communicate(text.encode())
-    except BaseException as error:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        if isinstance(error, TimeoutError):
-            raise IptablesError(f"{command[0]} did not end within {timeout:g} s") from error
-        raise
-    return Output(process.returncode or 0, out.decode(), err.decode(errors="replace"))
-
-
 @dataclass(frozen=True, slots=True)
 class Iptables:
     """One back end of the iptables tools: `nft` or `legacy`."""
@@ -70,10 +33,10 @@ class Iptables:
 
     @classmethod
     async def open(cls, backend: str) -> Iptables:
-        """The named back end, or with `auto` the one to use here. Raises IptablesError."""
+        """The named back end, or with `auto` the one to use here. Raises RulesError."""
         chosen = await _choose() if backend == "auto" else backend
         if shutil.which(f"iptables-{chosen}-restore") is None:
-            raise IptablesError(
+            raise RulesError(
                 f"iptables-{chosen}-restore is not installed (Debian package iptables)"
             )
         return cls(chosen, await _random_fully(chosen))
@@ -96,14 +59,14 @@ class Iptables:
         command = [f"iptables-{self.backend}-restore", "-w", str(LOCK_SECONDS), "--noflush"]
         output = await execute(command, restore.text)
         if output.code:
-            raise IptablesError(f"{command[0]} failed: {explain(restore, output.stderr)}")
+            raise RulesError(f"{command[0]} failed: {explain(restore, output.stderr)}")
 
 
 async def _save(backend: str) -> str:
     command = [f"iptables-{backend}-save"]
     output = await execute(command)
     if output.code:
-        raise IptablesError(f"{command[0]} failed: {' '.join(output.stderr.split())}")
+        raise RulesError(f"{command[0]} failed: {' '.join(output.stderr.split())}")
     return output.stdout
 
 
@@ -112,13 +75,13 @@ async def _choose() -> str:
     legacy rewrites whole tables; else legacy."""
     installed = [name for name in BACKENDS if shutil.which(f"iptables-{name}-restore")]
     if not installed:
-        raise IptablesError("no iptables-restore is installed (Debian package iptables)")
-    if "legacy" in installed and _legacy_in_use() and ":KUBE-SERVICES " in await _save("legacy"):
+        raise RulesError("no iptables-restore is installed (Debian package iptables)")
+    if "legacy" in installed and legacy_in_use() and ":KUBE-SERVICES " in await _save("legacy"):
         return "legacy"
     return await _working(installed)
 
 
-def _legacy_in_use() -> bool:
+def legacy_in_use() -> bool:
     # Asking iptables-legacy-save would load the tables' modules.
     try:
         return bool(_LEGACY_TABLES.read_text().strip())
@@ -131,11 +94,11 @@ async def _working(installed: Sequence[str]) -> str:
     for backend in installed:
         try:
             await _save(backend)
-        except IptablesError as error:
+        except RulesError as error:
             problems.append(str(error))
         else:
             return backend
-    raise IptablesError("; ".join(problems))
+    raise RulesError("; ".join(problems))
 
 
 async def _random_fully(backend: str) -> bool:

@@ -25,13 +25,16 @@ from muster.component.metrics import metrics_server
 from muster.component.run import notify_ready, run
 from muster.component.tls import TlsFiles, server_context
 from muster.http.server import http_server
-from worker.proxy.cleanup import remove_everything
+from worker.proxy.cleanup import remove_everything, remove_other_mode
 from worker.proxy.endpoints import Node, node_of
 from worker.proxy.health import Health, eligible
 from worker.proxy.healthports import HealthChecks, health_pages
 from worker.proxy.iptables import BACKENDS, Iptables
+from worker.proxy.iptables_writer import IptablesWriter
+from worker.proxy.nft.writer import NftablesWriter
 from worker.proxy.ruleset import Options
 from worker.proxy.syncer import Periods, Syncer
+from worker.proxy.writer import Writer
 
 log = get_logger(__name__)
 _ROUTE_LOCALNET = Path("/proc/sys/net/ipv4/conf/all/route_localnet")
@@ -52,6 +55,7 @@ class Config:
     min_sync_period: float = 0.05
     sync_period: float = 30.0
     masquerade_bit: int = 14
+    mode: str = "iptables"
     backend: str = "auto"
     cleanup: bool = False
 
@@ -79,6 +83,7 @@ class Config:
             min_sync_period=args.iptables_min_sync_period,
             sync_period=args.iptables_sync_period,
             masquerade_bit=args.masquerade_bit,
+            mode=args.proxy_mode,
             backend=args.iptables_backend,
             cleanup=args.cleanup,
         )
@@ -86,7 +91,9 @@ class Config:
 
 def _parser() -> argparse.ArgumentParser:
     default = Config()
-    parser = argparse.ArgumentParser(prog="kube-proxy", description="Services as iptables rules.")
+    parser = argparse.ArgumentParser(
+        prog="kube-proxy", description="Services as rules of the kernel."
+    )
     add = parser.add_argument
     add("--kubeconfig", type=Path, help="identity and CA for the api-servers")
     add("--api-servers", type=_servers, default=(), help="host:6444[,host:6444...]")
@@ -107,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
         default=default.masquerade_bit,
         metavar="0..31",
     )
+    add("--proxy-mode", choices=("iptables", "nftables"), default=default.mode)
     add("--iptables-backend", choices=("auto", *BACKENDS), default="auto")
     add("--cleanup", action="store_true", help="remove all rules of kube-proxy and exit")
     return parser
@@ -141,11 +149,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     if config.cleanup:
         await remove_everything()
         return
-    iptables = await Iptables.open(config.backend)
-    log.info("using iptables", backend=iptables.backend)
-    options = Options(
-        config.cluster_cidr, config.masquerade_bit, iptables.random_fully, _route_localnet()
-    )
+    writer = await _writer(config)
     # Twice the sync period without success is upstream's limit too.
     health = Health(patience=2 * config.sync_period)
     async with AsyncExitStack() as stack:
@@ -155,7 +159,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         services, slices = Informer(client, Service), Informer(client, EndpointSlice)
         node = Informer(client, core.Node, field_selector=f"metadata.name={config.hostname}")
         periods = Periods(least=config.min_sync_period, full=config.sync_period)
-        syncer = Syncer(iptables, services, slices, options, periods, health)
+        syncer = Syncer(writer, services, slices, periods, health)
         syncer.set_node(Node(config.hostname))
         node.add_handler(lambda _, old, new: _on_node(config.hostname, new, syncer, health))
         checks = await stack.enter_async_context(
@@ -167,18 +171,39 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
             slices=slices.run(),
             node=node.run(),
             syncer=syncer.run(),
+            other_mode=_forget_other_mode(syncer, config.mode),
             health_checks=checks.run(),
         ) as ended:
             notify_ready()
             await _either(stop, ended)
 
 
-def _route_localnet() -> bool:
-    """Let node ports answer on 127.0.0.1, as upstream's default has it."""
+async def _writer(config: Config) -> Writer:
+    if config.mode == "nftables":
+        # Node ports do not answer on 127.0.0.1 in this mode, and no rule guards it.
+        _route_localnet("0")
+        log.info("using nftables")
+        return await NftablesWriter.open(Options(config.cluster_cidr, config.masquerade_bit))
+    iptables = await Iptables.open(config.backend)
+    log.info("using iptables", backend=iptables.backend)
+    # Let node ports answer on 127.0.0.1, as upstream's default has it.
+    options = Options(
+        config.cluster_cidr, config.masquerade_bit, iptables.random_fully, _route_localnet("1")
+    )
+    return IptablesWriter(iptables, options)
+
+
+async def _forget_other_mode(syncer: Syncer, mode: str) -> None:
+    await syncer.wait_synced_again()
+    await remove_other_mode(mode)
+
+
+def _route_localnet(value: str) -> bool:
     try:
-        _ROUTE_LOCALNET.write_text("1")
+        _ROUTE_LOCALNET.write_text(value)
     except OSError as error:
-        log.warning("node ports will not answer on localhost", error=str(error))
+        if value == "1":
+            log.warning("node ports will not answer on localhost", error=str(error))
         return False
     return True
 
@@ -186,7 +211,7 @@ def _route_localnet() -> bool:
 def _on_node(name: str, node: core.Node | None, syncer: Syncer, health: Health) -> None:
     health.node_eligible = eligible(node)
     if node is not None:
-        syncer.set_node(node_of(name, node.metadata.labels))
+        syncer.set_node(node_of(node))
 
 
 async def _serve_ports(

@@ -70,6 +70,10 @@ PARTIAL_RESTORE_FAILURES = Counter(
     "kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total",
     "Cumulative proxy iptables partial restore failures.",
 )
+NFTABLES_FAILURES = Counter(
+    "kubeproxy_sync_proxy_rules_nftables_sync_failures_total",
+    "Cumulative proxy nftables sync failures.",
+)
 NO_LOCAL_ENDPOINTS = Gauge(
     "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
     "Service ports with a Local traffic policy and no endpoint on this node.",

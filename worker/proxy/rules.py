@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from worker.proxy import names
 from worker.proxy.endpoints import Endpoint, Reachable
+from worker.proxy.sections import Rules
 from worker.proxy.serviceports import Port
 from worker.proxy.text import (
     DROP,
@@ -21,8 +22,6 @@ from worker.proxy.text import (
     remembers,
     rule,
 )
-
-Rules = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,6 @@ class Fragment:
     filter_external: Rules = ()
     filter_firewall: Rules = ()
     filter_node_ports: Rules = ()
-    # The traffic policies (`internal`, `external`) that find no endpoint on this node.
-    without_local: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +73,7 @@ def render(port: Port, endpoints: Reachable, cluster_cidr: str) -> Fragment:
             filter_node_ports=tuple(_health_check(port)),
         )
     to = _Targets.of(port)
-    internal_dead = port.internal_local and not endpoints.local
-    external_dead = port.externally_accessible and port.external_local and not endpoints.local
+    internal_dead, external_dead = endpoints.without_local(port)
     no_local = f"{port.name} has no local endpoints"
     return Fragment(
         chains=dict(_chains(port, endpoints, to, cluster_cidr)),
@@ -87,7 +83,6 @@ def render(port: Port, endpoints: Reachable, cluster_cidr: str) -> Fragment:
         filter_external=tuple(_refuse_external(port, no_local, DROP)) if external_dead else (),
         filter_firewall=tuple(_outside_ranges(port, to)),
         filter_node_ports=tuple(_health_check(port)),
-        without_local=("internal",) * internal_dead + ("external",) * external_dead,
     )
 
 

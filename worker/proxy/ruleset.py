@@ -9,9 +9,10 @@ from itertools import chain as concatenated
 from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
 from worker.proxy import names
-from worker.proxy.endpoints import Node, Reachable, endpoints_of, reachable
-from worker.proxy.rules import Fragment, Rules, render
-from worker.proxy.serviceports import Port, ports_of
+from worker.proxy.endpoints import Node
+from worker.proxy.rendered import RenderedService, rendered
+from worker.proxy.rules import Fragment, render
+from worker.proxy.sections import Rules
 from worker.proxy.text import TO_LOCAL, rule
 
 # table -> chain -> its rules, each as iptables-save prints it.
@@ -75,28 +76,13 @@ JUMPS: tuple[Jump, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RenderedService:
-    """One service on this node: its ports, where they lead, and the rules for that."""
-
-    ports: tuple[Port, ...] = ()
-    targets: tuple[Reachable, ...] = ()
-    fragments: tuple[Fragment, ...] = ()
-
-
 def render_service(
     service: Service | None, slices: Sequence[EndpointSlice], node: Node, options: Options
-) -> RenderedService:
-    ports = ports_of(service) if service is not None else ()
-    targets = tuple(reachable(port, endpoints_of(port, slices, node), node) for port in ports)
-    fragments = tuple(
-        render(port, target, options.cluster_cidr)
-        for port, target in zip(ports, targets, strict=True)
-    )
-    return RenderedService(ports, targets, fragments)
+) -> RenderedService[Fragment]:
+    return rendered(service, slices, node, lambda port, to: render(port, to, options.cluster_cidr))
 
 
-def assemble(services: Mapping[str, RenderedService], options: Options) -> Tables:
+def assemble(services: Mapping[str, RenderedService[Fragment]], options: Options) -> Tables:
     """The chains of all tables. Services are taken by name, so equal input gives equal text."""
     fragments = [part for key in sorted(services) for part in services[key].fragments]
     chains: dict[str, Rules] = {

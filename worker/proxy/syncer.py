@@ -12,33 +12,26 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from muster.api.core import Service
 from muster.api.discovery import EndpointSlice
 from muster.client.informer import Backoff, Informer
 from muster.component.log import get_logger
 from worker.proxy import metrics
+from worker.proxy.commands import RulesError
 from worker.proxy.conntrack import forget
 from worker.proxy.endpoints import Node
 from worker.proxy.flows import Flows, stale_flows
-from worker.proxy.generation import Witness
 from worker.proxy.health import Health
-from worker.proxy.iptables import Iptables, IptablesError
 from worker.proxy.pending import Pending, service_key
-from worker.proxy.restore import Restore, changes, dialect, full, misread, parse_save, translated
-from worker.proxy.ruleset import (
-    JUMPS,
-    Options,
-    RenderedService,
-    Tables,
-    assemble,
-    render_service,
-)
+from worker.proxy.rendered import RenderedService
+from worker.proxy.writer import Writer, Written
 
 log = get_logger(__name__)
 Clock = Callable[[], float]
 BY_SERVICE = "service"  # the index of slices
-_NOTHING = RenderedService()
+_NOTHING: RenderedService[Any] = RenderedService()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +45,20 @@ class Periods:
 
 
 class Syncer:
-    """Belongs to one event loop. `run` is the only caller of iptables."""
+    """Belongs to one event loop. `run` is the only caller of the writer."""
 
     def __init__(
         self,
-        iptables: Iptables,
+        writer: Writer,
         services: Informer[Service],
         slices: Informer[EndpointSlice],
-        options: Options,
         periods: Periods,
         health: Health,
         clock: Clock = time.time,
     ) -> None:
-        self._iptables = iptables
+        self._writer = writer
         self._services = services
         self._slices = slices
-        self._options = options
         self._periods = periods
         self._health = health
         self._clock = clock
@@ -75,11 +66,8 @@ class Syncer:
         self._node = Node("")
         self._pending = Pending()
         self._changed = asyncio.Event()
-        self._rendered: dict[str, RenderedService] = {}
-        self._applied: Tables = {}
-        self._dialect: Tables = {}
+        self._rendered: dict[str, RenderedService[Any]] = {}
         self._full = True
-        self._witness = Witness()
         self._synced = asyncio.Event()
         slices.add_index(BY_SERVICE, lambda slice_: filter(None, [service_key(slice_)]))
         services.add_handler(self._on_service)
@@ -88,7 +76,7 @@ class Syncer:
     # -- what changes
 
     @property
-    def rendered(self) -> Mapping[str, RenderedService]:
+    def rendered(self) -> Mapping[str, RenderedService[Any]]:
         """What the rules say now, by service."""
         return self._rendered
 
@@ -141,7 +129,7 @@ class Syncer:
             next_full = await self._due(next_full)
             try:
                 await self.sync()
-            except IptablesError as error:
+            except RulesError as error:
                 delay = backoff.delay()
                 log.error("sync failed", error=str(error), retry_in=round(delay, 3))
                 self._changed.set()
@@ -162,17 +150,19 @@ class Syncer:
         self._full = self._full or loop.time() >= next_full
         return loop.time() + self._periods.full if self._full else next_full
 
-    async def sync(self) -> Restore:
-        """Make the rules right once. On IptablesError all that was pending is pending again."""
+    async def sync(self) -> Written:
+        """Make the rules right once. On RulesError all that was pending is pending again."""
         began = time.monotonic()
         taken = self._pending.take()
         self._changed.clear()
         is_full = self._full
         try:
             fresh = dict(self._render(taken.keys))
-            restore = await self._apply({**self._rendered, **fresh}, is_full)
-        except BaseException:
-            self._witness = Witness()
+            services = {**self._rendered, **fresh}
+            written = await self._writer.write(services, self._node, full=is_full)
+        except BaseException as error:
+            if isinstance(error, RulesError):
+                self._count_failure(is_full)
             self._pending.put_back(taken)
             self._show_pending()
             self._full = True
@@ -180,79 +170,39 @@ class Syncer:
         self._full = False
         await forget(sorted(self._stale(fresh)))
         self._commit(fresh)
-        self._account(taken, restore, is_full, time.monotonic() - began)
-        return restore
+        self._account(taken, written, is_full, time.monotonic() - began)
+        return written
 
-    def _render(self, keys: Iterable[str]) -> Iterable[tuple[str, RenderedService]]:
+    def _render(self, keys: Iterable[str]) -> Iterable[tuple[str, RenderedService[Any]]]:
         for key in sorted(keys):
             try:
                 yield (
                     key,
-                    render_service(
-                        self._services.get(key),
-                        self._slices.by_index(BY_SERVICE, key),
-                        self._node,
-                        self._options,
+                    self._writer.render(
+                        self._services.get(key), self._slices.by_index(BY_SERVICE, key), self._node
                     ),
                 )
             except Exception:
                 # One service that we cannot read must not stop all others.
                 log.exception("service not rendered, its rules stay", service=key)
 
-    async def _apply(self, services: Mapping[str, RenderedService], is_full: bool) -> Restore:
-        desired = assemble(services, self._options)
-        before = self._iptables.generation()
-        # What nobody touched need not be read, not even for a full sync.
-        read = is_full and not self._witness.unchanged(before)
-        if read:
-            restore = await self._apply_full(desired)
-        else:
-            restore = changes(self._applied, desired, self._iptables.section_chains)
-            await self._write(restore, metrics.PARTIAL_RESTORE_FAILURES.inc)
-        self._applied = desired
-        after = self._iptables.generation()
-        self._witness.saw(before, after, restore.transactions, read=read)
-        return restore
-
-    async def _apply_full(self, desired: Tables) -> Restore:
-        saved = translated(parse_save(await self._iptables.save()), self._dialect, self._applied)
-        restore = full(saved, desired, JUMPS, self._iptables.section_chains)
-        if restore.text:
-            await self._write(restore)
-            if misread(saved, self._applied):
-                self._dialect = dialect(parse_save(await self._iptables.save()), desired)
-        return restore
-
-    async def _write(
-        self, restore: Restore, count_failure: Callable[[], None] | None = None
-    ) -> None:
-        if not restore.text:
-            return
-        try:
-            await self._iptables.restore(restore)
-        except IptablesError:
-            metrics.RESTORE_FAILURES.inc()
-            if count_failure:
-                count_failure()
-            raise
-
     # -- afterwards
 
-    def _stale(self, fresh: Mapping[str, RenderedService]) -> set[Flows]:
+    def _stale(self, fresh: Mapping[str, RenderedService[Any]]) -> set[Flows]:
         return {
             flows
             for key, service in fresh.items()
             for flows in stale_flows(self._rendered.get(key, _NOTHING), service)
         }
 
-    def _commit(self, fresh: Mapping[str, RenderedService]) -> None:
+    def _commit(self, fresh: Mapping[str, RenderedService[Any]]) -> None:
         for key, service in fresh.items():
             if service.ports:
                 self._rendered[key] = service
             else:
                 self._rendered.pop(key, None)
 
-    def _account(self, taken: Pending, restore: Restore, is_full: bool, seconds: float) -> None:
+    def _account(self, taken: Pending, written: Written, is_full: bool, seconds: float) -> None:
         now = self._clock()
         metrics.SYNC.observe(seconds)
         (metrics.SYNC_FULL if is_full else metrics.SYNC_PARTIAL).observe(seconds)
@@ -262,27 +212,31 @@ class Syncer:
         self._synced.clear()
         for trigger in taken.triggers:
             metrics.PROGRAMMING.observe(max(0.0, now - trigger))
-        self._count_rules(restore)
+        self._count_rules(written)
         self._show_pending()
         self._health.updated(now, still_queued=bool(self._pending.keys))
-        if restore.text:
+        if written:
             log.info(
                 "rules synced",
                 full=is_full,
-                chains=len(restore.chains),
-                rules=sum(restore.written.values()),
+                chains=written.chains,
+                rules=sum(written.rules.values()),
                 seconds=round(seconds, 4),
             )
 
-    def _count_rules(self, restore: Restore) -> None:
-        for table, chains in self._applied.items():
-            metrics.RULES.labels(table=table).set(sum(map(len, chains.values())))
-            metrics.RULES_LAST.labels(table=table).set(restore.written.get(table, 0))
-        missing = [
-            policy
-            for service in self._rendered.values()
-            for part in service.fragments
-            for policy in part.without_local
-        ]
-        for policy in ("internal", "external"):
-            metrics.NO_LOCAL_ENDPOINTS.labels(traffic_policy=policy).set(missing.count(policy))
+    def _count_failure(self, is_full: bool) -> None:
+        if self._writer.mode == "nftables":
+            metrics.NFTABLES_FAILURES.inc()
+            return
+        metrics.RESTORE_FAILURES.inc()
+        if not is_full:
+            metrics.PARTIAL_RESTORE_FAILURES.inc()
+
+    def _count_rules(self, written: Written) -> None:
+        for table, rules in self._writer.rules().items():
+            metrics.RULES.labels(table=table).set(rules)
+            metrics.RULES_LAST.labels(table=table).set(written.rules.get(table, 0))
+        missing = [service.without_local() for service in self._rendered.values()]
+        for at, policy in enumerate(("internal", "external")):
+            count = sum(pair[at] for pair in missing)
+            metrics.NO_LOCAL_ENDPOINTS.labels(traffic_policy=policy).set(count)
