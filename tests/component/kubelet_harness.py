@@ -293,6 +293,9 @@ class Machine:
     def alive(self, name: str) -> bool:
         return self._processes[name].poll() is None
 
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
     def kubectl(
         self, *words: str, check: bool = True, text: str = ""
     ) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ One container a row is really started, and looks at itself from inside.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,6 +119,18 @@ GIVEN: dict[str, Given] = {
     # No effect where the kernel enforces no labels, as upstream.
     "selinux": Given(context(seLinuxOptions={"level": "s0:c123,c456"}),
                      lambda s: s["Seccomp"] == "0"),
+    "host-users": Given({"hostUsers": False} | VOLUME,
+                        lambda s: re.fullmatch(r"0 [1-9]\d* 65536", s["uid_map"])
+                        and s["Uid"].startswith("0 ") and s["rootfs"] == "writable"
+                        and s["volume"] == "0 0"),
+    "host-users-true": Given({"hostUsers": True}, lambda s: s["uid_map"].startswith("0 0 ")),
+    "host-users-and-all": Given(
+        {"hostUsers": False, "shareProcessNamespace": True}
+        | of_pod(fsGroup=2000, runAsUser=1000, **seccomp("RuntimeDefault")) | VOLUME,
+        lambda s: not s["uid_map"].startswith("0 0 ") and s["Seccomp"] == "2"
+        and s["Uid"].startswith("1000 ") and s["volume"] == "0 2000"),
+    "proc-mount-unmasked": Given({"hostUsers": False} | context(procMount="Unmasked"),
+                                 lambda s: s["proc_sys"] == ""),
     "proc-mount-default": Given(context(procMount="Default"), lambda s: s["proc_sys"] == "ro"),
 }  # fmt: skip
 
@@ -144,7 +157,7 @@ REFUSED: dict[str, Refused] = {
     "non-root-zero": Refused(
         context(runAsNonRoot=True, runAsUser=0), "CreateContainerConfigError",
         "container's runAsUser breaks non-root policy"),
-    "proc-mount-unmasked": Refused(
+    "proc-mount-unmasked-host-users": Refused(
         context(procMount="Unmasked"), "CreateContainerConfigError",
         "`hostUsers` must be false to use `Unmasked`"),
     "unsafe-sysctl": Refused(

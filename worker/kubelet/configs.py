@@ -44,7 +44,12 @@ class NodeShape:
 
 
 def sandbox_config(
-    pod: core.Pod, attempt: int, resolver: Resolver, cgroup_parent: str, node: NodeShape
+    pod: core.Pod,
+    attempt: int,
+    resolver: Resolver,
+    cgroup_parent: str,
+    node: NodeShape,
+    user: cri.UserNamespace | None = None,
 ) -> cri.PodSandboxConfig:
     meta = pod.metadata
     directory = names.pod_log_dir(node.pod_logs, meta.namespace, meta.name, meta.uid)
@@ -65,7 +70,7 @@ def sandbox_config(
         },
         linux=cri.LinuxPodSandboxConfig(
             cgroup_parent=cgroup_parent,
-            security_context=sandbox_security(pod.spec, node.seccomp),
+            security_context=sandbox_security(pod.spec, node.seccomp, user),
             sysctls=_sysctls(pod.spec),
             resources=_resources(pod_limits(pod.spec)),
         ),
@@ -120,6 +125,7 @@ def container_config(
     env: Mapping[str, str],
     mounts: Sequence[cri.Mount],
     node: NodeShape,
+    user: cri.UserNamespace | None = None,
 ) -> cri.ContainerConfig:
     oom = oom_score_adj(pod.spec, container, node.memory_bytes)
     return cri.ContainerConfig(
@@ -129,7 +135,7 @@ def container_config(
         args=expand_all(container.args, env),
         working_dir=container.working_dir,
         envs=[cri.KeyValue(key=key, value=value) for key, value in env.items()],
-        mounts=mounts,
+        mounts=[_mapped(m, user) for m in mounts] if user else mounts,
         labels={**_pod_labels(pod), names.CONTAINER_NAME: container.name},
         annotations=_annotations(pod, container, attempt),
         log_path=names.log_path(container.name, attempt),
@@ -138,10 +144,17 @@ def container_config(
         tty=bool(container.tty),
         linux=cri.LinuxContainerConfig(
             resources=_resources(container_limits(container), oom),
-            security_context=container_security(pod.spec, container, node.seccomp),
+            security_context=container_security(pod.spec, container, node.seccomp, user),
         ),
         stop_signal=_stop_signal(container),
     )
+
+
+def _mapped(wanted: cri.Mount, user: cri.UserNamespace) -> cri.Mount:
+    """The same, its owners as the pod's user namespace sees them."""
+    result = cri.Mount(uidMappings=user.uids, gidMappings=user.gids)
+    result.MergeFrom(wanted)
+    return result
 
 
 def _annotations(pod: core.Pod, container: core.Container, attempt: int) -> dict[str, str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from muster.api import core
 from muster.cri import api_pb2 as cri
 from worker.kubelet.admission import HostPort, NodeOffers, Refusal, host_ports, refusal
+from worker.kubelet.eviction import Pressures
 from worker.kubelet.listeners import listeners
 
 _APPARMOR_ENABLED = Path("/sys/module/apparmor/parameters/enabled")
@@ -36,7 +36,7 @@ class Gate:
 
     offers: NodeOffers
     features: RuntimeFeatures
-    pressures: Callable[[], tuple[str, ...]] = tuple
+    pressures: Pressures = field(default_factory=lambda: Pressures(0.0))
     _held: dict[str, tuple[HostPort, ...]] = field(default_factory=dict)
 
     async def admit(self, pod: core.Pod) -> Refusal | None:

@@ -54,6 +54,15 @@ def _meminfo(field: str) -> int:
     return 0
 
 
+def memory_available(capacity: int) -> int:
+    """What the machine has left: of its cgroup's size where it is one, else as the kernel says."""
+    if any(
+        (_CGROUP / name).exists() for name in ("memory.current", "memory/memory.usage_in_bytes")
+    ):
+        return capacity - memory_used()
+    return _meminfo("MemAvailable")
+
+
 def memory_used() -> int:
     """Bytes that cannot be reclaimed cheaply, of this machine: usage without inactive files."""
     v2, v1 = _CGROUP / "memory.current", _CGROUP / "memory" / "memory.usage_in_bytes"

@@ -32,6 +32,8 @@ from worker.kubelet.cgroups import Cgroups
 from worker.kubelet.configs import NodeShape
 from worker.kubelet.cri import Runtime, RuntimeFailure
 from worker.kubelet.dns import ClusterDns, parse_resolv_conf
+from worker.kubelet.eviction import DEFAULT_THRESHOLDS, Pressures, parse_thresholds
+from worker.kubelet.evictor import EvictionSettings, Evictor
 from worker.kubelet.gate import Gate, RuntimeFeatures, kernel_has_apparmor
 from worker.kubelet.images import Images
 from worker.kubelet.logrotation import LogRotation, RotationPolicy
@@ -44,6 +46,7 @@ from worker.kubelet.server import Server
 from worker.kubelet.sources import SourceReader
 from worker.kubelet.statuses import StatusWriter
 from worker.kubelet.tools import NodeSettings, Tools
+from worker.kubelet.usernamespaces import UserNamespaces
 from worker.kubelet.volumes import Volumes
 
 log = get_logger(__name__)
@@ -80,6 +83,7 @@ class Config:
     sysctls: tuple[str, ...]
     pod_max_pids: int
     rotation: RotationPolicy
+    eviction: EvictionSettings
 
     @classmethod
     def from_argv(cls, argv: Sequence[str] | None = None) -> Config:
@@ -103,6 +107,12 @@ class Config:
             sysctls = allowed_sysctls(_split(flags.allowed_unsafe_sysctls))
         except ValueError as error:
             parser.error(f"--allowed-unsafe-sysctls: {error}")
+        try:
+            thresholds = DEFAULT_THRESHOLDS
+            if flags.eviction_hard is not None:
+                thresholds = parse_thresholds(flags.eviction_hard)
+        except (ValueError, ArithmeticError) as error:
+            parser.error(f"--eviction-hard: {error}")
         tls = None
         if flags.tls_cert_file and flags.tls_private_key_file and flags.client_ca_file:
             tls = TlsFiles(flags.tls_cert_file, flags.tls_private_key_file, flags.client_ca_file)
@@ -136,6 +146,11 @@ class Config:
                 whole(flags.container_log_max_size),
                 flags.container_log_max_files,
                 flags.container_log_monitor_interval,
+            ),
+            eviction=EvictionSettings(
+                thresholds,
+                flags.eviction_monitor_interval,
+                flags.eviction_pressure_transition_period,
             ),
         )
 
@@ -181,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--container-log-max-size", default="10Mi", help="a larger log is rotated")
     add("--container-log-max-files", type=int, default=5, help="of a container, at least 2")
     add("--container-log-monitor-interval", type=float, default=10.0, metavar="SECONDS")
+    add("--eviction-hard", help="signal<quantity[,...]; else upstream's thresholds")
+    add("--eviction-monitor-interval", type=float, default=10.0, metavar="SECONDS")
+    add("--eviction-pressure-transition-period", type=float, default=300.0, metavar="SECONDS")
     add("--pod-max-pids", type=int, default=-1, help="tasks of one pod; -1: no limit")
     return parser
 
@@ -239,8 +257,11 @@ async def _serve_with(
     podset = PodSet(tools, pods)
     rotation = LogRotation(runtime, config.pod_logs, config.rotation, podset.containers)
     facts = _facts(config, size, version)
-    settings = _agent_settings(config, size)
-    agent = NodeAgent(client, runtime, events, facts, settings, podset.pleg.health, gate.features)
+    settings, health = _agent_settings(config), podset.pleg.health
+    agent = NodeAgent(
+        client, runtime, events, facts, settings, health, gate.features, gate.pressures
+    )
+    evictor = Evictor(tools, podset, size, config.root, config.eviction, gate.pressures, agent.wake)
     _set_static_metrics(config)
     server = Server(tools, podset, {"pleg": podset.pleg.health})
     async with _listening(config, server, client):
@@ -253,6 +274,7 @@ async def _serve_with(
                 tasks.create_task(pods.run(), name="pods"),
                 tasks.create_task(podset.run(), name="podset"),
                 tasks.create_task(rotation.run(), name="log-rotation"),
+                tasks.create_task(evictor.run(), name="evictor"),
             ]
             notify_ready(f"node {config.name}")
             await stop.wait()
@@ -304,6 +326,7 @@ def _tools(
         files=PodFiles(config.root, config.pod_logs),
         cgroups=Cgroups(pod_max_pids=config.pod_max_pids),
         gate=gate,
+        users=UserNamespaces(config.root, config.max_pods),
         sources=sources,
         statuses=StatusWriter(client),
         events=events,
@@ -317,7 +340,7 @@ def _gate(config: Config) -> Gate:
     offers = NodeOffers(
         apparmor=kernel_has_apparmor(), allowed_sysctls=config.sysctls, own_ports=own
     )
-    return Gate(offers, RuntimeFeatures())
+    return Gate(offers, RuntimeFeatures(), Pressures(config.eviction.transition_seconds))
 
 
 def _facts(config: Config, size: machine.Machine, version: tuple[str, str]) -> NodeFacts:
@@ -335,7 +358,7 @@ def _facts(config: Config, size: machine.Machine, version: tuple[str, str]) -> N
     )
 
 
-def _agent_settings(config: Config, size: machine.Machine) -> AgentSettings:
+def _agent_settings(config: Config) -> AgentSettings:
     return AgentSettings(
         labels=config.labels,
         taints=config.taints,
@@ -343,8 +366,6 @@ def _agent_settings(config: Config, size: machine.Machine) -> AgentSettings:
         lease_seconds=config.lease_seconds,
         renew_seconds=config.renew_seconds,
         update_seconds=config.update_seconds,
-        disk=config.root,
-        pids=size.pids,
     )
 
 

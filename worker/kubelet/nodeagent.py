@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
@@ -20,7 +19,6 @@ from muster.api.meta import ObjectMeta, OwnerReference
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.component.log import get_logger
-from worker.kubelet import machine
 from worker.kubelet.cri import Runtime, RuntimeFailure
 from worker.kubelet.gate import RuntimeFeatures
 from worker.kubelet.node import NodeFacts, RuntimeSeen, differs, new_node, node_status
@@ -30,10 +28,6 @@ log = get_logger(__name__)
 LEASE_NAMESPACE = "kube-node-lease"
 REPORT_SECONDS = 300.0  # an unchanged status is written this often (nodeStatusReportFrequency)
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 7.0
-# Upstream's eviction-hard defaults, as far as a node condition needs them.
-LEAST_MEMORY_BYTES = 100 * 2**20
-PLENTY_OF_DISK_BYTES = 2 * 2**30
-LEAST_DISK_SHARE, LEAST_INODES_SHARE, LEAST_PIDS_SHARE = 0.10, 0.05, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +38,6 @@ class AgentSettings:
     lease_seconds: float
     renew_seconds: float
     update_seconds: float
-    disk: Path
-    pids: int | None = None
 
 
 class NodeAgent:
@@ -58,10 +50,11 @@ class NodeAgent:
         settings: AgentSettings,
         health: Callable[[], str | None],
         features: RuntimeFeatures,
+        pressures: Callable[[], tuple[str, ...]],
     ) -> None:
         self._client, self._runtime, self._events = client, runtime, events
         self._facts, self._settings, self._health = facts, settings, health
-        self._features = features
+        self._features, self._pressures = features, pressures
         self._node: core.Node | None = None
         self._lease: coordination.Lease | None = None
         self._reported = 0.0
@@ -199,16 +192,14 @@ class NodeAgent:
         except RuntimeFailure as error:
             if self._runtime_seen.is_down(time.monotonic()):
                 problems.append(f"container runtime is down: {error.details}")
-        disk = machine.disk(self._settings.disk)
-        pids, most_pids = machine.pids_used(self._settings.pids)
-        facts = self._facts
+        facts, pressures = self._facts, self._pressures()
         return replace(
             facts,
             images=images,
             problems=tuple(problems),
-            memory_pressure=facts.memory_bytes - machine.memory_used() < LEAST_MEMORY_BYTES,
-            disk_pressure=disk_is_short(disk),
-            pid_pressure=most_pids - pids < LEAST_PIDS_SHARE * most_pids,
+            memory_pressure="MemoryPressure" in pressures,
+            disk_pressure="DiskPressure" in pressures,
+            pid_pressure="PIDPressure" in pressures,
         )
 
     async def _runtime_problems(self) -> list[str]:
@@ -292,12 +283,6 @@ class NodeAgent:
                 renew_time=micro_time(),
             ),
         )
-
-
-def disk_is_short(disk: machine.Disk) -> bool:
-    """Upstream's shares; but a tenth of a large disk that the host shares is still plenty."""
-    short = disk.available < min(LEAST_DISK_SHARE * disk.capacity, PLENTY_OF_DISK_BYTES)
-    return short or disk.inodes_free < LEAST_INODES_SHARE * disk.inodes
 
 
 def _ready_status(node: core.Node) -> str:

@@ -24,6 +24,7 @@ from worker.kubelet.qos import cgroup_parent, pod_limits, qos_class
 from worker.kubelet.records import ContainerRecord, PodRecord, SandboxRecord, State
 from worker.kubelet.security import verify_non_root
 from worker.kubelet.tools import Tools
+from worker.kubelet.usernamespaces import NoUserNamespace
 
 log = get_logger(__name__)
 
@@ -74,9 +75,9 @@ class PodOps:
             raise VolumeError(f"cannot read the volumes' sources: {error}") from error
 
     async def create_sandbox(self, pod: core.Pod, attempt: int) -> str:
-        config = self._config(pod, attempt)
-        self._mkdir_logs(config.log_directory)
         try:
+            config = self._config(pod, attempt)
+            self._mkdir_logs(config.log_directory)
             async with self._tools.starts:
                 sandbox_id = await self._tools.runtime.run_sandbox(config)
         except RuntimeFailure as error:
@@ -91,7 +92,20 @@ class PodOps:
     def _config(self, pod: core.Pod, attempt: int) -> cri.PodSandboxConfig:
         node = self._tools.node
         resolver = pod_resolver(pod, node.dns)
-        return sandbox_config(pod, attempt, resolver, self.parent(pod), node.shape)
+        user = self._user_namespace(pod)
+        return sandbox_config(pod, attempt, resolver, self.parent(pod), node.shape, user)
+
+    def _user_namespace(self, pod: core.Pod) -> cri.UserNamespace | None:
+        """The pod's own, if it wants one. RuntimeFailure where this node has none to give."""
+        if pod.spec.host_users is not False:
+            return None
+        problem = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+        try:
+            if "" in self._tools.gate.features.user_namespaces:
+                return self._tools.users.of(pod.metadata.uid)
+        except NoUserNamespace as error:
+            problem = str(error)
+        raise RuntimeFailure("run_podsandbox", Code.FAILED_PRECONDITION, problem)
 
     def _mkdir_logs(self, directory: str) -> None:
         path = self._tools.node.pod_logs / directory.rsplit("/", 1)[-1]
@@ -111,8 +125,9 @@ class PodOps:
                 pod, container, env, self._hosts(pod, sandbox), start.attempt
             )
             wanted = container_config(
-                pod, container, start.attempt, pulled.id, env, mounts, self._tools.node.shape
-            )
+                pod, container, start.attempt, pulled.id, env, mounts, self._tools.node.shape,
+                self._user_namespace(pod),
+            )  # fmt: skip
         except ConfigError as error:
             self._failed(pod, container, f"Error: {error}")
             raise StartProblem("CreateContainerConfigError", str(error)) from error
@@ -299,12 +314,14 @@ class PodOps:
         """Free the disk of a pod that was evicted, while its object waits to be deleted."""
         await self.remove((c.id for c in record.containers), (s.id for s in record.sandboxes))
         await self._tools.volumes.teardown(pod.metadata.uid)
+        self._tools.users.release(pod.metadata.uid)
         await self._remove_logs(pod)
 
     async def clean(self, pod: core.Pod, record: PodRecord) -> None:
         """Remove every trace of a pod whose containers have ended."""
         await self.remove((c.id for c in record.containers), (s.id for s in record.sandboxes))
         await self._tools.volumes.teardown(pod.metadata.uid)
+        self._tools.users.release(pod.metadata.uid)
         await self._remove_logs(pod)
         await self.remove_cgroup(self.parent(pod))
         self._forget_sources(pod)

@@ -137,6 +137,7 @@ class PodSet:
         for uid in self._tools.volumes.pod_dirs():
             if uid not in known:
                 await self._tools.volumes.teardown(uid)
+                self._tools.users.release(uid)
         for uid, parent in self._tools.cgroups.pods(self._tools.node.shape.cgroup_root):
             if uid not in known and not self._tools.cgroups.remove(parent):
                 log.warning("cgroup of a lost pod is still in use", cgroup=parent)

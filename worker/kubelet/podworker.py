@@ -21,6 +21,7 @@ from worker.kubelet import metrics, names
 from worker.kubelet.admission import Refusal
 from worker.kubelet.backoff import BackOff, advance
 from worker.kubelet.cri import RuntimeFailure
+from worker.kubelet.eviction import EVICTED
 from worker.kubelet.inspect import inspect
 from worker.kubelet.payload import VolumeError
 from worker.kubelet.podactions import Hold, Plan, Start, View, pod_actions
@@ -44,7 +45,6 @@ RESYNC_SECONDS = 60.0
 FORCED_GRACE_SECONDS = 2
 # An evicted pod is in the way of others (upstream's immediateEvictionGracePeriodSeconds).
 EVICTION_GRACE_SECONDS = 1.0
-EVICTED = "Evicted"
 # A missing configMap is looked for again at this pace; nothing was tried that could hurt.
 CONFIG_ERROR, CONFIG_RETRY_SECONDS = "CreateContainerConfigError", 3.0
 SANDBOX_ERRORS = ("CreateContainerError", "RunContainerError")
@@ -88,6 +88,11 @@ class PodWorker:
     @property
     def terminating(self) -> bool:
         return self._gone or bool(self._pod.metadata.deletion_timestamp)
+
+    @property
+    def is_over(self) -> bool:
+        """It has failed or succeeded, or is about to for the node's sake."""
+        return self._evicted is not None or self._status.phase in _TERMINAL
 
     @property
     def grace_seconds(self) -> int:

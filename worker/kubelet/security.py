@@ -36,7 +36,10 @@ def is_privileged(container: core.Container) -> bool:
     return bool(container.security_context and container.security_context.privileged)
 
 
-def namespace_options(spec: core.PodSpec) -> cri.NamespaceOption:
+def namespace_options(
+    spec: core.PodSpec, user: cri.UserNamespace | None = None
+) -> cri.NamespaceOption:
+    """`user` is the pod's own user namespace; without it, the node's."""
     if spec.host_pid:
         pid = cri.NODE
     elif spec.share_process_namespace:
@@ -47,15 +50,16 @@ def namespace_options(spec: core.PodSpec) -> cri.NamespaceOption:
         network=cri.NODE if spec.host_network else cri.POD,
         pid=pid,
         ipc=cri.NODE if spec.host_ipc else cri.POD,
+        userns_options=user or cri.UserNamespace(mode=cri.NODE),
     )
 
 
 def sandbox_security(
-    spec: core.PodSpec, seccomp: SeccompSettings
+    spec: core.PodSpec, seccomp: SeccompSettings, user: cri.UserNamespace | None = None
 ) -> cri.LinuxSandboxSecurityContext:
     context = spec.security_context or core.PodSecurityContext()
     message = cri.LinuxSandboxSecurityContext(
-        namespace_options=namespace_options(spec),
+        namespace_options=namespace_options(spec, user),
         privileged=any(is_privileged(c) for c in (*spec.init_containers, *spec.containers)),
         seccomp=_seccomp(context.seccomp_profile, seccomp),
         supplemental_groups=_groups(context),
@@ -71,7 +75,10 @@ def sandbox_security(
 
 
 def container_security(
-    spec: core.PodSpec, container: core.Container, seccomp: SeccompSettings
+    spec: core.PodSpec,
+    container: core.Container,
+    seccomp: SeccompSettings,
+    user: cri.UserNamespace | None = None,
 ) -> cri.LinuxContainerSecurityContext:
     """The container's own settings win over the pod's. Raises ConfigError."""
     pod = spec.security_context or core.PodSecurityContext()
@@ -79,7 +86,7 @@ def container_security(
     privileged = bool(own.privileged)
     message = cri.LinuxContainerSecurityContext(
         privileged=privileged,
-        namespace_options=namespace_options(spec),
+        namespace_options=namespace_options(spec, user),
         readonly_rootfs=bool(own.read_only_root_filesystem),
         supplemental_groups=_groups(pod),
         supplemental_groups_policy=_groups_policy(pod),

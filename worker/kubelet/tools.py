@@ -19,6 +19,7 @@ from worker.kubelet.images import Images
 from worker.kubelet.podfiles import PodFiles
 from worker.kubelet.sources import SourceReader
 from worker.kubelet.statuses import StatusWriter
+from worker.kubelet.usernamespaces import UserNamespaces
 from worker.kubelet.volumes import Volumes
 
 
@@ -49,6 +50,7 @@ class Tools:
     events: EventRecorder
     session: aiohttp.ClientSession
     gate: Gate
+    users: UserNamespaces
     # Sandboxes and containers made at once: each costs several processes, and a machine that
     # boots with a hundred pods on two cores would only thrash.
     starts: asyncio.Semaphore

@@ -18,6 +18,7 @@ from worker.runtime.oci_spec import Device, PodFiles, SpecInputs
 from worker.runtime.records import ContainerRecord
 from worker.runtime.resources import NodeFacts
 from worker.runtime.sandboxes import Places, Sandboxes
+from worker.runtime.user_namespaces import Staging
 
 # Of /etc/passwd and /etc/group: some 100,000 accounts.
 _ACCOUNTS_BYTES = 8 << 20
@@ -44,7 +45,13 @@ class BundleMaker:
         for name in ("upper", "work"):
             (storage / name).mkdir(mode=0o755)
         lower = [str(self._images.layer_path(layer)) for layer in record.layers]
-        kernel.mount_overlay(lower, str(storage / "upper"), str(storage / "work"), str(rootfs))
+        staging = self._staging(record)
+        upper, work = storage / "upper", storage / "work"
+        ids = self._sandboxes.ids(record.sandbox_id)
+        if ids is not None:
+            staging.overlay(lower, upper, work, str(rootfs), ids.host_id)
+        else:
+            kernel.mount_overlay(lower, str(upper), str(work), str(rootfs))
         image = self._images.run_config(self._images.get(record.image_id))
         accounts = users.Accounts(_text(rootfs, "/etc/passwd"), _text(rootfs, "/etc/group"))
         security = config.linux.security_context
@@ -67,8 +74,11 @@ class BundleMaker:
                 seccomp=profiles.seccomp_profile(security, self._granted(security)),
                 apparmor=profiles.AppArmor().profile_of(security),
                 selinux=profiles.selinux_label(security),
+                ids=ids,
             )
         )
+        if ids is not None:
+            staging.take(spec, self._sandboxes.shm(record.sandbox_id))
         documents.replace_file(bundle / "config.json", msgspec.json.encode(spec))
         Path(record.log_path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         return msgspec.structs.replace(
@@ -88,11 +98,20 @@ class BundleMaker:
         )
         return sets["bounding"]
 
+    def _staging(self, record: ContainerRecord) -> Staging:
+        namespace = self._sandboxes.namespace_paths(record.sandbox_id).get("user", "")
+        return Staging(self._bundle(record.id), namespace)
+
+    def unstage(self, container_id: str) -> None:
+        """The container is made and has its mounts."""
+        Staging(self._bundle(container_id), "").clear()
+
     def unmount(self, container_id: str) -> None:
         mounts.unmount(str(self._bundle(container_id) / "rootfs"))
 
     def remove(self, container_id: str) -> None:
         self.unmount(container_id)
+        self.unstage(container_id)
         trees.remove(self._bundle(container_id))
 
     def _namespaces(

@@ -29,6 +29,7 @@ from worker.runtime.cgroups import Cgroups
 from worker.runtime.conmon import Monitored
 from worker.runtime.errors import FailedPrecondition, NotFound, RuntimeFailure
 from worker.runtime.images import ImageStore
+from worker.runtime.layer_usage import LayerUsage, LayerUsages
 from worker.runtime.lifecycle import end_reason, end_time, state
 from worker.runtime.oci_runtime import OciRuntime
 from worker.runtime.records import ContainerRecord, SandboxRecord
@@ -82,6 +83,7 @@ class Containers:
         self._running: dict[str, _Running] = {}
         # What containers leave may be millions of files.
         self._removals = FileThreads("removals", 2)
+        self._layer_usages = LayerUsages()
 
     # ---- Reading
 
@@ -112,6 +114,10 @@ class Containers:
 
     def used_layers(self) -> set[str]:
         return {layer for record in self._records.values() for layer in record.layers}
+
+    def layer_usage(self, container_id: str) -> LayerUsage | None:
+        """What it has written into its root file system, as measured lately."""
+        return self._layer_usages.ask(container_id, self._dir(container_id) / "upper")
 
     def monitored(self, record: ContainerRecord) -> Monitored:
         return Monitored(
@@ -183,6 +189,7 @@ class Containers:
                 ),
                 m.bundle,
             )  # fmt: skip
+            await asyncio.to_thread(self._bundles.unstage, container_id)
         except OSError as error:
             await self._remove_traces(container_id)
             raise RuntimeFailure(f"container could not be made: {error}") from error
@@ -253,6 +260,7 @@ class Containers:
 
     async def close(self) -> None:
         """Let go of everything without touching any container."""
+        await self._layer_usages.close()
         for running in list(self._running.values()):
             if running.task is not None:
                 running.task.cancel()
@@ -337,6 +345,7 @@ class Containers:
         await self._removals.remove_tree(self._dir(container_id))
         self._records.pop(container_id, None)
         self._configs.pop(container_id, None)
+        self._layer_usages.forget(container_id)
 
     def _save(self, record: ContainerRecord) -> None:
         documents.save(self._dir(record.id) / "container.json", record)

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from muster.files.mounts import MS_BIND, check, mount
@@ -72,12 +72,7 @@ def pin_new_namespaces(pins: Mapping[str, Path], hostname: str, sysctls: Mapping
         for kind in pins:
             flags |= _NAMESPACE_FLAGS[kind]
         check(_libc.unshare(flags), "unshare")
-        if "net" in pins:
-            _loopback_up()
-        if "uts" in pins and hostname:
-            socket.sethostname(hostname)
-        for name, value in sysctls.items():
-            write_sysctl(name, value)
+        _settle(pins, hostname, sysctls)
         for kind, path in pins.items():
             path.touch(mode=0o444)
             mount(f"/proc/thread-self/ns/{kind}", str(path), "none", MS_BIND)
@@ -85,15 +80,41 @@ def pin_new_namespaces(pins: Mapping[str, Path], hostname: str, sysctls: Mapping
     in_own_thread(make)
 
 
+def _settle(kinds: Iterable[str], hostname: str, sysctls: Mapping[str, str]) -> None:
+    """What new namespaces need, from a thread that is in them."""
+    if "net" in kinds:
+        _loopback_up()
+    if "uts" in kinds and hostname:
+        socket.sethostname(hostname)
+    for name, value in sysctls.items():
+        write_sysctl(name, value)
+
+
+def in_namespaces(pins: Mapping[str, Path], hostname: str, sysctls: Mapping[str, str]) -> None:
+    """The same for namespaces that somebody else has made and pinned."""
+
+    def inside() -> None:
+        for kind, path in pins.items():
+            if kind in _NAMESPACE_FLAGS:
+                _enter(path, _NAMESPACE_FLAGS[kind])
+        _settle(pins, hostname, sysctls)
+
+    in_own_thread(inside)
+
+
+def _enter(path: Path, flag: int) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check(_libc.setns(fd, flag), f"setns {path}")
+    finally:
+        os.close(fd)
+
+
 def run_in_network_namespace(path: Path, action: Callable[[], None]) -> None:
     """Run `action` in a thread that has joined the network namespace pinned at `path`."""
 
     def inside() -> None:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            check(_libc.setns(fd, CLONE_NEWNET), f"setns {path}")
-        finally:
-            os.close(fd)
+        _enter(path, CLONE_NEWNET)
         action()
 
     in_own_thread(inside)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
-from worker.runtime import convert
+from worker.runtime import convert, user_namespaces
 from worker.runtime.cgroups import Cgroups
 from worker.runtime.cni import Cni
 from worker.runtime.containers import Containers
@@ -50,9 +50,12 @@ class Node:
         )  # fmt: skip
         self.execs = Execs(runtime, places.bundles, places.state / "exec")
         self._locks = KeyedLocks()
+        self.has_user_namespaces = False
 
     async def restore(self) -> None:
         """Bring memory, disk and kernel to agree again after a restart or a reboot."""
+        root = self.places.root
+        self.has_user_namespaces = await asyncio.to_thread(user_namespaces.supported, root)
         await self.sandboxes.restore()
         await self.containers.restore()
         for container in self.containers.all():

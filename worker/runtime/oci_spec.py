@@ -77,6 +77,8 @@ class SpecInputs:
     seccomp: Mapping[str, Any] | None = None
     apparmor: str = ""
     selinux: str = ""
+    # The ids of the pod's user namespace; None where it has the machine's.
+    ids: cri.IDMapping | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -180,6 +182,10 @@ def _linux(inputs: SpecInputs) -> dict[str, Any]:
         # As the client says, none for procMount Unmasked: filling them in would refuse silently.
         linux["maskedPaths"] = list(security.masked_paths)
         linux["readonlyPaths"] = list(security.readonly_paths)
+    if inputs.ids is not None:
+        # The namespace has them already; runc wants to be told them beside its path.
+        ids = {"containerID": inputs.ids.container_id, "hostID": inputs.ids.host_id}
+        linux["uidMappings"] = linux["gidMappings"] = [{**ids, "size": inputs.ids.length}]
     if inputs.seccomp is not None:
         linux["seccomp"] = dict(inputs.seccomp)
     if any(m.propagation == cri.PROPAGATION_BIDIRECTIONAL for m in config.mounts):

@@ -36,10 +36,14 @@ while True:
 
 
 class PidNamespaces:
-    def make(self, pin: Path, pid_file: Path) -> None:
-        """Start a holder and pin its namespace at `pin`. Blocks."""
+    def make(self, pin: Path, pid_file: Path, user: Path | None = None) -> None:
+        """Start a holder and pin its namespace at `pin`. Blocks.
+
+        With `user`, the namespace belongs to the user namespace that is pinned there.
+        """
+        owner = ["nsenter", f"--user={user}"] if user else []
         process = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--kill-child",
+            [*owner, "unshare", "--pid", "--fork", "--kill-child",
              sys.executable, "-I", "-S", "-c", _INIT],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             start_new_session=True, cwd="/",

@@ -47,7 +47,12 @@ class RuntimeService:
                 ]
             ),
             runtime_handlers=[
-                cri.RuntimeHandler(name=name, features=cri.RuntimeHandlerFeatures())
+                cri.RuntimeHandler(
+                    name=name,
+                    features=cri.RuntimeHandlerFeatures(
+                        user_namespaces=self._node.has_user_namespaces
+                    ),
+                )
                 for name in ("", Path(self._node.runtime.binary).name)
             ],
             features=cri.RuntimeFeatures(supplemental_groups_policy=True),
@@ -277,7 +282,11 @@ class RuntimeService:
         if usage is None:
             return None
         config = self._node.containers.config(record.id)
-        return convert.container_stats(record, config, usage, time.time_ns())
+        stats = convert.container_stats(record, config, usage, time.time_ns())
+        if (layer := self._node.containers.layer_usage(record.id)) is not None:
+            stats.writable_layer.timestamp = layer.at
+            stats.writable_layer.used_bytes.value = layer.bytes
+        return stats
 
     async def _pod_stats(self, record: SandboxRecord) -> cri.PodSandboxStats:
         config, now = self._node.sandboxes.config(record.id), time.time_ns()

@@ -24,7 +24,7 @@ import msgspec
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
 from muster.files import mounts, trees
-from worker.runtime import documents, kernel, sysctls
+from worker.runtime import documents, kernel, sysctls, user_namespaces
 from worker.runtime.cni import Attachment, Cni
 from worker.runtime.errors import InvalidArgument, NotFound, RuntimeFailure
 from worker.runtime.pid_namespace import PidNamespaces
@@ -115,7 +115,14 @@ class Sandboxes:
             paths["ipc"] = str(state / "ipc")
         if options.pid == cri.POD:
             paths["pid"] = str(state / "pidns")
+        if user_namespaces.mapping(options) is not None:
+            paths["user"] = str(state / "user")
         return paths
+
+    def ids(self, sandbox_id: str) -> cri.IDMapping | None:
+        """The pod's range of user and group ids; None where it has the machine's."""
+        config = self.config(sandbox_id)
+        return user_namespaces.mapping(config.linux.security_context.namespace_options)
 
     def shm(self, sandbox_id: str) -> str:
         options = self.config(sandbox_id).linux.security_context.namespace_options
@@ -194,6 +201,7 @@ class Sandboxes:
         pins: dict[str, Path] = {}
         sysctls.check(config.linux.sysctls, config.linux.security_context.namespace_options)
         options = config.linux.security_context.namespace_options
+        ids = user_namespaces.mapping(options)
         if options.network != cri.NODE:
             self._places.netns.mkdir(mode=0o755, parents=True, exist_ok=True)
             pins["net"] = self._places.netns / sandbox_id
@@ -202,11 +210,16 @@ class Sandboxes:
             pins["ipc"] = state / "ipc"
             (state / "shm").mkdir()
             flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
-            mounts.mount("shm", str(state / "shm"), "tmpfs", flags, _SHM_OPTIONS)
-        if pins:
+            owner = f",uid={ids.host_id},gid={ids.host_id}" if ids else ""
+            mounts.mount("shm", str(state / "shm"), "tmpfs", flags, _SHM_OPTIONS + owner)
+        if ids is not None:
+            pins["user"] = state / "user"
+            user_namespaces.pin(pins, ids, hostname, dict(config.linux.sysctls))
+        elif pins:
             kernel.pin_new_namespaces(pins, hostname, dict(config.linux.sysctls))
         if options.pid == cri.POD:
-            self._pid_namespaces.make(state / "pidns", state / "pidns.pid")
+            user = pins.get("user")
+            self._pid_namespaces.make(state / "pidns", state / "pidns.pid", user)
 
     def _unmake(self, sandbox_id: str) -> None:
         """Undo `_make`, whatever part of it was done. Blocks."""
@@ -216,7 +229,7 @@ class Sandboxes:
         if not state.exists():
             return
         self._pid_namespaces.end(state / "pidns.pid")
-        for name in ("pidns", "shm", "ipc", "uts"):
+        for name in ("pidns", "shm", "ipc", "uts", "user"):
             mounts.unmount(str(state / name))
         trees.remove(state)
 
