@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from muster.api import core
+from muster.api import core, errors
 from muster.client.client import Client
 from tests.component.kubelet_harness import Machine, Pods, pod, until, waiting_reason
 
@@ -46,10 +46,19 @@ def settled(subject: core.Pod) -> bool:
     )  # fmt: skip
 
 
-async def all_settled(pods: Pods, wanted: dict[str, core.Pod]) -> dict[str, core.Pod]:
-    """Create them all, then wait for each."""
-    await asyncio.gather(*(pods.create(each) for each in wanted.values()))
-    found = await asyncio.gather(*(pods.when(name, "settles", settled) for name in wanted))
+async def all_settled(
+    pods: Pods, wanted: dict[str, core.Pod]
+) -> dict[str, core.Pod | errors.Invalid]:
+    """Create them all, then wait for each; or what the api-server says against it."""
+
+    async def one(name: str, subject: core.Pod) -> core.Pod | errors.Invalid:
+        try:
+            await pods.create(subject)
+        except errors.Invalid as error:
+            return error
+        return await pods.when(name, "settles", settled)
+
+    found = await asyncio.gather(*(one(name, subject) for name, subject in wanted.items()))
     return dict(zip(wanted, found, strict=True))
 
 

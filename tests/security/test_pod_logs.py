@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -46,15 +47,8 @@ def logs_of(node: Machine, subject: core.Pod) -> list[Path]:
     return sorted(directory.iterdir()) if directory.is_dir() else []
 
 
-async def test_a_talkative_container_is_rotated_and_its_follower_misses_nothing(
-    node: Machine, pods: Pods
-) -> None:
-    script = (
-        "echo 999; while [ ! -e /go ]; do sleep 0.1; done; "
-        f"for i in $(seq {ROUNDS}); do seq $((i*{LINES})) $((i*{LINES}+{LINES}-1)); "
-        "sleep 0.1; done; touch /done; trap 'exit 0' TERM; while :; do sleep 0.1; done"
-    )
-    ready = await pods.ready(pod("talker", "sh", "-c", script))
+def _follow(node: Machine) -> list[bytes]:
+    """What a follower of the talker gets, who was there before it began."""
     with node.popen_kubectl("logs", "--follow", "talker") as reader:
         assert reader.stdout is not None
         wanted = b"%d\n" % (ROUNDS * LINES + LINES - 1)
@@ -64,6 +58,19 @@ async def test_a_talkative_container_is_rotated_and_its_follower_misses_nothing(
             lines.append(reader.stdout.readline())
             assert lines[-1], lines[-3:]
         reader.terminate()
+    return lines
+
+
+async def test_a_talkative_container_is_rotated_and_its_follower_misses_nothing(
+    node: Machine, pods: Pods
+) -> None:
+    script = (
+        "echo 999; while [ ! -e /go ]; do sleep 0.1; done; "
+        f"for i in $(seq {ROUNDS}); do seq $((i*{LINES})) $((i*{LINES}+{LINES}-1)); "
+        "sleep 0.1; done; touch /done; trap 'exit 0' TERM; while :; do sleep 0.1; done"
+    )
+    ready = await pods.ready(pod("talker", "sh", "-c", script))
+    lines = await asyncio.to_thread(_follow, node)
     assert [int(line) for line in lines] == list(range(LINES - 1, ROUNDS * LINES + LINES))
 
     async def rotated() -> bool:

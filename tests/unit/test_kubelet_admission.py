@@ -8,16 +8,21 @@ import pytest
 
 from muster.api import core
 from muster.api.meta import ObjectMeta
+from muster.cri import api_pb2 as cri
 from worker.kubelet.admission import (
     SAFE_SYSCTLS,
     HostPort,
     NodeOffers,
+    Refusal,
     allowed_sysctls,
     host_ports,
     refusal,
 )
+from worker.kubelet.env import ConfigError
 from worker.kubelet.gate import Gate, RuntimeFeatures
 from worker.kubelet.listeners import listeners
+from worker.kubelet.security import SeccompSettings, container_security
+from worker.kubelet.usernamespaces import NoUserNamespace, UserNamespaces
 
 
 def pod(uid: str = "u", ports: tuple[core.ContainerPort, ...] = (), **spec: object) -> core.Pod:
@@ -115,3 +120,79 @@ def test_host_ports_of_init_containers_count_too() -> None:
         containers=(core.Container(name="c", ports=(port(2), port(0))),),
     )
     assert [p.port for p in host_ports(core.Pod(spec=spec))] == [1, 2]
+
+
+def test_a_sysctl_of_a_namespace_that_is_the_nodes() -> None:
+    for name, spec, kind in (
+        ("net.ipv4.tcp_syncookies", {"host_network": True}, "Net"),
+        ("kernel.shm_rmid_forced", {"host_ipc": True}, "IPC"),
+    ):
+        found = refusal(pod(security_context=sysctl(name), **spec), NodeOffers())
+        text = f'forbidden sysctl: "{name}" not allowed with host {kind} enabled'
+        assert found == Refusal("SysctlForbidden", text)
+
+
+def test_an_unmasked_proc_needs_a_user_namespace() -> None:
+    context = core.SecurityContext(proc_mount="Unmasked")
+    container = core.Container(name="c", security_context=context)
+    with pytest.raises(ConfigError, match="`hostUsers` must be false to use `Unmasked`"):
+        container_security(core.PodSpec(), container, SeccompSettings())
+    made = container_security(core.PodSpec(host_users=False), container, SeccompSettings())
+    assert not made.masked_paths
+    assert not made.readonly_paths
+
+
+@pytest.mark.parametrize("name", ["", "/etc/p.json", "../p.json", "a/../../p.json", "a/.."])
+def test_a_profile_lies_below_the_kubelets_own_directory(name: str) -> None:
+    profile = core.SeccompProfile(type="Localhost", localhost_profile=name)
+    container = core.Container(
+        name="c", security_context=core.SecurityContext(seccomp_profile=profile)
+    )
+    with pytest.raises(ConfigError):
+        container_security(core.PodSpec(), container, SeccompSettings("/k/seccomp"))
+
+
+def test_seccomp_default_is_for_pods_that_name_none() -> None:
+    container = core.Container(name="c")
+    by_default = SeccompSettings(by_default=True)
+    for settings, kind in (
+        (SeccompSettings(), cri.SecurityProfile.Unconfined),
+        (by_default, cri.SecurityProfile.RuntimeDefault),
+    ):
+        made = container_security(core.PodSpec(), container, settings)
+        assert made.seccomp.profile_type == kind
+    own = core.SecurityContext(seccomp_profile=core.SeccompProfile(type="Unconfined"))
+    made = container_security(
+        core.PodSpec(), core.Container(name="c", security_context=own), by_default
+    )
+    assert made.seccomp.profile_type == cri.SecurityProfile.Unconfined
+
+
+def test_blocks_of_ids_are_kept_over_restarts_and_never_shared(tmp_path: Path) -> None:
+    first = UserNamespaces(tmp_path, 3)
+    taken = [first.of(uid).uids[0].host_id for uid in ("a", "b", "a", "c")]
+    assert taken == [65_536, 131_072, 65_536, 196_608]
+    with pytest.raises(NoUserNamespace, match="could not find an empty slot"):
+        first.of("d")
+    again = UserNamespaces(tmp_path, 3)
+    assert [again.of(uid).gids[0].host_id for uid in ("c", "b", "a")] == [196_608, 131_072, 65_536]
+    again.release("b")
+    assert again.of("d").uids[0].host_id == 131_072
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "{", "[]", '{"uidMappings":[],"gidMappings":[]}',
+        '{"uidMappings":[{"hostId":0,"containerId":0,"length":65536}],'
+        '"gidMappings":[{"hostId":0,"containerId":0,"length":65536}]}',
+        '{"uidMappings":[{"hostId":65537,"containerId":0,"length":65536}],'
+        '"gidMappings":[{"hostId":65537,"containerId":0,"length":65536}]}',
+    ],
+)  # fmt: skip
+def test_a_broken_record_gives_no_ids_away(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pods/x").mkdir(parents=True)
+    (tmp_path / "pods/x/userns").write_text(text)
+    made = UserNamespaces(tmp_path, 2)
+    assert made.of("x").uids[0].host_id == 65_536
+    assert made.of("y").uids[0].host_id == 131_072
