@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from muster.api.core import Node, NodeAddress, NodeSpec, NodeStatus
 from muster.api.meta import ObjectMeta
-from tests.component.control_harness import ControlPlane, control_plane, until
-from tests.component.pki_fixture import Pki
+from tests.component.kubelet_harness import NODE
+from tests.component.runtime_harness import wait_until
 from tests.component.test_network_agent import Machine, machines
+from tests.security.ports_world import World, world
 
 __all__ = ["machines"]  # the fixture: two namespaces with a wire between them
 LATER = "2026-01-02T00:00:00Z"
@@ -59,46 +61,60 @@ def test_a_machine_gives_its_pods_no_foreign_addresses(
     assert first.routes() == {"10.253.2.0/24": "10.252.0.2"}
 
 
-@pytest.fixture
-def plane(tmp_path: Path, pki: Pki) -> Iterator[ControlPlane]:
-    with control_plane(tmp_path, pki) as made:
-        made.start_controllers()
-        yield made
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with world(tmp_path_factory.mktemp("images")) as standing:
+        try:
+            yield standing
+        finally:
+            print(standing.node.tail())  # pytest shows it with a failure
 
 
-async def test_node_ipam_reports_ranges_that_it_did_not_give(plane: ControlPlane) -> None:
-    async with plane.client() as client:
+def make_node(made: World, name: str, cidr: str = "") -> None:
+    body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+            "spec": {"podCIDR": cidr} if cidr else {}}  # fmt: skip
+    made.node.kubectl("create", "-f", "-", text=json.dumps(body))
 
-        async def made(name: str, cidr: str = "") -> Node:
-            spec = NodeSpec(pod_cidr=cidr)
-            return await client.create(Node(metadata=ObjectMeta(name=name), spec=spec))
 
-        await made("honest")
+def cidr_of(made: World, name: str) -> str:
+    return made.node.kubectl("get", "node", name, "-o", "jsonpath={.spec.podCIDR}").stdout
 
-        async def honest() -> str:
-            return (await client.get(Node, "honest")).spec.pod_cidr
 
-        given = await until(honest, "a range for the honest node")
-        await made("thief", given)
-        await made("foreign", "192.168.0.0/16")
+def events(made: World, reason: str) -> set[str]:
+    """`node: message` of each event with that reason."""
+    form = "jsonpath={range .items[*]}{.involvedObject.name}: {.message}|{end}"
+    told = made.node.kubectl(
+        "get", "events", "-n", "default", "--field-selector", f"reason={reason}", "-o", form
+    )
+    return set(filter(None, told.stdout.split("|")))
 
-        def told() -> str:
-            return plane.kubectl(
-                "get", "events", "-n", "default", "--field-selector", "reason=CIDRAssignmentFailed",
-                "-o", "jsonpath={range .items[*]}{.involvedObject.name}: {.message}|{end}",
-            ).stdout  # fmt: skip
 
-        async def all_told() -> bool:
-            return {line.partition(":")[0] for line in told().split("|")} >= {"thief", "foreign"}
-
-        await until(all_told, "both are reported")
-        assert f"podCIDR {given} belongs to node honest" in told()
-        assert "podCIDR 192.168.0.0/16 is no /24 of the cluster CIDR 10.244.0.0/16" in told()
-        assert "honest: " not in told()
-        # Whoever comes next gets a free one.
-        await made("next")
-
-        async def next_one() -> str:
-            return (await client.get(Node, "next")).spec.pod_cidr
-
-        assert await until(next_one, "a range for the next node") not in ("", given)
+@pytest.mark.root
+def test_controller_and_agents_report_what_was_not_given_out(made: World) -> None:
+    wait_until("a range for the honest node", lambda: cidr_of(made, NODE))
+    given = cidr_of(made, NODE)
+    make_node(made, "thief", given)
+    make_node(made, "foreign", "192.168.0.0/16")
+    expected = {
+        "CIDRAssignmentFailed": {
+            f"thief: podCIDR {given} belongs to node {NODE}",
+            "foreign: podCIDR 192.168.0.0/16 is no /24 of the cluster CIDR 10.244.0.0/16",
+        },
+        "FailedToCreateRoute": {
+            f"thief: podCIDR {given} of node thief overlaps {given} of node {NODE}",
+            "foreign: podCIDR 192.168.0.0/16 of node foreign is not in the cluster's range "
+            "10.244.0.0/16",
+        },
+    }
+    for reason, wanted in expected.items():
+        wait_until(reason, lambda r=reason, w=wanted: events(made, r) >= w)
+        assert events(made, reason) == wanted
+    shown = subprocess.run(
+        ["ip", "-n", made.node.lab.name, "-j", "route", "show", "proto", "77"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert [route["dst"] for route in json.loads(shown.stdout)] == [given]
+    # Whoever comes next gets a free one.
+    make_node(made, "next")
+    wait_until("a range for the next node", lambda: cidr_of(made, "next"))
+    assert cidr_of(made, "next") != given

@@ -12,6 +12,7 @@ import json
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from muster.api.core import Node
@@ -82,7 +83,7 @@ def ranges(nodes: Iterable[Node], cluster_cidr: str) -> Ranges:
             elif why := _foreign(network, cluster) or _overlap(network, taken):
                 refused.append(Refused(name, str(network), why))
             else:
-                insort(taken, (int(network[0]), int(network[-1]), str(network), name))
+                insort(taken, (*_ends(network), str(network), name))
                 accepted.append(str(network))
         given[name] = tuple(accepted)
     return Ranges(given, tuple(refused))
@@ -101,9 +102,13 @@ def _foreign(network: ipaddress.IPv4Network, cluster: Any) -> str:
     return "" if within else f"is not in the cluster's range {cluster}"
 
 
+def _ends(network: ipaddress.IPv4Network) -> tuple[int, int]:
+    return int(network.network_address), int(network.broadcast_address)
+
+
 def _overlap(network: ipaddress.IPv4Network, taken: list[_Taken]) -> str:
     """`taken` is sorted and free of overlaps: only the neighbours can meet."""
-    first, last = int(network[0]), int(network[-1])
+    first, last = _ends(network)
     at = bisect_left(taken, (first, last, "", ""))
     for other in taken[max(at - 1, 0) : at + 1]:
         if other[0] <= last and first <= other[1]:
@@ -111,6 +116,7 @@ def _overlap(network: ipaddress.IPv4Network, taken: list[_Taken]) -> str:
     return ""
 
 
+@lru_cache(maxsize=4096)  # asked every few seconds for every node
 def _ipv4(text: str) -> ipaddress.IPv4Network | None:
     try:
         network = ipaddress.ip_network(text)
