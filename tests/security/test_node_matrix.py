@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from muster.resources import resources_pb2 as pb
 from tests.component.pki_fixture import Pki
+from tests.security.apicalls import ref
 from tests.security.node_cells import Cell, cells, mirror, node
 from tests.security.node_world import TRANSPORTS, World, ask, world, wrong
 
@@ -105,3 +108,33 @@ def test_lists_hold_what_is_the_nodes_own(made: World) -> None:
     # A selector that names both own and other selects neither.
     both = kubelet.get(SECRETS, fieldSelector="metadata.name=plain,metadata.name=bound")
     assert both.code == 403 or both.body["items"] == []
+
+
+def test_a_name_in_a_grpc_list_selects_that_object_alone(made: World) -> None:
+    """The authorizer judges the name; what is listed must be what was judged."""
+    kubelet = made.grpc(*KUBELET)
+    for where in (
+        ref("nodes", "w1"), ref("secrets", "bound", "default"),
+        ref("configmaps", "bound", "default"), ref("pods", "bound", "default"),
+    ):  # fmt: skip
+        answer = kubelet.call("List", pb.ListRequest(ref=where))
+        assert answer.code == 200, answer
+        names = [json.loads(item)["metadata"]["name"] for item in answer.body.items]
+        assert names == [where.name]
+
+
+@pytest.mark.parametrize("sub", ["nothing", "status/", "binding", "log", "eviction"])
+def test_a_subresource_that_is_none_is_not_served_over_grpc(made: World, sub: str) -> None:
+    for who in (KUBELET, ("boss", ("kubeadm:cluster-admins",))):
+        grpc = made.grpc(*who)
+        lease = ref("leases", "w1", "kube-node-lease", sub, "coordination.k8s.io")
+        for method, request in (
+            ("Get", pb.GetRequest(ref=lease)),
+            ("Update", pb.UpdateRequest(ref=lease, json=b"{}")),
+            ("Delete", pb.DeleteRequest(ref=lease)),
+            ("Get", pb.GetRequest(ref=ref("pods", "bound", "default", sub))),
+            ("Delete", pb.DeleteRequest(ref=ref("pods", "bound", "default", sub))),
+        ):
+            answer = grpc.call(method, request)
+            assert answer.code in (403, 404, 405), (method, answer)
+    assert made.admin.get(f"{PODS}/bound").code == 200

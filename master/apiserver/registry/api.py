@@ -113,6 +113,7 @@ class Api:
 
     async def get(self, user: User, target: Target, resource_version: str = "") -> bytes:
         self._authorize(user, "get", target)
+        _check_served(target, "status", "scale")
         data = await self._reader.get(target, resource_version)
         if target.subresource == "scale":
             return _encode_scale(scheme.decode(target.resource.type, data))
@@ -129,23 +130,24 @@ class Api:
 
     async def list(self, user: User, target: Target, options: ListOptions) -> Listed:
         self._authorize(user, "list", target, options.field_selector)
+        _check_served(target)
         return await self._reader.list(target, options)
 
     async def watch(self, user: User, target: Target, options: WatchOptions) -> WatchStream:
         self._authorize(user, "watch", target, options.field_selector)
+        _check_served(target)
         return await self._reader.watch(target, options)
 
     async def create(
         self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
         self._authorize(user, "create", target)
+        _check_served(target, "binding", "eviction")
         obj = await body()
         if target.subresource == "binding" or isinstance(obj, Binding):
             return await self._bind(target, cast(Binding, obj), options)
         if target.subresource == "eviction":
             return await self._evict(user, target, cast(Eviction, obj))
-        if target.subresource:
-            raise MethodNotAllowed(f'"{target.subresource}" cannot be created')
         admit = self._admission.of(user, target)
         return await self._writer.create(target, cast(ApiObject, obj), options, admit)
 
@@ -153,6 +155,7 @@ class Api:
         self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
         self._authorize(user, "update", target)
+        _check_served(target, "status", "scale", "finalize")
         obj = await body()
         if target.subresource == "scale":
             return await self._set_scale(target, _always(cast(Scale, obj)), options)
@@ -177,6 +180,7 @@ class Api:
     ) -> tuple[bytes, bool]:
         """The patched object, and whether it was created (server-side apply)."""
         self._authorize(user, "patch", target)
+        _check_served(target, "status", "scale")
         patch = await body()
         type_ = body_type(target.resource, target.subresource)
         what = f'{type_.__name__} in version "{target.resource.version}"'
@@ -211,6 +215,7 @@ class Api:
 
     async def delete(self, user: User, target: Target, body: DeleteBody) -> Deleted:
         self._authorize(user, "delete", target)
+        _check_served(target)
         admit = self._admission.of(user, target)
         return await self._writer.delete(target, await body(), admit)
 
@@ -270,6 +275,15 @@ class Api:
 _SUCCESS_CREATED = (
     b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Success","code":201}'
 )
+
+
+def _check_served(target: Target, *subresources: str) -> None:
+    """What is not there, or is there for other verbs, is no other name of the whole object."""
+    wanted = target.subresource
+    if wanted and wanted not in target.resource.subresources:
+        raise NotFound("the server could not find the requested resource")
+    if wanted and wanted not in subresources:
+        raise MethodNotAllowed("the server does not allow this method on the requested resource")
 
 
 def _pinned(fields: str) -> tuple[tuple[str, str], ...]:

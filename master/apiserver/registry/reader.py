@@ -142,8 +142,13 @@ class Reader:
     # list
 
     async def list(self, target: Target, options: ListOptions) -> Listed:
+        # A name (only gRPC has one here) is what the authorizer judged by, so it selects as well.
         selection = selection_of(
-            target.resource, target.namespace, options.label_selector, options.field_selector
+            target.resource,
+            target.namespace,
+            options.label_selector,
+            options.field_selector,
+            target.name,
         )
         if options.continue_:
             revision, start = decode_token(options.continue_)
