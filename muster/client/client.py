@@ -33,7 +33,7 @@ Invoke = Callable[[Any], Awaitable[ResponseT]]
 _SERVICE = pb.DESCRIPTOR.services_by_name["Resources"]
 
 # How long one server may take over a call that can be repeated on another. A node that renews
-# its lease every second must get it through well within the grace (4.5 s in the fast profile),
+# its lease every second must get it through well within the grace (6 s in the fast profile),
 # although the server that it used has just lost power.
 FAILOVER_SECONDS = 1.5
 

@@ -28,8 +28,16 @@ MASTER_STATUS = Gauge(
 )
 
 
+# How long work that is told to stop may take. What goes on for longer is stopped by ending.
+_STOP_SECONDS = 1.0
+
+
 class LeaseLost(Exception):
     """Another process may lead now: this one must stop at once."""
+
+
+class NotRenewed(LeaseLost):
+    """Nobody answered in time. Once its work has stopped, this process may stand again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +99,23 @@ class LeaderElector:
         MASTER_STATUS.labels(name=lease_name).set(0)
 
     async def run(self, on_started: Callable[[], Awaitable[None]]) -> None:
-        """Wait to lead, then run `on_started`; raises LeaseLost when the lease is lost.
+        """Wait to lead, then run `on_started`; raises LeaseLost when somebody else leads.
 
+        A lease that could not be renewed (no api-server for so long) stops the work too, but as
+        nobody need have taken it, this process stands again: its start would only cost more time.
         When the work ends or is cancelled the lease is given back, so that a successor need
         not wait for it to expire.
         """
+        while True:
+            try:
+                await self._lead(on_started)
+            except NotRenewed as error:
+                log.warning("stopped leading", lease=self._name, error=str(error))
+                self._stale = True
+            else:
+                return
+
+    async def _lead(self, on_started: Callable[[], Awaitable[None]]) -> None:
         await self._acquire()
         self._set_leading(True)
         log.info("became leader", lease=self._name, identity=self._identity)
@@ -108,9 +128,7 @@ class LeaderElector:
             await work
         finally:
             lost = renewal.done() and not renewal.cancelled()
-            for task in (work, renewal):
-                task.cancel()
-            await asyncio.gather(work, renewal, return_exceptions=True)
+            await _end(work, renewal)
             self._set_leading(False)
             if not lost:
                 await self._release()
@@ -133,7 +151,7 @@ class LeaderElector:
                 async with asyncio.timeout(self._renew_deadline):
                     await self._acquire()
             except TimeoutError:
-                raise LeaseLost(f'lease "{self._namespace}/{self._name}" not renewed') from None
+                raise NotRenewed(f'lease "{self._namespace}/{self._name}" not renewed') from None
 
     async def _attempt(self) -> bool:
         """One try to take or keep the lease; a failed call counts as a failed try."""
@@ -196,3 +214,15 @@ class LeaderElector:
                 await self._client.update(msgspec.structs.replace(lease, spec=spec))
         except (StatusError, TimeoutError) as error:
             log.warning("lease not released", lease=self._name, error=str(error))
+
+
+async def _end(*tasks: asyncio.Future[None]) -> None:
+    """Cancel them and wait. Raises LeaseLost where that does not stop them."""
+    for task in tasks:
+        task.cancel()
+    ended, working = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
+    for task in ended:
+        if not task.cancelled():
+            task.exception()  # what mattered was raised already: this is only to have been asked
+    if working:
+        raise LeaseLost("work goes on although it was told to stop")

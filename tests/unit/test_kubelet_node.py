@@ -130,7 +130,6 @@ def test_flags() -> None:
     assert config.api_servers == ("a:1", "b:2")
     assert config.name == "w1"
     assert config.taints == (core.Taint(key="k", value="v", effect="NoSchedule"),)
-    assert config.lease_seconds == 4.0
 
 
 def test_a_wrong_taint_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -103,6 +103,7 @@ class TestCgroupLayout:
         assert list(limits(cpu, size)) == [
             ("cpu.cfs_period_us", "100000"),
             ("cpu.cfs_quota_us", "150000"),
+            ("cpu.shares", "1536"),
         ]
         memory = Hierarchy(Path("/m"), 1, frozenset({"memory"}))
         assert dict(limits(memory, size))["memory.limit_in_bytes"] == "536870912"
@@ -111,6 +112,7 @@ class TestCgroupLayout:
         unified = Hierarchy(Path("/u"), 2, frozenset({"cpu", "memory", "pids"}))
         assert list(limits(unified, MachineSize(0.5, 256, 512))) == [
             ("cpu.max", "50000 100000"),
+            ("cpu.weight", "50"),
             ("memory.max", "268435456"),
             ("memory.swap.max", "0"),
             ("pids.max", "512"),

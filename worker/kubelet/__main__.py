@@ -1,3 +1,3 @@
-from worker.kubelet.main import main
+from worker.kubelet.start import main
 
 raise SystemExit(main())

@@ -1,4 +1,4 @@
-"""`python -m worker.kubelet`: flags, and the wiring of all parts."""
+"""The kubelet's flags, and the wiring of all its parts. `start` loads it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.client.informer import Informer
 from muster.component.log import get_logger
-from muster.component.run import notify_ready, run
+from muster.component.run import notify_ready
 from muster.component.tls import TlsFiles, load_kubeconfig, server_context
 from muster.component.version import architecture
 from muster.component.webapp import serve_app
@@ -35,6 +35,7 @@ from worker.kubelet.dns import ClusterDns, parse_resolv_conf
 from worker.kubelet.eviction import DEFAULT_THRESHOLDS, Pressures, parse_thresholds
 from worker.kubelet.evictor import EvictionSettings, Evictor
 from worker.kubelet.gate import Gate, RuntimeFeatures, kernel_has_apparmor
+from worker.kubelet.heartbeat import Heartbeat
 from worker.kubelet.images import Images
 from worker.kubelet.logrotation import LogRotation, RotationPolicy
 from worker.kubelet.node import NodeFacts, parse_labels, parse_taint
@@ -71,8 +72,6 @@ class Config:
     root: Path
     pod_logs: Path
     machine_info: Path
-    lease_seconds: float
-    renew_seconds: float
     update_seconds: float
     max_pods: int
     cluster_dns: tuple[str, ...]
@@ -131,8 +130,6 @@ class Config:
             root=flags.root_dir,
             pod_logs=flags.pod_logs_dir,
             machine_info=flags.machine_info,
-            lease_seconds=flags.node_lease_duration_seconds,
-            renew_seconds=flags.node_lease_renew_interval,
             update_seconds=flags.node_status_update_frequency,
             max_pods=flags.max_pods,
             cluster_dns=_split(flags.cluster_dns),
@@ -203,11 +200,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def serve(config: Config, stop: asyncio.Event) -> None:
+async def serve(config: Config, stop: asyncio.Event, client: Client, heartbeat: Heartbeat) -> None:
     """Run the kubelet until `stop` is set. Containers go on running afterwards."""
     async with (
         Runtime(config.endpoint) as runtime,
-        Client.connect(config.api_servers, config.kubeconfig) as client,
         # Probes and streams: a connection each, as many as there are.
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -217,7 +213,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         version = await _runtime_version(runtime, stop)
         if version is None:
             return
-        await _serve_with(config, stop, runtime, client, session, version)
+        await _serve_with(config, stop, runtime, client, session, version, heartbeat)
 
 
 async def _runtime_version(runtime: Runtime, stop: asyncio.Event) -> tuple[str, str] | None:
@@ -244,6 +240,7 @@ async def _serve_with(
     client: Client,
     session: aiohttp.ClientSession,
     version: tuple[str, str],
+    heartbeat: Heartbeat,
 ) -> None:
     size = machine.read_machine(config.machine_info)
     config.root.mkdir(parents=True, exist_ok=True)
@@ -259,7 +256,7 @@ async def _serve_with(
     facts = _facts(config, size, version)
     settings, health = _agent_settings(config), podset.pleg.health
     agent = NodeAgent(
-        client, runtime, events, facts, settings, health, gate.features, gate.pressures
+        client, runtime, events, facts, settings, health, gate.features, gate.pressures, heartbeat
     )
     evictor = Evictor(tools, podset, size, config.root, config.eviction, gate.pressures, agent.wake)
     _set_static_metrics(config)
@@ -363,8 +360,6 @@ def _agent_settings(config: Config) -> AgentSettings:
         labels=config.labels,
         taints=config.taints,
         endpoint=config.endpoint,
-        lease_seconds=config.lease_seconds,
-        renew_seconds=config.renew_seconds,
         update_seconds=config.update_seconds,
     )
 
@@ -392,7 +387,3 @@ def _set_static_metrics(config: Config) -> None:
     if config.kubeconfig:
         material = load_kubeconfig(config.kubeconfig).material
         metrics.CLIENT_TTL.set_function(metrics.seconds_left(not_after(material.cert.decode())))
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    return run(serve, Config.from_argv(argv), "kubelet")

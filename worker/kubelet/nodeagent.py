@@ -1,7 +1,6 @@
-"""Registers the node, keeps its status and its Lease fresh.
+"""Registers the node and keeps its status fresh, through any outage of the api-server.
 
-Both loops survive any outage of the api-server: they try again, and the Lease first of all,
-because its age is what decides whether this machine counts as alive.
+Whether this machine counts as alive is decided by its Lease, which `heartbeat` renews.
 """
 
 from __future__ import annotations
@@ -10,24 +9,21 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import msgspec
 
-from muster.api import coordination, core, errors
-from muster.api.meta import ObjectMeta, OwnerReference
+from muster.api import core, errors
 from muster.client.client import Client
 from muster.client.events import EventRecorder
 from muster.component.log import get_logger
 from worker.kubelet.cri import Runtime, RuntimeFailure
 from worker.kubelet.gate import RuntimeFeatures
+from worker.kubelet.heartbeat import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Heartbeat
 from worker.kubelet.node import NodeFacts, RuntimeSeen, differs, new_node, node_status
 
 log = get_logger(__name__)
 
-LEASE_NAMESPACE = "kube-node-lease"
 REPORT_SECONDS = 300.0  # an unchanged status is written this often (nodeStatusReportFrequency)
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.2, 7.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +31,6 @@ class AgentSettings:
     labels: dict[str, str]
     taints: tuple[core.Taint, ...]
     endpoint: str
-    lease_seconds: float
-    renew_seconds: float
     update_seconds: float
 
 
@@ -51,30 +45,23 @@ class NodeAgent:
         health: Callable[[], str | None],
         features: RuntimeFeatures,
         pressures: Callable[[], tuple[str, ...]],
+        heartbeat: Heartbeat,
     ) -> None:
         self._client, self._runtime, self._events = client, runtime, events
         self._facts, self._settings, self._health = facts, settings, health
         self._features, self._pressures = features, pressures
+        self._heartbeat = heartbeat
         self._node: core.Node | None = None
-        self._lease: coordination.Lease | None = None
         self._reported = 0.0
         self._runtime_seen = RuntimeSeen()
         self._cidr = ""
         self._wake = asyncio.Event()
-        self.registered = asyncio.Event()
 
     def wake(self) -> None:
         """Look at the status now: something about this node has changed."""
         self._wake.set()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._status_forever(), name="node-status")
-            tasks.create_task(self._lease_forever(), name="node-lease")
-
-    # -- status
-
-    async def _status_forever(self) -> None:
         retry = FIRST_RETRY_SECONDS
         while True:
             self._wake.clear()
@@ -110,7 +97,7 @@ class NodeAgent:
             stored = await self._write(node, status, facts, now)
             self._announce(node, stored)
             self._node, self._reported = stored, now
-        self.registered.set()
+        self._heartbeat.registered(node.metadata.uid)
         await self._pass_cidr(self._node or node)
 
     async def _write(
@@ -226,69 +213,6 @@ class NodeAgent:
             if image.repo_digests or image.repo_tags
         )
 
-    # -- lease
-
-    async def _lease_forever(self) -> None:
-        await self.registered.wait()
-        retry = FIRST_RETRY_SECONDS
-        while True:
-            began = time.monotonic()
-            try:
-                async with asyncio.timeout(self._settings.lease_seconds / 2):
-                    await self._renew()
-                retry = FIRST_RETRY_SECONDS
-                pause = self._settings.renew_seconds - (time.monotonic() - began)
-            except (errors.StatusError, TimeoutError) as error:
-                log.warning("lease not renewed", error=str(error) or "timeout", retry_in=retry)
-                self._lease = None
-                limit = min(LAST_RETRY_SECONDS, self._settings.renew_seconds)
-                pause, retry = retry, min(retry * 2, limit)
-            await asyncio.sleep(max(pause, 0.05))
-
-    async def _renew(self) -> None:
-        lease = self._lease or await self._find_lease()
-        if lease is None:
-            self._lease = await self._client.create(self._new_lease())
-            return
-        spec = msgspec.structs.replace(
-            lease.spec,
-            holder_identity=self._facts.name,
-            lease_duration_seconds=max(round(self._settings.lease_seconds), 1),
-            renew_time=micro_time(),
-        )
-        self._lease = await self._client.update(msgspec.structs.replace(lease, spec=spec))
-
-    async def _find_lease(self) -> coordination.Lease | None:
-        try:
-            return await self._client.get(coordination.Lease, self._facts.name, LEASE_NAMESPACE)
-        except errors.NotFound:
-            return None
-
-    def _new_lease(self) -> coordination.Lease:
-        node = self._node
-        owners: tuple[OwnerReference, ...] = ()
-        if node is not None:
-            owners = (
-                OwnerReference(
-                    api_version="v1", kind="Node", name=node.metadata.name, uid=node.metadata.uid
-                ),
-            )
-        return coordination.Lease(
-            metadata=ObjectMeta(
-                name=self._facts.name, namespace=LEASE_NAMESPACE, owner_references=owners
-            ),
-            spec=coordination.LeaseSpec(
-                holder_identity=self._facts.name,
-                lease_duration_seconds=max(round(self._settings.lease_seconds), 1),
-                renew_time=micro_time(),
-            ),
-        )
-
 
 def _ready_status(node: core.Node) -> str:
     return next((c.status for c in node.status.conditions if c.type == "Ready"), "")
-
-
-def micro_time() -> str:
-    """metav1.MicroTime of now."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

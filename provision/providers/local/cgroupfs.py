@@ -17,6 +17,7 @@ from provision.providers.local.cgroups import (
     OPTIONAL_LIMITS,
     ROOT,
     V2_DELEGATED,
+    WEIGHT,
     CgroupLayout,
     Hierarchy,
     MachineSize,
@@ -45,6 +46,7 @@ def make(layout: CgroupLayout, lab: str, machine: str, size: MachineSize) -> Non
         if _make_directory(hierarchy, directory, layout):
             _guard(hierarchy, directory)
         _apply_limits(hierarchy, directory, size)
+        _weigh(hierarchy, hierarchy.lab(lab))
         _make_directory(hierarchy, hierarchy.inside(lab, machine), layout)
 
 
@@ -200,6 +202,14 @@ def _make_directory(hierarchy: Hierarchy, directory: Path, layout: CgroupLayout)
                 (directory / name).write_text((directory.parent / name).read_text())
         (directory / "cgroup.clone_children").write_text("1")
     return fresh
+
+
+def _weigh(hierarchy: Hierarchy, lab: Path) -> None:
+    """The lab weighs what its machines weigh together."""
+    weight = WEIGHT[hierarchy.version]
+    if "cpu" in hierarchy.controllers:
+        total = sum(int(file.read_text()) for file in lab.glob(f"*/{weight.file}"))
+        (lab / weight.file).write_text(str(min(total, weight.most)))
 
 
 def _delegate(parent: Path) -> None:

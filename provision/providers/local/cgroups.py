@@ -101,6 +101,23 @@ class MachineSize:
     pids: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """How one version of cgroups says who gets how much of a busy host."""
+
+    file: str
+    one: int  # of a single busy process beside it
+    most: int
+
+    def of(self, cpus: float) -> int:
+        """A machine counts for as many busy processes as it has processors, a lab for all its
+        machines': else everything on it would have to share what one process gets."""
+        return min(max(2, int(self.one * cpus)), self.most)
+
+
+WEIGHT = {1: Weight("cpu.shares", 1024, 262_144), 2: Weight("cpu.weight", 100, 10_000)}
+
+
 def parse_layout(mountinfo: str, v2_controllers: str) -> CgroupLayout:
     """The layout from /proc/self/mountinfo and, for version 2, its root's cgroup.controllers."""
     found: dict[Path, Hierarchy] = {}
@@ -135,6 +152,7 @@ def limits(hierarchy: Hierarchy, size: MachineSize) -> Iterator[tuple[str, str]]
     if hierarchy.version == 2:
         if "cpu" in hierarchy.controllers:
             yield "cpu.max", f"{quota} {CPU_PERIOD_US}"
+            yield WEIGHT[2].file, str(WEIGHT[2].of(size.cpus))
         if "memory" in hierarchy.controllers:
             yield "memory.max", memory
             yield "memory.swap.max", "0"
@@ -144,6 +162,7 @@ def limits(hierarchy: Hierarchy, size: MachineSize) -> Iterator[tuple[str, str]]
     if "cpu" in hierarchy.controllers:
         yield "cpu.cfs_period_us", str(CPU_PERIOD_US)
         yield "cpu.cfs_quota_us", str(quota)
+        yield WEIGHT[1].file, str(WEIGHT[1].of(size.cpus))
     if "memory" in hierarchy.controllers:
         yield "memory.limit_in_bytes", memory
         yield "memory.memsw.limit_in_bytes", memory
