@@ -200,9 +200,9 @@ DEEP = """
     import os
     for top in ("/v", "/var"):
         os.chdir(top)
-        for _ in range(3000):
+        for _ in range(1500):
             os.mkdir("d"); os.chdir("d"); open("f", "w").close()
-    for n in range(20_000):
+    for n in range(5_000):
         open(f"/v/f{n}", "w").close()
     os.chdir("/")
     os.symlink("/", "/v/root"); os.symlink("OUTSIDE", "/v/d/out"); os.mkfifo("/v/d/fifo")

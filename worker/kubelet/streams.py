@@ -8,18 +8,19 @@ speaks v4 lacks the close signal, which is then dropped.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import aiohttp
 from aiohttp import web
 
 from muster.component.log import get_logger
+from muster.component.peers import until_gone
 from muster.component.webhandler import be_patient
 
 log = get_logger(__name__)
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 _CLOSE = 255
-_HEARTBEAT_SECONDS = 30.0
 _MAX_MESSAGE = 4 << 20  # of one message, the runtime's bound too; kubectl sends 32 KiB
 
 
@@ -39,12 +40,10 @@ async def bridge(
         log.warning("runtime refused the stream", error=str(error))
         return web.Response(status=502, text=f"cannot open the runtime's stream: {error}\n")
     async with runtime:
-        caller = web.WebSocketResponse(
-            protocols=PROTOCOLS, max_msg_size=_MAX_MESSAGE, heartbeat=_HEARTBEAT_SECONDS
-        )
+        caller = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=_MAX_MESSAGE)
         be_patient(request)
         await caller.prepare(request)
-        await _join(caller, runtime)
+        await _join(caller, runtime, until_gone(request.transport, caller.ping))
         await caller.close()
     return caller
 
@@ -53,15 +52,25 @@ def _close_timeout() -> aiohttp.ClientWSTimeout:
     return aiohttp.ClientWSTimeout(ws_close=2.0)
 
 
-async def _join(caller: web.WebSocketResponse, runtime: aiohttp.ClientWebSocketResponse) -> None:
-    up = asyncio.create_task(_to_runtime(caller, runtime), name="stream-up")
-    down = asyncio.create_task(_to_caller(caller, runtime), name="stream-down")
+async def _join(
+    caller: web.WebSocketResponse,
+    runtime: aiohttp.ClientWebSocketResponse,
+    caller_gone: Coroutine[None, None, None],
+) -> None:
+    """Each direction reads no more than the other side takes. So that the end of a caller is seen
+    also while the container does not read, it is watched for beside (and there is no heartbeat,
+    whose answer would not be read either)."""
+    tasks = {
+        asyncio.create_task(_to_runtime(caller, runtime), name="stream-up"),
+        asyncio.create_task(_to_caller(caller, runtime), name="stream-down"),
+        asyncio.create_task(caller_gone, name="stream-caller"),
+    }
     try:
-        await asyncio.wait({up, down}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (up, down):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(up, down, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _to_runtime(

@@ -19,7 +19,9 @@ from typing import Protocol
 from aiohttp import WSMsgType, web
 
 from muster.component.log import get_logger
+from muster.component.peers import until_gone
 from muster.component.webapp import serve_app
+from muster.component.webhandler import be_patient
 from muster.cri import api_pb2 as cri
 from worker.runtime import channels, conmon
 from worker.runtime.conmon import Monitored
@@ -32,6 +34,7 @@ MAX_PENDING = 1000
 _CHUNK = 1 << 15
 _DRAIN_SECONDS = 0.5
 _MAX_PACKET = 8193
+_MAX_MESSAGE = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +122,28 @@ class StreamingServer:
         deadline, session = self._pending.pop(request.match_info["token"], (0.0, None))
         if session is None or deadline < time.monotonic():
             raise web.HTTPNotFound(text="no such stream: the token is unknown, used or expired")
-        ws = web.WebSocketResponse(
-            protocols=channels.PROTOCOLS, heartbeat=30.0, max_msg_size=4 << 20
-        )
+        # No heartbeat: its answer would not be read while the container does not read its stdin.
+        ws = web.WebSocketResponse(protocols=channels.PROTOCOLS, max_msg_size=_MAX_MESSAGE)
         if not ws.can_prepare(request):
             raise web.HTTPBadRequest(text="this server speaks WebSocket only")
+        be_patient(request)
         await ws.prepare(request)
-        peer = _Peer(ws)
+        gone = asyncio.create_task(until_gone(request.transport, ws.ping), name="stream client")
+        serving = asyncio.create_task(self._answer(session, _Peer(ws)), name="stream")
+        try:
+            await asyncio.wait({gone, serving}, return_when=asyncio.FIRST_COMPLETED)
+            if serving.done():
+                with suppress(ConnectionError):
+                    await ws.close()
+        finally:
+            await _end(gone, serving)
+        return ws
+
+    async def _answer(self, session: Session, peer: _Peer) -> None:
         try:
             await self._serve(session, peer)
         except (RuntimeFailure, OSError) as error:
             await peer.send(channels.ERROR, channels.failure_status(str(error)))
-        with suppress(ConnectionError):
-            await ws.close()
-        return ws
 
     async def _serve(self, session: Session, peer: _Peer) -> None:
         if isinstance(session, AttachSession):
