@@ -165,7 +165,7 @@ REFUSED: dict[str, Refused] = {
         sysctl("kernel.msgmax", "65536"), "SysctlForbidden",
         'Pod was rejected: forbidden sysctl: "kernel.msgmax" not allowlisted', True),
     "node-sysctl": Refused(
-        sysctl("kernel.core_pattern", "|/tmp/x"), "SysctlForbidden",
+        sysctl("kernel.core_pattern", "core"), "SysctlForbidden",
         'Pod was rejected: forbidden sysctl: "kernel.core_pattern" not allowlisted', True),
     "sysctl-of-host-network": Refused(
         sysctl("net.ipv4.tcp_syncookies", "0", hostNetwork=True), "SysctlForbidden",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 MODULES: tuple[str, ...] = (
     "node_matrix",
     "port_access",
+    "pod_isolation",
 )
 
 
