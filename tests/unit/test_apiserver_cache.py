@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from master.apiserver.auth.identity import user_from_subject
 from master.apiserver.auth.node import Graph, authorize_node
@@ -257,3 +260,41 @@ def test_nodes_reach_their_own_pods_and_what_those_name() -> None:
     lease = {"group": "coordination.k8s.io", "namespace": "kube-node-lease"}
     assert node_may("update", "leases", name="w1", **lease)
     assert not node_may("update", "leases", name="w2", **lease)
+
+
+def stored_pod(name: str, node: str) -> bytes:
+    return msgspec.json.encode(
+        {
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "ns"},
+            "spec": {"nodeName": node},
+        }
+    )  # fmt: skip
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("abcde"), st.sampled_from(["", "n1", "n2", None])), max_size=30
+    ),
+    st.booleans(),
+)
+def test_the_pods_of_a_node_are_those_that_a_look_at_all_finds(
+    steps: list[tuple[str, str | None]], replaced: bool
+) -> None:
+    cache = ResourceCache(PODS)
+    truth: dict[str, str] = {}
+    for revision, (name, node) in enumerate(steps, 1):
+        if node is None:
+            cache.delete(f"ns/{name}", revision)
+            truth.pop(name, None)
+        else:
+            cache.put(f"ns/{name}", stored_pod(name, node), revision)
+            truth[name] = node
+    if replaced:
+        kept = [(f"ns/{name}", stored_pod(name, node), 1) for name, node in sorted(truth.items())]
+        cache.replace(kept, 99)
+    for node in ("n1", "n2", "n3"):
+        for namespace, after in (("", ""), ("ns", ""), ("other", ""), ("ns", "ns/b")):
+            selection = selection_of(PODS, namespace, "", f"spec.nodeName={node}")
+            found = [entry.name for entry in cache.select(selection, after)]
+            names = [n for n in sorted(truth) if truth[n] == node and f"ns/{n}" > after]
+            assert found == (names if namespace in ("", "ns") else [])

@@ -31,6 +31,10 @@ class ResourceCache:
         self.trigger = _TRIGGERS.get(resource.kind, _DEFAULT_TRIGGER)
         self.window = Window(horizon=0)
         self._entries: SortedDict[str, Entry] = SortedDict()
+        # The keys by the trigger's value, for kinds that name one: what a node may read is asked
+        # of its own pods at each of its requests, and there may be thousands of others'.
+        self._indexed = resource.kind in _TRIGGERS
+        self._keys: dict[str, set[str]] = {}
         self._watchers: set[Watcher] = set()
         self._pinned: dict[str, set[Watcher]] = defaultdict(set)
         self._forgotten = 0  # events since the watchers were looked at
@@ -44,12 +48,25 @@ class ResourceCache:
     def select(self, selection: Selection, after: str = "") -> Iterator[Entry]:
         """Matching entries in key order, from the first key after `after`."""
         start = f"{selection.namespace}/" if selection.namespace else ""
+        pin = self._pinned_to(selection) if self._indexed else ""
+        if pin:
+            yield from self._select_pinned(selection, pin, start, after)
+            return
         for key in self._entries.irange(max(start, after), inclusive=(False, True)):
             if start and not key.startswith(start):
                 return
             entry = self._entries[key]
             if selection.matches(entry):
                 yield entry
+
+    def _select_pinned(
+        self, selection: Selection, pin: str, start: str, after: str
+    ) -> Iterator[Entry]:
+        for key in sorted(self._keys.get(pin, ())):
+            if key > after and key.startswith(start):
+                entry = self.get(key)
+                if entry is not None and selection.matches(entry):
+                    yield entry
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -59,6 +76,9 @@ class ResourceCache:
     def replace(self, stored: list[tuple[str, bytes, int]], revision: int) -> None:
         """Begin anew from a list at `revision`; watches of the lost history end as expired."""
         self._entries = SortedDict(self._readable(stored))
+        self._keys.clear()
+        for entry in self._entries.values():
+            self._index(None, entry)
         self.window = Window(horizon=revision)
         self.close_watchers(expired=True)
 
@@ -73,12 +93,14 @@ class ResourceCache:
         previous = self.get(key)
         entry = make_entry(self.resource, key, value, revision)
         self._entries[key] = entry
+        self._index(previous, entry)
         self._emit(CacheEvent(MODIFIED if previous else ADDED, entry, previous))
 
     def delete(self, key: str, revision: int) -> None:
         previous: Entry | None = self._entries.pop(key, None)
         if previous is None:
             return
+        self._index(previous, None)
         # The last state is sent with the revision of the deletion, as upstream does.
         last = make_entry(self.resource, key, previous.stored, revision)
         self._emit(CacheEvent(DELETED, last, previous))
@@ -105,8 +127,26 @@ class ResourceCache:
     def watchers(self) -> int:
         return len(self._watchers) + sum(map(len, self._pinned.values()))
 
+    def _index(self, previous: Entry | None, entry: Entry | None) -> None:
+        if not self._indexed:
+            return
+        before = previous.fields.get(self.trigger, "") if previous else None
+        now = entry.fields.get(self.trigger, "") if entry else None
+        if before == now:
+            return
+        if previous is not None and before is not None:
+            keys = self._keys[before]
+            keys.discard(previous.key)
+            if not keys:
+                del self._keys[before]
+        if entry is not None and now is not None:
+            self._keys.setdefault(now, set()).add(entry.key)
+
     def _pin(self, watcher: Watcher) -> str:
-        for requirement in watcher.selection.fields:
+        return self._pinned_to(watcher.selection)
+
+    def _pinned_to(self, selection: Selection) -> str:
+        for requirement in selection.fields:
             if requirement.field == self.trigger and not requirement.negated:
                 return requirement.value
         return ""
