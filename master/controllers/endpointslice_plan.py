@@ -13,7 +13,15 @@ import msgspec
 from master.controllers.ownership import controller_ref
 from master.controllers.pods import is_deleting, is_finished, is_ready
 from muster.api.core import Container, ObjectReference, Pod, Service, ServicePort
-from muster.api.discovery import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from muster.api.discovery import (
+    Endpoint,
+    EndpointConditions,
+    EndpointHints,
+    EndpointPort,
+    EndpointSlice,
+    ForNode,
+    ForZone,
+)
 from muster.api.meta import ObjectMeta
 
 SERVICE_NAME = "kubernetes.io/service-name"
@@ -184,17 +192,31 @@ def _sidecars(pod: Pod) -> list[Container]:
     return [c for c in pod.spec.init_containers if c.restart_policy == "Always"]
 
 
+def hints_of(service: Service, node: str, zone: str) -> EndpointHints | None:
+    """Who shall send to an endpoint, by the service's trafficDistribution (KEP-3015)."""
+    match service.spec.traffic_distribution:
+        case "PreferClose" | "PreferSameZone" if zone:
+            return EndpointHints(for_zones=(ForZone(name=zone),))
+        case "PreferSameNode":
+            # Nodes that have no endpoint of their own fall back on their zone.
+            zones = (ForZone(name=zone),) if zone else ()
+            return EndpointHints(for_nodes=(ForNode(name=node),), for_zones=zones)
+    return None
+
+
 def endpoint_of(service: Service, pod: Pod, zones: Mapping[str, str]) -> Endpoint:
     serving, terminating = is_ready(pod), is_deleting(pod)
     ready = bool(service.spec.publish_not_ready_addresses) or (serving and not terminating)
     meta = pod.metadata
+    zone = zones.get(pod.spec.node_name, "")
     in_domain = pod.spec.subdomain == service.metadata.name
     return Endpoint(
         addresses=(pod.status.pod_ip,),
         conditions=EndpointConditions(ready=ready, serving=serving, terminating=terminating),
         hostname=pod.spec.hostname if pod.spec.hostname and in_domain else "",
         node_name=pod.spec.node_name,
-        zone=zones.get(pod.spec.node_name, ""),
+        zone=zone,
+        hints=hints_of(service, pod.spec.node_name, zone) if ready else None,
         target_ref=ObjectReference(
             kind="Pod", namespace=meta.namespace, name=meta.name, uid=meta.uid
         ),

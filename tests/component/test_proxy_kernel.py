@@ -186,7 +186,7 @@ async def test_the_time_from_an_event_to_its_rule_is_measured(lab: Lab) -> None:
     """Programming latency is measured from the trigger's time stamp."""
     await lab.publish(service("quick", "10.96.0.12"), endpoint_slice("quick", "pod1"))
     programming = "kubeproxy_network_programming_duration_seconds"
-    before = lab.metrics()
+    before = await asyncio.to_thread(lab.metrics)
     await lab.set_endpoints(endpoint_slice("quick", "pod1", "pod2"), pod2=True)
     after = await until("measured", lambda: _grown(lab, f"{programming}_count", before))
     took = after[f"{programming}_sum"] - before[f"{programming}_sum"]
@@ -205,16 +205,16 @@ FULL_SYNCS = "kubeproxy_sync_full_proxy_rules_duration_seconds_count"
 async def test_idle_full_syncs_write_nothing_and_move_the_time_stamp(lab: Lab) -> None:
     """What iptables-save prints is what we wrote, for every kind of rule there is."""
     began = time.time()
-    before, written = lab.metrics(), lab.restored
+    before, written = (await asyncio.to_thread(lab.metrics)), lab.restored
     await until("two full syncs", lambda: lab.metrics()[FULL_SYNCS] >= before[FULL_SYNCS] + 2)
     assert lab.restored == written
-    assert lab.metrics()[LAST_SYNC] > began
+    assert (await asyncio.to_thread(lab.metrics))[LAST_SYNC] > began
 
 
 async def test_a_slice_event_that_changes_no_rule_moves_the_time_stamp(lab: Lab) -> None:
     await lab.publish(service("calm", "10.96.0.13"), endpoint_slice("calm", "pod1"))
     changes = "kubeproxy_sync_proxy_rules_endpoint_changes_total"
-    before, written = lab.metrics(), lab.restored
+    before, written = (await asyncio.to_thread(lab.metrics)), lab.restored
     await lab.api.put("endpointslices", endpoint_slice("calm", "pod1"))
     after = await until("event", lambda: _grown(lab, changes, before))
     await until("sync", lambda: lab.metrics()[LAST_SYNC] > before[LAST_SYNC])
@@ -280,7 +280,10 @@ async def test_the_health_check_port_answers_for_its_service(lab: Lab) -> None:
 
 
 async def test_metrics_ask_for_a_certificate_and_have_upstreams_names(lab: Lab) -> None:
-    names, table = lab.metrics(), "kube-proxy" if lab.backend == NFTABLES else "nat"
+    names, table = (
+        (await asyncio.to_thread(lab.metrics)),
+        "kube-proxy" if lab.backend == NFTABLES else "nat",
+    )
     for name in (
         "kubeproxy_sync_proxy_rules_duration_seconds_count",
         "kubeproxy_sync_partial_proxy_rules_duration_seconds_count",

@@ -101,6 +101,34 @@ def test_an_endpoint_says_where_and_how_well_it_serves() -> None:
     assert {(e.node_name, e.zone) for e in item.endpoints} == {("w1", "z1")}
 
 
+@pytest.mark.parametrize(
+    ("distribution", "zones", "nodes"),
+    [
+        ("", None, None),
+        ("Nonsense", None, None),
+        ("PreferClose", {"z1"}, set()),
+        ("PreferSameZone", {"z1"}, set()),
+        ("PreferSameNode", {"z1"}, {"w1"}),
+    ],
+)
+def test_hints_follow_the_traffic_distribution(
+    distribution: str, zones: set[str] | None, nodes: set[str] | None
+) -> None:
+    """Of ready endpoints only; and they go when the field goes."""
+    store = Store()
+    store.sync(service(traffic_distribution="PreferClose"), [pod(1), pod(2, ready=False)])
+    store.sync(service(traffic_distribution=distribution), [pod(1), pod(2, ready=False)])
+    (item,) = store.slices.values()
+    ready, waiting = item.endpoints
+    assert waiting.hints is None
+    if zones is None:
+        assert ready.hints is None
+    else:
+        assert ready.hints is not None
+        assert {zone.name for zone in ready.hints.for_zones} == zones
+        assert {node.name for node in ready.hints.for_nodes} == nodes
+
+
 def test_publish_not_ready_addresses_makes_everybody_ready() -> None:
     store = Store()
     store.sync(service(publish_not_ready_addresses=True), [pod(1, ready=False)])

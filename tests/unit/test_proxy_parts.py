@@ -10,10 +10,16 @@ import pytest
 
 from muster.api.core import Node as ApiNode
 from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
+from muster.api.discovery import (
+    EndpointConditions,
+    EndpointHints,
+    EndpointSlice,
+    ForNode,
+    ForZone,
+)
 from worker.proxy import names
 from worker.proxy.endpoints import Node
-from worker.proxy.flows import Flows, stale_flows
+from worker.proxy.flows import Flows, has_udp, parse, stale
 from worker.proxy.health import Check, Health, answer, checks_of, eligible
 from worker.proxy.main import Config
 from worker.proxy.pending import Pending
@@ -90,40 +96,130 @@ def test_probabilities_survive_the_kernels_rounding(count: int) -> None:
 # -- conntrack
 
 
+LISTING = """\
+udp      17 29 src=10.0.0.9 dst=172.30.0.41 sport=40007 dport=80 src=10.0.0.1 dst=10.0.0.9 \
+sport=8080 dport=40007 mark=0 use=1
+udp      17 29 src=10.0.0.9 dst=172.30.0.41 sport=40008 dport=80 [UNREPLIED] src=10.0.0.2 \
+dst=10.0.0.9 sport=8080 dport=40008 mark=0 use=1
+udp      17 29 src=10.0.0.9 dst=172.30.0.41 sport=40009 dport=80 [UNREPLIED] src=172.30.0.41 \
+dst=10.0.0.9 sport=80 dport=40009 mark=0 use=1
+udp      17 29 src=10.0.0.9 dst=192.168.0.2 sport=40007 dport=30080 src=10.0.0.1 \
+dst=192.168.0.2 sport=8080 dport=40007 [ASSURED] mark=0 use=1
+udp      17 29 src=10.0.0.9 dst=198.51.100.1 sport=40007 dport=80 src=10.0.0.1 dst=10.0.0.9 \
+sport=8080 dport=40007 mark=0 use=1
+udp      17 29 src=10.0.0.9 dst=8.8.8.8 sport=40007 dport=53 src=8.8.8.8 dst=10.0.0.9 \
+sport=53 dport=40007 mark=0 use=1
+"""
+
+
 def test_udp_flows_to_a_removed_endpoint_are_forgotten_on_every_way_in() -> None:
+    """So are those from the time without endpoints, which nobody answers; no others."""
     one = service("UDP", node_port=30080, externalIPs=["198.51.100.1"])
-    old = rendered(one, slice_of("10.0.0.1", "10.0.0.2", protocol="UDP"))
     new = rendered(one, slice_of("10.0.0.2", protocol="UDP"))
-    assert stale_flows(old, new) == {
+    assert stale(parse(LISTING), [new]) == {
         Flows("172.30.0.41", 80, "10.0.0.1"),
+        Flows("172.30.0.41", 80, "172.30.0.41"),
+        Flows("192.168.0.2", 30080, "10.0.0.1"),
         Flows("198.51.100.1", 80, "10.0.0.1"),
-        Flows("", 30080, "10.0.0.1"),
     }
 
 
-def test_a_udp_service_that_gets_its_first_endpoint_forgets_untranslated_flows() -> None:
-    one = service("UDP")
-    new = rendered(one, slice_of("10.0.0.1", protocol="UDP"))
-    for old in (RenderedService(), rendered(one)):
-        assert stale_flows(old, new) == {Flows("172.30.0.41", 80, "")}
+@pytest.mark.parametrize(
+    "conditions",
+    [{"ready": False, "serving": True, "terminating": True}, {"ready": True}],
+)
+def test_flows_to_an_endpoint_that_still_serves_go_on(conditions: dict[str, bool]) -> None:
+    """Also if new flows would go elsewhere: to a ready one, to the own zone or node."""
+    slice_ = slice_of("10.0.0.1", "10.0.0.2", "172.30.0.41", protocol="UDP")
+    first, *others = slice_.endpoints
+    first = msgspec.structs.replace(
+        first, conditions=msgspec.convert(conditions, EndpointConditions), node_name="w2"
+    )
+    slice_ = msgspec.structs.replace(slice_, endpoints=(first, *others))
+    one = service("UDP", internalTrafficPolicy="Local")
+    assert not stale(parse(LISTING), [rendered(one, slice_)])
 
 
-def test_a_deleted_udp_service_forgets_its_flows_and_nothing_more() -> None:
-    old = rendered(service("UDP"), slice_of("10.0.0.1", protocol="UDP"))
-    assert stale_flows(old, RenderedService()) == {Flows("172.30.0.41", 80, "10.0.0.1")}
-    assert not stale_flows(old, old)
+def test_a_udp_service_without_endpoints_keeps_its_flows() -> None:
+    assert not stale(parse(LISTING), [rendered(service("UDP"))])
 
 
 def test_tcp_flows_are_left_alone() -> None:
-    old = rendered(service(), slice_of("10.0.0.1"))
-    assert not stale_flows(old, RenderedService())
+    assert not has_udp([rendered(service(), slice_of("10.0.0.1"))])
+    assert not stale(parse(LISTING), [rendered(service(), slice_of("10.0.0.2"))])
 
 
-def test_the_conntrack_command_names_port_address_and_endpoint() -> None:
+def test_the_conntrack_command_names_address_port_and_endpoint() -> None:
     command = " ".join(Flows("10.96.0.5", 53, "10.244.0.7").command())
     assert command == (
-        "conntrack -D -f ipv4 -p udp --dport 53 --orig-dst 10.96.0.5 --dst-nat 10.244.0.7"
+        "conntrack -D -f ipv4 -p udp --orig-dst 10.96.0.5 --orig-port-dst 53 --reply-src 10.244.0.7"
     )
+
+
+# -- hints
+
+HINTED = [("10.0.0.1", "a", "w1"), ("10.0.0.2", "a", "w2"), ("10.0.0.3", "b", "w3")]
+
+
+def hinted(kind: str, *, but: str = "", ready: bool = True) -> EndpointSlice:
+    """Endpoints with hints of a kind (`zones`, `nodes` or `both`); `but` has none."""
+    slice_ = slice_of(*(ip for ip, _, _ in HINTED))
+    endpoints = []
+    for endpoint, (ip, zone, node) in zip(slice_.endpoints, HINTED, strict=True):
+        hints = EndpointHints(
+            for_zones=(ForZone(name=zone),) if kind in ("zones", "both") and ip != but else (),
+            for_nodes=(ForNode(name=node),) if kind in ("nodes", "both") and ip != but else (),
+        )
+        conditions = EndpointConditions(ready=ready, serving=True, terminating=not ready)
+        endpoints.append(
+            msgspec.structs.replace(endpoint, hints=hints, conditions=conditions, node_name=node)
+        )
+    return msgspec.structs.replace(slice_, endpoints=tuple(endpoints))
+
+
+@pytest.mark.parametrize(
+    ("node", "slice_", "chosen"),
+    [
+        (Node("w1", "a"), hinted("zones"), "12"),
+        (Node("w3", "b"), hinted("zones"), "3"),
+        (Node("w1", "c"), hinted("zones"), "123"),  # a zone without endpoints
+        (Node("w1"), hinted("zones"), "123"),  # a node without a zone
+        (Node("w1", "a"), hinted("zones", but="10.0.0.3"), "123"),  # one without a hint
+        (Node("w1", "a"), hinted("both"), "1"),  # the node before the zone
+        (Node("w9", "a"), hinted("both"), "12"),  # no endpoint for this node
+        (Node("w9", "c"), hinted("both"), "123"),
+        (Node("w1", "a"), hinted("nodes"), "1"),
+        (Node("w1", "a"), hinted("zones", ready=False), "123"),  # terminating ones: no hints
+    ],
+)
+def test_hints_choose_by_node_and_zone_or_not_at_all(
+    node: Node, slice_: EndpointSlice, chosen: str
+) -> None:
+    (target,) = render_service(service(), [slice_], node, Options()).targets
+    assert "".join(e.ip[-1] for e in target.cluster) == chosen
+
+
+def test_a_node_within_the_source_ranges_reaches_its_own_load_balancer() -> None:
+    """Some balancers make their address one of the node's own: it is then the sender."""
+    one = service(type="LoadBalancer", loadBalancerSourceRanges=["192.0.2.0/24"])
+    status = msgspec.convert({"loadBalancer": {"ingress": [{"ip": "5.6.7.8"}]}}, type(one.status))
+    one = msgspec.structs.replace(one, status=status)
+    for node_ip, sources in (
+        ("192.0.2.7", ("192.0.2.0/24", "5.6.7.8/32")),
+        ("198.51.100.7", ("192.0.2.0/24",)),
+    ):
+        node = Node("w1", addresses=(node_ip,))
+        (port,) = render_service(one, [slice_of("10.0.0.1")], node, Options()).ports
+        assert port.source_ranges == sources
+
+
+@pytest.mark.parametrize(("mode", "taken"), [("VIP", True), ("Proxy", False), (None, True)])
+def test_a_balancer_that_proxies_keeps_its_address(mode: str | None, taken: bool) -> None:
+    one = service(type="LoadBalancer")
+    ingress = {"ip": "5.6.7.8"} | ({"ipMode": mode} if mode else {})
+    status = msgspec.convert({"loadBalancer": {"ingress": [ingress]}}, type(one.status))
+    (port,) = rendered(msgspec.structs.replace(one, status=status)).ports
+    assert port.load_balancer_ips == (("5.6.7.8",) if taken else ())
 
 
 # -- pending changes

@@ -1,7 +1,8 @@
 """Which endpoints a service port leads to on this node. Pure.
 
 Sources: discovery.k8s.io/v1 conditions, KEP-1669 (terminating endpoints), KEP-2086 (internal
-traffic policy), KEP-2433 (topology hints).
+traffic policy), KEP-2433 and KEP-3015 (topology
+hints, traffic distribution).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from muster.api.discovery import Endpoint as ApiEndpoint
 from muster.api.discovery import EndpointPort, EndpointSlice
 from worker.proxy.serviceports import Port, is_ipv4
 
+_NOBODY: frozenset[str] = frozenset()
 ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
@@ -34,7 +36,8 @@ class Endpoint:
     serving: bool
     terminating: bool
     local: bool
-    zones: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()  # hints: who shall send here
+    nodes: frozenset[str] = frozenset()
 
     @property
     def address(self) -> str:
@@ -54,6 +57,8 @@ class Reachable:
     local: tuple[Endpoint, ...] = ()
     # Some node has a usable endpoint, if perhaps none that this node may use.
     exists: bool = False
+    # All that still answer, wherever: what an old flow may go on to.
+    serving: frozenset[str] = frozenset()
 
     def without_local(self, port: Port) -> tuple[bool, bool]:
         """Whether internal, and external, traffic may only go to this node and finds nobody."""
@@ -62,10 +67,6 @@ class Reachable:
             nobody and port.internal_local,
             nobody and port.externally_accessible and port.external_local,
         )
-
-    @property
-    def everything(self) -> frozenset[str]:
-        return frozenset(endpoint.ip for endpoint in self.cluster + self.local)
 
 
 def endpoints_of(port: Port, slices: Iterable[EndpointSlice], node: Node) -> tuple[Endpoint, ...]:
@@ -96,7 +97,7 @@ def _port_number(port: Port, ports: Sequence[EndpointPort]) -> int:
 
 
 def _endpoint(endpoint: ApiEndpoint, port: int, node: Node) -> Endpoint:
-    conditions = endpoint.conditions
+    conditions, hints = endpoint.conditions, endpoint.hints
     # Unknown counts as ready, and what says nothing of serving serves while it is ready.
     ready = conditions is None or conditions.ready is not False
     serving = ready if conditions is None or conditions.serving is None else conditions.serving
@@ -107,9 +108,8 @@ def _endpoint(endpoint: ApiEndpoint, port: int, node: Node) -> Endpoint:
         serving=serving,
         terminating=conditions is not None and bool(conditions.terminating),
         local=bool(node.name) and endpoint.node_name == node.name,
-        zones=frozenset(zone.name for zone in endpoint.hints.for_zones)
-        if endpoint.hints
-        else frozenset(),
+        zones=_NOBODY if hints is None else frozenset(zone.name for zone in hints.for_zones),
+        nodes=_NOBODY if hints is None else frozenset(node.name for node in hints.for_nodes),
     )
 
 
@@ -118,9 +118,10 @@ def reachable(port: Port, endpoints: Sequence[Endpoint], node: Node) -> Reachabl
     usable = _usable(endpoints)
     local = _usable([endpoint for endpoint in endpoints if endpoint.local])
     return Reachable(
-        cluster=_in_zone(usable, node) if port.uses_cluster_endpoints else (),
+        cluster=_preferred(usable, node) if port.uses_cluster_endpoints else (),
         local=local if port.uses_local_endpoints else (),
         exists=bool(usable),
+        serving=frozenset(endpoint.ip for endpoint in endpoints if endpoint.serving),
     )
 
 
@@ -130,11 +131,18 @@ def _usable(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     return ready or tuple(e for e in endpoints if e.serving and e.terminating)
 
 
-def _in_zone(endpoints: tuple[Endpoint, ...], node: Node) -> tuple[Endpoint, ...]:
-    """Hints count only when every endpoint has one and this zone gets at least one."""
-    if not node.zone or not all(e.zones for e in endpoints):
+def _preferred(endpoints: tuple[Endpoint, ...], node: Node) -> tuple[Endpoint, ...]:
+    """Hints count only among ready endpoints, when every one has one and this node or zone gets at
+    least one: the node's before the zone's."""
+    if not all(e.ready for e in endpoints):
         return endpoints
-    return tuple(e for e in endpoints if node.zone in e.zones) or endpoints
+    if all(e.nodes for e in endpoints):
+        here = tuple(e for e in endpoints if node.name in e.nodes)
+        if here:
+            return here
+    if node.zone and all(e.zones for e in endpoints):
+        return tuple(e for e in endpoints if node.zone in e.zones) or endpoints
+    return endpoints
 
 
 def node_of(node: ApiNode) -> Node:

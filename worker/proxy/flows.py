@@ -1,71 +1,78 @@
-"""Which UDP flows to forget after a change. Pure.
+"""Which UDP flows to forget. Pure.
 
 A UDP flow has no end: while packets keep coming, conntrack sends them where the first one
-went, past all rules. TCP is left alone: a connection to a removed endpoint ends by itself.
+went, past all rules. TCP is left alone, as upstream leaves it: a connection to a removed endpoint
+ends by itself, and one to an endpoint that only terminates shall go on.
+
+What is compared is what conntrack holds now, not what changed: flows that arose while no proxy ran,
+or between a change and its rules, are found as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from worker.proxy.rendered import RenderedService
-from worker.proxy.serviceports import Port
+
+LIST = ("conntrack", "-L", "-f", "ipv4", "-p", "udp")
+_ENTRY = re.compile(r"\bdst=(\S+) sport=\d+ dport=(\d+) .*?\bsrc=(\S+)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Flows:
-    """UDP flows to forget: by original destination, optionally only those led to an endpoint."""
+    """UDP flows by where they were sent, and who is to answer."""
 
-    address: str  # "" = any address (node ports)
+    address: str
     port: int
-    endpoint: str = ""
+    answers: str
 
     def command(self) -> list[str]:
-        words = ["conntrack", "-D", "-f", "ipv4", "-p", "udp", "--dport", str(self.port)]
-        if self.address:
-            words += ["--orig-dst", self.address]
-        if self.endpoint:
-            words += ["--dst-nat", self.endpoint]
-        return words
+        return [
+            "conntrack", "-D", "-f", "ipv4", "-p", "udp", "--orig-dst", self.address,
+            "--orig-port-dst", str(self.port), "--reply-src", self.answers,
+        ]  # fmt: skip
 
 
-def stale_flows(old: RenderedService[Any], new: RenderedService[Any]) -> frozenset[Flows]:
-    """Flows that the rules of `old` set up and the rules of `new` would lead elsewhere."""
-    now = dict(_udp(new))
+def parse(listing: str) -> frozenset[Flows]:
+    """What `conntrack -L` prints; flows that differ in the sender alone are one."""
     return frozenset(
-        flows for port, ips in _all_udp(old, new) for flows in _of_port(port, ips, now.get(port))
+        Flows(address, int(port), answers) for address, port, answers in _ENTRY.findall(listing)
     )
 
 
-def _udp(service: RenderedService[Any]) -> Iterator[tuple[Port, frozenset[str]]]:
-    for port, target in zip(service.ports, service.targets, strict=True):
-        if port.protocol == "UDP":
-            yield port, target.everything
+def has_udp(services: Iterable[RenderedService[Any]]) -> bool:
+    return any(port.protocol == "UDP" for service in services for port in service.ports)
 
 
-def _all_udp(
-    old: RenderedService[Any], new: RenderedService[Any]
-) -> Iterator[tuple[Port, frozenset[str]]]:
-    yield from _udp(old)
-    known = {port for port, _ in _udp(old)}
-    for port, _ in _udp(new):
-        if port not in known:
-            yield port, frozenset()
+def stale(flows: Iterable[Flows], services: Iterable[RenderedService[Any]]) -> frozenset[Flows]:
+    """Flows to a service that lead to none of its endpoints that still answer. A service without
+    any keeps its flows: there is nobody to lead them to."""
+    by_address: dict[tuple[str, int], frozenset[str]] = {}
+    by_node_port: dict[int, frozenset[str]] = {}
+    for address, port, serving in _frontends(services):
+        if address:
+            by_address[address, port] = serving
+        else:
+            by_node_port[port] = serving
+    return frozenset(
+        flow
+        for flow in flows
+        for serving in (by_address.get((flow.address, flow.port)), by_node_port.get(flow.port))
+        if serving is not None and flow.answers not in serving
+    )
 
 
-def _of_port(port: Port, before: frozenset[str], now: frozenset[str] | None) -> Iterator[Flows]:
-    if not before and now:
-        # Packets of the time without endpoints were let through untranslated or refused; the
-        # entries they left would hold on to that.
-        yield from _frontends(port, "")
-    for endpoint in sorted(before - (now or frozenset())):
-        yield from _frontends(port, endpoint)
-
-
-def _frontends(port: Port, endpoint: str) -> Iterator[Flows]:
-    for address in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips):
-        yield Flows(address, port.port, endpoint)
-    if port.node_port:
-        yield Flows("", port.node_port, endpoint)
+def _frontends(
+    services: Iterable[RenderedService[Any]],
+) -> Iterator[tuple[str, int, frozenset[str]]]:
+    """Address, port and who answers there; the address is "" for a node port."""
+    for service in services:
+        for port, target in zip(service.ports, service.targets, strict=True):
+            if port.protocol == "UDP" and target.serving:
+                for address in (port.cluster_ip, *port.external_ips, *port.load_balancer_ips):
+                    yield address, port.port, target.serving
+                if port.node_port:
+                    yield "", port.node_port, target.serving

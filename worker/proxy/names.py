@@ -74,4 +74,4 @@ def endpoint_chain(service_port: str, protocol: str, endpoint: str) -> str:
 
 def _digest(text: str) -> str:
     """16 characters: a chain's name may have 28, and a service's name is longer than that."""
-    return base64.b32encode(hashlib.sha256(text.encode()).digest())[:16].decode()
+    return base64.b32encode(hashlib.sha256(text.encode()).digest()[:10]).decode()

@@ -35,7 +35,9 @@ def rendered(
     node: Node,
     render: Callable[[Port, Reachable], F],
 ) -> RenderedService[F]:
-    ports = ports_of(service) if service is not None else ()
+    ports = tuple(
+        port.allowing(node.addresses) for port in (ports_of(service) if service is not None else ())
+    )
     targets = tuple(reachable(port, endpoints_of(port, slices, node), node) for port in ports)
     fragments = tuple(render(port, target) for port, target in zip(ports, targets, strict=True))
     return RenderedService(ports, targets, fragments)

@@ -181,18 +181,18 @@ def _chains(
 ) -> Iterator[tuple[str, Rules]]:
     """The port's own nat chains."""
     off_cluster = tuple(_masquerade_off_cluster(port, to, cluster_cidr))
+    ways = {e: _endpoint_chain(port, e) for e in endpoints.cluster + endpoints.local}
     if endpoints.cluster:
         head = off_cluster if to.internal == to.cluster else ()
-        yield to.cluster, head + tuple(_balance(port, to.cluster, endpoints.cluster))
+        yield to.cluster, head + tuple(_balance(port, to.cluster, endpoints.cluster, ways))
     if endpoints.local:
         head = off_cluster if to.internal == to.local else ()
-        yield to.local, head + tuple(_balance(port, to.local, endpoints.local))
+        yield to.local, head + tuple(_balance(port, to.local, endpoints.local, ways))
     if port.externally_accessible:
         yield to.external, tuple(_external(port, endpoints, to, cluster_cidr))
     if port.load_balancer_ips and port.source_ranges:
         yield to.firewall, tuple(_source_ranges(port, to))
-    for endpoint in {e.address: e for e in endpoints.cluster + endpoints.local}.values():
-        chain = _endpoint_chain(port, endpoint)
+    for endpoint, chain in ways.items():
         yield chain, tuple(_endpoint(port, chain, endpoint))
 
 
@@ -240,22 +240,23 @@ def _source_ranges(port: Port, to: _Targets) -> Iterator[str]:
     )
 
 
-def _balance(port: Port, chain: str, endpoints: Sequence[Endpoint]) -> Iterator[str]:
+def _balance(
+    port: Port, chain: str, endpoints: Sequence[Endpoint], ways: Mapping[Endpoint, str]
+) -> Iterator[str]:
     """First who was here lately, then chance. The last one matches always: none falls through."""
     if port.affinity_seconds:
         for endpoint in endpoints:
-            target = _endpoint_chain(port, endpoint)
             yield rule(
                 chain,
-                target,
+                ways[endpoint],
                 comment=f"{port.name} -> {endpoint.address}",
-                match=remembers(target, port.affinity_seconds),
+                match=remembers(ways[endpoint], port.affinity_seconds),
             )
     for position, endpoint in enumerate(endpoints):
         left = len(endpoints) - position
         yield rule(
             chain,
-            _endpoint_chain(port, endpoint),
+            ways[endpoint],
             comment=f"{port.name} -> {endpoint.address}",
             match="" if left == 1 else one_in(left),
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
 from muster.api.core import Service, ServicePort
@@ -37,6 +38,15 @@ class Port:
         """`ns/name:port`, as in the rules' comments; `ns/name` for a port without a name."""
         base = f"{self.namespace}/{self.service}"
         return f"{base}:{self.port_name}" if self.port_name else base
+
+    def allowing(self, node_ips: tuple[str, ...]) -> Port:
+        """Some load balancers make their address one of the node's own. What the node sends there
+        comes from that address, and is let in if the node is."""
+        networks = [IPv4Network(network) for network in self.source_ranges]
+        if any(IPv4Address(ip) in network for ip in node_ips for network in networks):
+            own = tuple(f"{ip}/32" for ip in self.load_balancer_ips)
+            return replace(self, source_ranges=self.source_ranges + own)
+        return self
 
     @property
     def externally_accessible(self) -> bool:
@@ -118,12 +128,12 @@ def _network(text: str) -> str:
         return ""
 
 
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+
+
 def is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
+    return _IPV4.fullmatch(text) is not None
 
 
 def _first_ipv4(addresses: tuple[str, ...]) -> str:

@@ -20,9 +20,9 @@ from muster.client.informer import Backoff, Informer
 from muster.component.log import get_logger
 from worker.proxy import metrics
 from worker.proxy.commands import RulesError
-from worker.proxy.conntrack import forget
+from worker.proxy.conntrack import forget_stale
 from worker.proxy.endpoints import Node
-from worker.proxy.flows import Flows, stale_flows
+from worker.proxy.flows import has_udp
 from worker.proxy.health import Health
 from worker.proxy.pending import Pending, service_key
 from worker.proxy.rendered import RenderedService
@@ -67,6 +67,7 @@ class Syncer:
         self._pending = Pending()
         self._changed = asyncio.Event()
         self._rendered: dict[str, RenderedService[Any]] = {}
+        self._without_local = [0, 0]  # service ports: internal, external policy
         self._full = True
         self._synced = asyncio.Event()
         slices.add_index(BY_SERVICE, lambda slice_: filter(None, [service_key(slice_)]))
@@ -168,8 +169,10 @@ class Syncer:
             self._full = True
             raise
         self._full = False
-        await forget(sorted(self._stale(fresh)))
+        old = [self._rendered.get(key, _NOTHING) for key in fresh]
         self._commit(fresh)
+        if is_full or has_udp(old) or has_udp(fresh.values()):
+            await forget_stale(self._rendered.values())
         self._account(taken, written, is_full, time.monotonic() - began)
         return written
 
@@ -188,15 +191,10 @@ class Syncer:
 
     # -- afterwards
 
-    def _stale(self, fresh: Mapping[str, RenderedService[Any]]) -> set[Flows]:
-        return {
-            flows
-            for key, service in fresh.items()
-            for flows in stale_flows(self._rendered.get(key, _NOTHING), service)
-        }
-
     def _commit(self, fresh: Mapping[str, RenderedService[Any]]) -> None:
         for key, service in fresh.items():
+            for at, less in enumerate(self._rendered.get(key, _NOTHING).without_local()):
+                self._without_local[at] += service.without_local()[at] - less
             if service.ports:
                 self._rendered[key] = service
             else:
@@ -236,7 +234,5 @@ class Syncer:
         for table, rules in self._writer.rules().items():
             metrics.RULES.labels(table=table).set(rules)
             metrics.RULES_LAST.labels(table=table).set(written.rules.get(table, 0))
-        missing = [service.without_local() for service in self._rendered.values()]
-        for at, policy in enumerate(("internal", "external")):
-            count = sum(pair[at] for pair in missing)
+        for policy, count in zip(("internal", "external"), self._without_local, strict=True):
             metrics.NO_LOCAL_ENDPOINTS.labels(traffic_policy=policy).set(count)

@@ -37,6 +37,6 @@ def _plain(port: Port) -> str:
 
 
 def _hashed(name: str) -> str:
-    digest = base64.b32encode(hashlib.sha256(name.encode()).digest())[:8].decode()
+    digest = base64.b32encode(hashlib.sha256(name.encode()).digest()[:5]).decode()
     whole = f"{digest}-{name}"
     return whole if len(whole) <= _MOST else whole[: _MOST - 3] + "..."

@@ -14,6 +14,7 @@ from worker.proxy.nft import names
 from worker.proxy.sections import Rules
 from worker.proxy.serviceports import Port
 
+Names = Mapping[Endpoint, str]  # what the names of an endpoint's chain and set end in
 Element = tuple[str, str]  # the set or map, and the key in it
 _COMMENT = 127  # nft takes no longer ones
 _DROP = "drop"
@@ -62,12 +63,11 @@ def render(port: Port, endpoints: Reachable, cluster_cidr: str) -> Fragment:
         refused = dict(_refusals(port, _REJECT, internal=True, external=True))
         return Fragment(elements={(names.CLUSTER_IPS, port.cluster_ip): "", **refused})
     to = _Targets.of(port)
-    remembering = {e.address: e for e in endpoints.cluster + endpoints.local}.values()
+    known = {e: names.of_endpoint(port, e.ip, e.port) for e in endpoints.cluster + endpoints.local}
+    remembering = known.values() if port.affinity_seconds else ()
     return Fragment(
-        chains=dict(_chains(port, endpoints, to, cluster_cidr)),
-        affinities={_affinity(port, e): port.affinity_seconds for e in remembering}
-        if port.affinity_seconds
-        else {},
+        chains=dict(_chains(port, endpoints, to, known, cluster_cidr)),
+        affinities={f"affinity-{name}": port.affinity_seconds for name in remembering},
         elements=dict(_elements(port, endpoints, to)),
     )
 
@@ -109,21 +109,21 @@ def _node_port(port: Port) -> str:
 
 
 def _chains(
-    port: Port, endpoints: Reachable, to: _Targets, cluster_cidr: str
+    port: Port, endpoints: Reachable, to: _Targets, known: Names, cluster_cidr: str
 ) -> Iterator[tuple[str, Rules]]:
     off_cluster = _masquerade_off_cluster(port, cluster_cidr)
     if endpoints.cluster:
         head = off_cluster if to.internal == to.cluster else ()
-        yield to.cluster, head + tuple(_balance(port, endpoints.cluster))
+        yield to.cluster, head + tuple(_balance(port, endpoints.cluster, known))
     if endpoints.local:
         head = off_cluster if to.internal == to.local else ()
-        yield to.local, head + tuple(_balance(port, endpoints.local))
+        yield to.local, head + tuple(_balance(port, endpoints.local, known))
     if port.externally_accessible:
         yield to.external, tuple(_external(port, endpoints, to, cluster_cidr))
     if port.load_balancer_ips and port.source_ranges:
         yield to.firewall, tuple(_source_ranges(port))
-    for endpoint in {e.address: e for e in endpoints.cluster + endpoints.local}.values():
-        yield _endpoint_chain(port, endpoint), tuple(_endpoint(port, endpoint))
+    for endpoint, name in known.items():
+        yield f"endpoint-{name}", tuple(_endpoint(port, endpoint, name))
 
 
 def _masquerade_off_cluster(port: Port, cluster_cidr: str) -> Rules:
@@ -156,25 +156,17 @@ def _network(network: IPv4Network) -> str:
     return str(network) if network.prefixlen < 32 else str(network.network_address)
 
 
-def _balance(port: Port, endpoints: Sequence[Endpoint]) -> Iterator[str]:
+def _balance(port: Port, endpoints: Sequence[Endpoint], known: Names) -> Iterator[str]:
+    """First who was here lately, then chance."""
     if port.affinity_seconds:
         for endpoint in endpoints:
-            chain = _endpoint_chain(port, endpoint)
-            yield f"ip saddr @{_affinity(port, endpoint)} goto {chain}"
-    ways = (f"{i} : goto {_endpoint_chain(port, e)}" for i, e in enumerate(endpoints))
+            yield f"ip saddr @affinity-{known[endpoint]} goto endpoint-{known[endpoint]}"
+    ways = (f"{i} : goto endpoint-{known[e]}" for i, e in enumerate(endpoints))
     yield f"numgen random mod {len(endpoints)} vmap {{ {', '.join(ways)} }}"
 
 
-def _endpoint(port: Port, endpoint: Endpoint) -> Iterator[str]:
+def _endpoint(port: Port, endpoint: Endpoint, name: str) -> Iterator[str]:
     yield f"ip saddr {endpoint.ip} {_MARK}"
     if port.affinity_seconds:
-        yield f"update @{_affinity(port, endpoint)} {{ ip saddr }}"
+        yield f"update @affinity-{name} {{ ip saddr }}"
     yield f"meta l4proto {port.protocol.lower()} dnat to {endpoint.address}"
-
-
-def _endpoint_chain(port: Port, endpoint: Endpoint) -> str:
-    return "endpoint-" + names.of_endpoint(port, endpoint.ip, endpoint.port)
-
-
-def _affinity(port: Port, endpoint: Endpoint) -> str:
-    return "affinity-" + names.of_endpoint(port, endpoint.ip, endpoint.port)
