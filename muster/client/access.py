@@ -11,13 +11,25 @@ from typing import Any
 from muster.client.channel import NoServer, ServerList
 from muster.component.access import ALLOWED_SECONDS, DENIED_SECONDS, Access, Unanswered
 from muster.resources import resources_pb2 as pb
+from muster.rpc.channel import ChannelOptions
 from muster.rpc.errors import Code, RpcError
+from muster.rpc.listen import Keepalive
 
 _SERVICE = pb.DESCRIPTOR.services_by_name["Resources"]
 _REVIEW = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview"}
 _TIMEOUT_SECONDS = 10.0
 # Another api-server may know better.
 _GONE = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)
+# For who asks nothing else of the api-servers: between two scrapes there is no connection, and so
+# no pings either.
+QUIET = ChannelOptions(
+    max_receive_bytes=1 << 20,
+    keepalive=Keepalive(1.0, 2.0),
+    ping_when_idle=False,
+    idle_seconds=5.0,
+    connect_seconds=5.0,
+    backoff_seconds=(0.05, 1.0),
+)
 
 
 class AccessReviews:

@@ -41,6 +41,7 @@ class ServerList:
         material: TlsMaterial | None,
         connect_timeout: float = 1.0,
         transport: str = DEFAULT,
+        options: ChannelOptions = OPTIONS,
     ) -> None:
         if not servers:
             raise ValueError("no api-server given (--api-servers host:6444[,host:6444...])")
@@ -48,6 +49,7 @@ class ServerList:
         self._material = material
         self._connect_timeout = connect_timeout
         self._transport = transport
+        self._options = options
         self._channels: dict[int, Channel] = {}
         self._current = 0
         self._closed = False
@@ -80,7 +82,9 @@ class ServerList:
     def _channel(self, index: int) -> Channel:
         if index not in self._channels:
             server = self.servers[index]
-            self._channels[index] = open_channel(server, self._material, OPTIONS, self._transport)
+            self._channels[index] = open_channel(
+                server, self._material, self._options, self._transport
+            )
         return self._channels[index]
 
     async def _connect(self, channel: Channel) -> bool:

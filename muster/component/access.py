@@ -100,9 +100,14 @@ class Access:
         if key not in self._asking:
             task = asyncio.create_task(self._find_out(key), name="access review")
             self._asking[key] = task
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
+            task.add_done_callback(lambda done: self._answered(key, done))
         # Shielded: others wait for the same answer.
         return await asyncio.shield(self._asking[key])
+
+    def _answered(self, key: _Key, done: asyncio.Task[bool]) -> None:
+        del self._asking[key]
+        if not done.cancelled():
+            done.exception()  # whoever asked may be gone, and then nobody else looks at it
 
     async def _find_out(self, key: _Key) -> bool:
         caller, question = key

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster.client.access import delegated
+from muster.client.access import QUIET, delegated
 from muster.client.channel import ServerList
 from muster.component.access import Access
 from muster.component.log import get_logger
@@ -200,7 +200,7 @@ async def _access(stack: AsyncExitStack, config: Config) -> Access | None:
     """The runtime asks with the certificate by which it serves: it is no client of the API."""
     if not config.api_servers or config.tls is None:
         return None
-    servers = ServerList(config.api_servers, config.tls.material())
+    servers = ServerList(config.api_servers, config.tls.material(), options=QUIET)
     stack.push_async_callback(servers.close)
     return delegated(servers)
 
