@@ -64,6 +64,7 @@ class Network(
         "pod_cidr": "podCIDR",
         "service_cidr": "serviceCIDR",
         "node_port_range": "nodePortRange",
+        "proxy_mode": "proxyMode",
     },
 ):
     """The lab's networks. They must not overlap."""
@@ -72,6 +73,10 @@ class Network(
     pod_cidr: Cidr = "10.244.0.0/16"
     service_cidr: Cidr = "10.96.0.0/16"
     node_port_range: PortRange = "30000-32767"
+    proxy_mode: Annotated[
+        Literal["iptables", "nftables"],
+        Meta(description="How kube-proxy writes its rules; docs/proxy.md compares the two."),
+    ] = "iptables"
 
 
 class LocalOptions(Strict, frozen=True):

@@ -110,6 +110,7 @@ def proxy(record: LabRecord, machine: MachineSpec) -> Unit:
         "api-servers": api_servers(record, machine),
         "hostname-override": machine.name,
         "cluster-cidr": record.lab.spec.network.pod_cidr,
+        "proxy-mode": record.lab.spec.network.proxy_mode,
         "bind-address": machine.address,
         "metrics-port": 10249,
         "healthz-port": 10256,

@@ -31,6 +31,7 @@ PACKAGES = (
     "iproute2",
     "iptables",
     "libnghttp2-14",
+    "nftables",
     "python3",
 )
 

@@ -137,6 +137,24 @@ async def test_a_udp_flow_moves_on_when_its_pod_is_removed(lab: Lab) -> None:
         )
 
 
+async def test_a_start_moves_stale_flows_and_no_others(lab: Lab) -> None:
+    """What changed while none ran, nobody tells the next one: it looks at the flows."""
+    for name, address in (("gap", "10.96.0.17"), ("well", "10.96.0.18")):
+        one = service(name, address, protocol="UDP")
+        await lab.publish(one, endpoint_slice(name, "pod1", protocol="UDP"))
+    client = lab.world.pods["pod3"]
+    assert ask_udp(client, "10.96.0.18", 80, source_port=40018) == "pod1"
+    assert ask_udp(client, "10.96.0.17", 80, source_port=40007) == "pod1"
+    assert lab.stop() == 0
+    # Both run: only the proxy can know that the flow leads to the wrong one.
+    await lab.api.put("endpointslices", endpoint_slice("gap", "pod2", protocol="UDP"))
+    assert ask_udp(client, "10.96.0.17", 80, source_port=40007) == "pod1"
+    lab.start()
+    await until("moved on", lambda: _udp_pod(client, "10.96.0.17", 80) == "pod2")
+    flows = lab.world.node.run("conntrack", "-L", "-p", "udp")
+    assert re.search(rf"dst=10.96.0.18 sport=40018 dport=80 .*src={PODS['pod1']} ", flows)
+
+
 def _udp_pod(netns: Netns, host: str, port: int) -> str:
     """ "" when the answer was lost: its flow may be forgotten while it is on its way."""
     try:
