@@ -207,6 +207,7 @@ def _node_writes() -> Iterator[Cell]:
         "the zone": _set("metadata|labels|topology.kubernetes.io/zone", "z9"),
         "an annotation": _set("metadata|annotations|example.com/a", "x"),
         "unschedulable": _set("spec.unschedulable", True),
+        "its first providerID": _set("spec.providerID", "lab://w1"),
     }
     role = "node-role.kubernetes.io/worker"
     refused = {
@@ -249,6 +250,17 @@ def _node_writes() -> Iterator[Cell]:
             verb, "other", False, text, name="w2", sub="status", change=_set("status.phase", "x")
         )
         yield _nodes(verb, "own", True, name="w1", change=_set("status.phase", "x"), sub="status")
+    for verb in WRITES:
+        yield _nodes(
+            verb,
+            "own, another providerID",
+            False,
+            "node updates may not change providerID",
+            code=422,
+            name="w2",
+            user="system:node:w2",
+            change=_set("spec.providerID", "lab://w1"),
+        )
     yield _nodes(
         "update",
         "own, a restricted label removed",

@@ -16,6 +16,7 @@ from tests.component.pki_fixture import Pki
 from tests.security.apicalls import PATCHES, Answer, Grpc, Rest, ref
 from tests.security.node_cells import Cell, Json, lease, node
 
+_TAINT = {"key": "t", "effect": "NoSchedule"}
 TRANSPORTS = ("REST", "gRPC")
 _VERSIONS = {
     "apps": "apps/v1",
@@ -91,7 +92,7 @@ def world(directory: Path, pki: Pki, store: str = "kvstore") -> Iterator[World]:
 def _fill(made: World) -> None:
     lab, admin = made.lab, made.admin
     lab.kubectl("create", "namespace", "far")
-    nodes = [node("w1"), node("w2", taints=[{"key": "t", "effect": "NoSchedule"}])]
+    nodes = [node("w1"), node("w2", taints=[_TAINT], providerID="lab://w2")]
     nodes[1]["metadata"]["labels"] = {"node-restriction.kubernetes.io/fips": "yes"}
     placed = {"bound": "w1", "other": "w2", "unbound": "", "mirror": "w1"}
     pods = [_pod(name, "default", where) for name, where in placed.items()]

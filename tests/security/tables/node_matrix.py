@@ -52,6 +52,8 @@ def _answer(made: World, cell: Cell) -> str:
     verdict = "allowed" if cell.allowed else "refused"
     if 404 in codes:
         verdict = "not found"
+    if 422 in codes:
+        verdict = "refused as invalid"
     if 409 in codes:
         verdict = "allowed; exists already"
     return verdict + (" (upstream allows)" if cell.stricter else "")
