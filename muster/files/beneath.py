@@ -247,6 +247,23 @@ def make_directories(root: int, path: str, like: os.stat_result) -> int:
         raise
 
 
+def make_plainly(root: int, path: str, mode: int = 0o755) -> int:
+    """A descriptor (O_PATH) of the directory `path`, made where it is missing. No link is followed,
+    whoever put it there."""
+    at = os.dup(root)
+    for part in _parts(path):
+        try:
+            if part == "..":
+                raise OSError(errno.EXDEV, "not a path inside of its root", path)
+            with suppress(FileExistsError):
+                os.mkdir(part, mode, dir_fd=at)
+            inner = os.open(part, _HANDLE | os.O_DIRECTORY, dir_fd=at)
+        finally:
+            os.close(at)
+        at = inner
+    return at
+
+
 def _make_directory(parent: int, name: str, like: os.stat_result) -> int:
     created = True
     try:

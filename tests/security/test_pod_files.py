@@ -13,7 +13,7 @@ from muster.api import core
 from muster.api.meta import ObjectMeta
 from muster.client.client import Client
 from provision.images import build_all
-from tests.component.kubelet_harness import Machine, Pods, machine, until
+from tests.component.kubelet_harness import Machine, Pods, machine, until, waiting_reason
 from tests.component.kubelet_harness import pod as simple_pod
 from tests.component.runtime_harness import wait_until
 from tests.security.loopwatch import Watch, watched
@@ -159,8 +159,8 @@ async def test_a_log_that_was_exchanged_is_not_read(
     name = f"log-{trap}"
     secret = node.lab.root / "outside/secret"
     script = {
-        "link": f"rm /logs/*_{name}_*/c/0.log; ln -s {secret} /logs/*_{name}_*/c/0.log",
-        "fifo": f"rm /logs/*_{name}_*/c/0.log; mkfifo /logs/*_{name}_*/c/0.log",
+        "link": f"cd /logs/*_{name}_*/c; rm 0.log; ln -s {secret} 0.log",
+        "fifo": f"cd /logs/*_{name}_*/c; rm 0.log; mkfifo 0.log",
         "directory-link": f"mkdir /logs/x; ln -s {secret} /logs/x/0.log; "
         f"cd /logs/*_{name}_*; mv c old; ln -s ../x c",
     }[trap]
@@ -175,6 +175,26 @@ async def test_a_log_that_was_exchanged_is_not_read(
     assert SECRET not in read.stdout + read.stderr
     assert "failed to open log file" in read.stdout + read.stderr
     assert seen.longest < 100, seen.holds
+
+
+@pytest.mark.parametrize("trap", ["file", "directory"])
+async def test_a_log_is_not_written_through_a_link(node: Machine, pods: Pods, trap: str) -> None:
+    """The next run's log is led to a file of the node before there is one."""
+    name, stolen = f"write-{trap}", node.lab.root / "outside" / f"stolen-{trap}"
+    if trap == "directory":
+        stolen.mkdir()
+    script = {
+        "file": f"cd /logs/*_{name}_*/c; ln -s {stolen} 1.log",
+        "directory": f"cd /logs/*_{name}_*; mv c old; ln -s {stolen} c",
+    }[trap]
+    volumes = [{"name": "logs", "hostPath": {"path": str(node.lab.logs)}}]
+    victim = shell("c", f"{script}; echo '* * * * * root evil'; exit 1", "logs:/logs")
+    await pods.create(attacker(name, victim, volumes=volumes, restartPolicy="OnFailure"))
+    refused = await pods.when(name, "is refused", lambda p: waiting_reason(p) in (
+        "CreateContainerError", "RunContainerError"
+    ))  # fmt: skip
+    assert refused.status.container_statuses[0].restart_count == 0
+    assert not stolen.exists() or not list(stolen.iterdir())
 
 
 # ---- /etc/hosts

@@ -62,6 +62,12 @@ def _replace(directory: int, name: str, content: bytes, mode: int) -> None:
     os.rename(scratch, name, src_dir_fd=directory, dst_dir_fd=directory)
 
 
+def make_log_directory(directory: Path, pod_logs: Path) -> None:
+    pod_logs.mkdir(parents=True, exist_ok=True)
+    with beneath.directory(pod_logs) as root:
+        os.close(beneath.make_plainly(root, str(directory.relative_to(pod_logs))))
+
+
 def open_log(path: Path, pod_logs: Path) -> int:
     """A container's log, opened for reading; OSError when it is no regular file of its own place.
 
@@ -92,6 +98,9 @@ class PodFiles:
 
     async def remove_logs(self, path: Path) -> None:
         await self._threads.run(remove_logs, path, self._pod_logs)
+
+    async def make_log_directory(self, directory: str) -> None:
+        await self._threads.run(make_log_directory, Path(directory), self._pod_logs)
 
     async def message(self, status: cri.ContainerStatus) -> str:
         """What an ended container left for its status."""

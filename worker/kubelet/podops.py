@@ -77,7 +77,7 @@ class PodOps:
     async def create_sandbox(self, pod: core.Pod, attempt: int) -> str:
         try:
             config = self._config(pod, attempt)
-            self._mkdir_logs(config.log_directory)
+            await self._tools.files.make_log_directory(config.log_directory)
             async with self._tools.starts:
                 sandbox_id = await self._tools.runtime.run_sandbox(config)
         except RuntimeFailure as error:
@@ -106,10 +106,6 @@ class PodOps:
         except NoUserNamespace as error:
             problem = str(error)
         raise RuntimeFailure("run_podsandbox", Code.FAILED_PRECONDITION, problem)
-
-    def _mkdir_logs(self, directory: str) -> None:
-        path = self._tools.node.pod_logs / directory.rsplit("/", 1)[-1]
-        path.mkdir(parents=True, exist_ok=True)
 
     # -- containers
 
@@ -178,10 +174,12 @@ class PodOps:
         wanted: cri.ContainerConfig,
         config: cri.PodSandboxConfig,
     ) -> str:
-        log_file = f"{config.log_directory}/{wanted.log_path}".rsplit("/", 2)
-        (self._tools.node.pod_logs / log_file[0].rsplit("/", 1)[-1] / log_file[1]).mkdir(
-            parents=True, exist_ok=True
-        )
+        log_file = Path(config.log_directory, wanted.log_path)
+        try:
+            await self._tools.files.make_log_directory(str(log_file.parent))
+        except OSError as error:
+            self._failed(pod, container, f"Error: {error}")
+            raise StartProblem("CreateContainerError", str(error)) from error
         runtime = self._tools.runtime
         try:
             container_id = await runtime.create_container(sandbox.id, wanted, config)

@@ -10,7 +10,7 @@ import msgspec
 
 from muster.cri import api_pb2 as cri
 from muster.files import beneath, mounts, trees
-from worker.runtime import capabilities, documents, kernel, oci_spec, profiles, users
+from worker.runtime import capabilities, documents, kernel, logplace, oci_spec, profiles, users
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.images import ImageStore
 from worker.runtime.lifecycle import stop_signal
@@ -80,7 +80,7 @@ class BundleMaker:
         if ids is not None:
             staging.take(spec, self._sandboxes.shm(record.sandbox_id))
         documents.replace_file(bundle / "config.json", msgspec.json.encode(spec))
-        Path(record.log_path).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        logplace.prepare(Path(record.log_path), self._log_root(record))
         return msgspec.structs.replace(
             record,
             uid=who.uid,
@@ -105,6 +105,10 @@ class BundleMaker:
     def unstage(self, container_id: str) -> None:
         """The container is made and has its mounts."""
         Staging(self._bundle(container_id), "").clear()
+
+    def _log_root(self, record: ContainerRecord) -> Path:
+        directory = self._sandboxes.config(record.sandbox_id).log_directory
+        return Path(directory).parent if directory else self._places.containers
 
     def unmount(self, container_id: str) -> None:
         mounts.unmount(str(self._bundle(container_id) / "rootfs"))

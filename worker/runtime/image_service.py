@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from muster.cri import api_pb2 as cri
@@ -21,6 +22,7 @@ class ImageService:
     def __init__(self, node: Node, puller: registry.Puller) -> None:
         self._node = node
         self._puller = puller
+        self._threads = FileThreads("image-usage", 1)
 
     async def list_images(
         self, request: cri.ListImagesRequest, _: CallContext
@@ -62,7 +64,7 @@ class ImageService:
         self, request: cri.ImageFsInfoRequest, _: CallContext
     ) -> cri.ImageFsInfoResponse:
         root = self._node.images.root
-        used, inodes = await asyncio.to_thread(_disk_usage, root)
+        used, inodes = await self._threads.run(_disk_usage, root)
         usage = cri.FilesystemUsage(
             timestamp=time.time_ns(),
             fs_id=cri.FilesystemIdentifier(mountpoint=str(root)),
@@ -98,13 +100,18 @@ class LoadService:
 
 
 def _disk_usage(root: Path) -> tuple[int, int]:
-    """Bytes on disk and inodes below `root`."""
+    """Bytes on disk and inodes below `root`, however deep an image's directories are."""
     used = inodes = 0
-    for directory, _, files in os.walk(root):
-        for path in (Path(directory), *(Path(directory, name) for name in files)):
-            try:
-                used += path.lstat().st_blocks * 512
-            except FileNotFoundError:
-                continue
-            inodes += 1
+    pending = [str(root)]
+    while pending:
+        try:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):
+                        used += entry.stat(follow_symlinks=False).st_blocks * 512
+                    inodes += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+        except OSError:
+            continue  # removed meanwhile, or deeper than a path may be
     return used, inodes

@@ -24,7 +24,7 @@ import msgspec
 from muster.component.log import get_logger
 from muster.cri import api_pb2 as cri
 from muster.files import mounts, trees
-from worker.runtime import documents, kernel, sysctls, user_namespaces
+from worker.runtime import documents, kernel, logplace, sysctls, user_namespaces
 from worker.runtime.cni import Attachment, Cni
 from worker.runtime.errors import InvalidArgument, NotFound, RuntimeFailure
 from worker.runtime.pid_namespace import PidNamespaces
@@ -197,7 +197,7 @@ class Sandboxes:
         documents.replace_file(directory / "hostname", f"{hostname}\n".encode(), 0o644)
         documents.replace_file(directory / "resolv.conf", self._resolv_conf(config), 0o644)
         if config.log_directory:
-            Path(config.log_directory).mkdir(mode=0o755, parents=True, exist_ok=True)
+            logplace.make_directory(Path(config.log_directory))
         pins: dict[str, Path] = {}
         sysctls.check(config.linux.sysctls, config.linux.security_context.namespace_options)
         options = config.linux.security_context.namespace_options
