@@ -7,7 +7,7 @@ Decisions are in the pure functions of its module; `reconcile` only carries them
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from muster.component.log import get_logger
 
 log = get_logger(__name__)
 T = TypeVar("T", bound=ApiObject)
+V = TypeVar("V")
 
 
 class Retry(Exception):
@@ -55,6 +56,11 @@ class Informers:
                 tasks.create_task(informer.run(), name=f"informer {type_.__name__}")
 
 
+# Calls of the controllers' bursts that are on their way at a time. More would only wait in the
+# api-server, and everybody else's calls behind them.
+WRITES_AT_ONCE = 50
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a controller is given: ways in, ways out, and the clock."""
@@ -63,6 +69,7 @@ class Context:
     informers: Informers
     recorder: EventRecorder
     now: Callable[[], datetime] = field(default=utc_now)
+    writes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITES_AT_ONCE))
 
 
 class Controller:
@@ -78,11 +85,21 @@ class Controller:
         self.informers = context.informers
         self.recorder = context.recorder.named(self.event_source)
         self.now = context.now
+        self.writes = context.writes
         self.queue = WorkQueue(self.name)
 
     async def reconcile(self, key: str) -> None:
         """Make one object as it should be. May run at any time, any number of times."""
         raise AssertionError(f"{type(self).__name__} reconciles nothing")
+
+    async def all_of(self, calls: Iterable[Awaitable[V]]) -> list[V]:
+        """The results of calls to the api-server, of which few are on their way at a time."""
+
+        async def one(call: Awaitable[V]) -> V:
+            async with self.writes:
+                return await call
+
+        return await asyncio.gather(*(one(call) for call in calls))
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -6,7 +6,6 @@ a finalizer until those that block it are gone. Orphan: they lose their referenc
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -138,7 +137,7 @@ class GarbageCollector(Controller):
 
     async def _orphan(self, item: Item) -> None:
         dependents = self.graph.dependents(item.uid)
-        await asyncio.gather(*(self._drop_references(d, {item.uid}) for d in dependents))
+        await self.all_of(self._drop_references(d, {item.uid}) for d in dependents)
         await self._remove_finalizer(item, ORPHAN)
 
     async def _release_if_alone(self, item: Item) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,7 +19,6 @@ from muster.api.times import format_time
 FINALIZER = "kubernetes"
 # How soon to look again while pods take their grace.
 RECHECK_SECONDS = 0.5
-CONCURRENT_DELETES = 20
 
 
 def conditions(
@@ -118,21 +117,17 @@ class NamespaceController(Controller):
     async def _empty_of(self, resource: Resource, namespace: str) -> Sequence[ApiObject]:
         type_: type[Any] = resource.type
         found = (await self.client.list(type_, namespace)).items
-        gate = asyncio.Semaphore(CONCURRENT_DELETES)
 
         async def delete(obj: ApiObject) -> None:
             if obj.metadata.deletion_timestamp:
                 return
-            async with gate:
-                try:
-                    await self.client.delete(
-                        type_, obj.metadata.name, namespace, uid=obj.metadata.uid,
-                        propagation_policy="Background",
-                    )  # fmt: skip
-                except NotFound:
-                    return
+            with contextlib.suppress(NotFound):
+                await self.client.delete(
+                    type_, obj.metadata.name, namespace, uid=obj.metadata.uid,
+                    propagation_policy="Background",
+                )  # fmt: skip
 
-        await asyncio.gather(*(delete(obj) for obj in found))
+        await self.all_of(delete(obj) for obj in found)
         return (await self.client.list(type_, namespace)).items if found else ()
 
     async def _report(

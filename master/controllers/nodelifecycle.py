@@ -287,7 +287,7 @@ class NodeLifecycleController(Controller):
             return
         text = f"Node {node.metadata.name} status is now: NodeNotReady"
         self.recorder.event(node, NORMAL, "NodeNotReady", text)
-        await asyncio.gather(*(self._mark_pod(pod) for pod in ready))
+        await self.all_of(self._mark_pod(pod) for pod in ready)
 
     async def _mark_pod(self, pod: Pod) -> None:
         self.recorder.event(pod, WARNING, "NodeNotReady", "Node is not ready")

@@ -19,6 +19,9 @@ from muster.api.scheme import key_of
 from muster.api.selectors import from_label_selector
 from muster.client.events import NORMAL, WARNING
 
+# How often the status follows a batch of creations or deletions.
+BATCH_LOOK_SECONDS = 0.1
+
 
 class ReplicaSetController(Controller):
     name = "replicaset"
@@ -58,7 +61,11 @@ class ReplicaSetController(Controller):
             self.expectations.created(owner)
         if gone:
             self.expectations.deleted(owner, pod.metadata.uid)
-        self.queue.add(owner)
+        if self.expectations.satisfied(owner, asyncio.get_running_loop().time()):
+            self.queue.add(owner)
+        else:
+            # A batch is under way: each look at it costs as much as there are pods.
+            self.queue.add_after(owner, BATCH_LOOK_SECONDS)
 
     def _key_of_owner(self, pod: Pod) -> str | None:
         ref = controller_of(pod.metadata)
@@ -133,7 +140,7 @@ class ReplicaSetController(Controller):
         self.expectations.expect(key_of(rs), plan.create, doomed, now)
         if plan.create:
             return await self._create(rs, plan.create)
-        results = await asyncio.gather(*(self._delete(rs, pod) for pod in plan.delete))
+        results = await self.all_of(self._delete(rs, pod) for pod in plan.delete)
         return next((("FailedDelete", text) for text in results if text), None)
 
     async def _create(self, rs: ReplicaSet, count: int) -> tuple[str, str] | None:
@@ -141,7 +148,7 @@ class ReplicaSetController(Controller):
         done, batch = 0, 1
         while done < count:
             size = min(batch, count - done)
-            results = await asyncio.gather(*(self._create_one(rs) for _ in range(size)))
+            results = await self.all_of(self._create_one(rs) for _ in range(size))
             done, batch = done + size, batch * 2
             if error := next((text for text in results if text), None):
                 for _ in range(count - done):

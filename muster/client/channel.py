@@ -54,6 +54,10 @@ class ServerList:
         self._current = 0
         self._closed = False
 
+    def apart(self) -> ServerList:
+        """The same servers with connections of its own, for another event loop."""
+        return ServerList(self.servers, self._material, self._connect_timeout, self._transport)
+
     @property
     def current(self) -> str:
         return self.servers[self._current]

@@ -96,6 +96,11 @@ class Client:
         """The same connections with another deadline per call, for what cannot wait long."""
         return Client(self._servers, timeout, self._attempts)
 
+    def apart(self, timeout: float) -> Client:
+        """A client of the same servers with connections of its own: for another event loop, and
+        for what must not wait behind a thousand other calls."""
+        return Client(self._servers.apart(), timeout, self._attempts)
+
     async def __aenter__(self) -> Self:
         return self
 

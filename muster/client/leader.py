@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from muster.api.errors import NotFound, StatusError
 from muster.api.meta import ObjectMeta
 from muster.api.times import format_micro, utc_now
 from muster.client.client import Client
+from muster.client.renewal import Renewal
 from muster.component.log import get_logger
 
 log = get_logger(__name__)
@@ -73,6 +75,78 @@ def claimed(lease: Lease | None, identity: str, lease_duration: float, stamp: st
     )
 
 
+class LeaseRecord:
+    """The Lease and what we know of it; used by one event loop at a time."""
+
+    def __init__(self, name: str, namespace: str, identity: str, lease_duration: float) -> None:
+        self.name, self.namespace, self.identity = name, namespace, identity
+        self._lease_duration = lease_duration
+        self._observed = Observed()
+        self._stale = True
+
+    async def attempt(self, client: Client, *, leading: bool) -> bool:
+        """One try to take or keep the lease; a failed call counts as a failed try."""
+        try:
+            return await self._try(client, leading=leading)
+        except StatusError as error:
+            log.debug("lease attempt failed", lease=self.name, error=str(error))
+            return False
+
+    async def _try(self, client: Client, *, leading: bool) -> bool:
+        now = time.monotonic()
+        if self._stale or not leading:
+            await self._observe(client, now)
+            self._stale = False
+        if not may_acquire(self._observed, self.identity, self._lease_duration, now):
+            if leading:
+                raise LeaseLost(f'lease "{self.namespace}/{self.name}" has a new holder')
+            return False
+        await self._write(client)
+        return True
+
+    async def _observe(self, client: Client, now: float) -> None:
+        try:
+            lease = await client.get(Lease, self.name, self.namespace)
+        except NotFound:
+            self._observed = Observed(None, now)
+            return
+        known = self._observed.lease
+        if known is None or known.spec != lease.spec:
+            self._observed = Observed(lease, now)
+        else:
+            self._observed = Observed(lease, self._observed.at)
+
+    async def _write(self, client: Client) -> None:
+        old = self._observed.lease
+        spec = claimed(old, self.identity, self._lease_duration, format_micro(utc_now()))
+        try:
+            if old is None:
+                meta = ObjectMeta(name=self.name, namespace=self.namespace)
+                lease = await client.create(Lease(metadata=meta, spec=spec))
+            else:
+                lease = await client.update(msgspec.structs.replace(old, spec=spec))
+        except StatusError:
+            # What we believed is stale: look again before the next try.
+            self._stale = True
+            raise
+        self._observed = Observed(lease, time.monotonic())
+
+    async def release(self, client: Client) -> None:
+        """Empty the holder (client-go's ReleaseOnCancel); best effort, the lease expires anyway."""
+        lease = self._observed.lease
+        if lease is None:
+            return
+        spec = msgspec.structs.replace(
+            lease.spec, holder_identity="", lease_duration_seconds=1,
+            renew_time=format_micro(utc_now()),
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(1.0):
+                await client.update(msgspec.structs.replace(lease, spec=spec))
+        except (StatusError, TimeoutError) as error:
+            log.warning("lease not released", lease=self.name, error=str(error))
+
+
 class LeaderElector:
     """Holds one Lease while `run` runs its work."""
 
@@ -87,13 +161,14 @@ class LeaderElector:
         namespace: str = "kube-system",
     ) -> None:
         # A server that does not answer must leave time to ask the next one.
-        self._client = client.with_timeout(renew_deadline / 3)
-        self._name, self._namespace, self._identity = lease_name, namespace, identity
-        self._lease_duration = lease_duration
+        self._call_seconds = renew_deadline / 3
+        self._client = client.with_timeout(self._call_seconds)
+        self._record = LeaseRecord(lease_name, namespace, identity, lease_duration)
+        self._name, self._identity = lease_name, identity
         self._renew_deadline = renew_deadline
         self._retry_period = retry_period
-        self._observed = Observed()
-        self._stale = False
+        # From when the deadline is missed until another may lead.
+        self._last_seconds = max(lease_duration - renew_deadline, 0.0)
         self._rng = random.Random()  # noqa: S311 - jitter needs no secrecy
         self.leading = False
         MASTER_STATUS.labels(name=lease_name).set(0)
@@ -111,118 +186,48 @@ class LeaderElector:
                 await self._lead(on_started)
             except NotRenewed as error:
                 log.warning("stopped leading", lease=self._name, error=str(error))
-                self._stale = True
             else:
                 return
 
     async def _lead(self, on_started: Callable[[], Awaitable[None]]) -> None:
-        await self._acquire()
+        await self._acquire(self._client)
         self._set_leading(True)
         log.info("became leader", lease=self._name, identity=self._identity)
         work = asyncio.ensure_future(on_started())
-        renewal = asyncio.create_task(self._keep_renewing(), name=f"renew {self._name}")
+        renewal = Renewal(self._keep_renewing, self._name, self._last_seconds)
         try:
-            await asyncio.wait({work, renewal}, return_when=asyncio.FIRST_COMPLETED)
-            if renewal.done():
-                await renewal
+            await asyncio.wait({work, renewal.ended}, return_when=asyncio.FIRST_COMPLETED)
+            if renewal.ended.done():
+                renewal.ended.result()
             await work
         finally:
-            lost = renewal.done() and not renewal.cancelled()
-            await _end(work, renewal)
+            lost = renewal.ended.done()
+            try:
+                await _end(work)
+            finally:
+                await renewal.stop()
             self._set_leading(False)
             if not lost:
-                await self._release()
+                await self._record.release(self._client)
 
     def _set_leading(self, leading: bool) -> None:
         self.leading = leading
         MASTER_STATUS.labels(name=self._name).set(int(leading))
 
-    async def _acquire(self) -> None:
+    async def _acquire(self, client: Client) -> None:
         while True:
-            if await self._attempt():
+            if await self._record.attempt(client, leading=self.leading):
                 return
             # client-go's JitterFactor 1.2: candidates do not try in step.
             await asyncio.sleep(self._retry_period * self._rng.uniform(1.0, 1.2))
 
     async def _keep_renewing(self) -> None:
-        while True:
-            await asyncio.sleep(self._retry_period)
-            try:
-                async with asyncio.timeout(self._renew_deadline):
-                    await self._acquire()
-            except TimeoutError:
-                raise NotRenewed(f'lease "{self._namespace}/{self._name}" not renewed') from None
-
-    async def _attempt(self) -> bool:
-        """One try to take or keep the lease; a failed call counts as a failed try."""
-        try:
-            return await self._try_acquire_or_renew()
-        except StatusError as error:
-            log.debug("lease attempt failed", lease=self._name, error=str(error))
-            return False
-
-    async def _try_acquire_or_renew(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        if self._stale or not self.leading:
-            await self._observe(now)
-            self._stale = False
-        if not may_acquire(self._observed, self._identity, self._lease_duration, now):
-            if self.leading:
-                raise LeaseLost(f'lease "{self._namespace}/{self._name}" has a new holder')
-            return False
-        await self._write()
-        return True
-
-    async def _observe(self, now: float) -> None:
-        try:
-            lease = await self._client.get(Lease, self._name, self._namespace)
-        except NotFound:
-            self._observed = Observed(None, now)
-            return
-        known = self._observed.lease
-        if known is None or known.spec != lease.spec:
-            self._observed = Observed(lease, now)
-        else:
-            self._observed = Observed(lease, self._observed.at)
-
-    async def _write(self) -> None:
-        old = self._observed.lease
-        spec = claimed(old, self._identity, self._lease_duration, format_micro(utc_now()))
-        try:
-            if old is None:
-                meta = ObjectMeta(name=self._name, namespace=self._namespace)
-                lease = await self._client.create(Lease(metadata=meta, spec=spec))
-            else:
-                lease = await self._client.update(msgspec.structs.replace(old, spec=spec))
-        except StatusError:
-            # What we believed is stale: look again before the next try.
-            self._stale = True
-            raise
-        self._observed = Observed(lease, asyncio.get_running_loop().time())
-
-    async def _release(self) -> None:
-        """Empty the holder (client-go's ReleaseOnCancel); best effort, the lease expires anyway."""
-        lease = self._observed.lease
-        if lease is None:
-            return
-        spec = msgspec.structs.replace(
-            lease.spec, holder_identity="", lease_duration_seconds=1,
-            renew_time=format_micro(utc_now()),
-        )  # fmt: skip
-        try:
-            async with asyncio.timeout(1.0):
-                await self._client.update(msgspec.structs.replace(lease, spec=spec))
-        except (StatusError, TimeoutError) as error:
-            log.warning("lease not released", lease=self._name, error=str(error))
-
-
-async def _end(*tasks: asyncio.Future[None]) -> None:
-    """Cancel them and wait. Raises LeaseLost where that does not stop them."""
-    for task in tasks:
-        task.cancel()
-    ended, working = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
-    for task in ended:
-        if not task.cancelled():
-            task.exception()  # what mattered was raised already: this is only to have been asked
-    if working:
-        raise LeaseLost("work goes on although it was told to stop")
+        """In the loop of the renewal's own thread, over connections of its own."""
+        async with self._client.apart(self._call_seconds) as client:
+            while True:
+                await asyncio.sleep(self._retry_period)
+                try:
+                    async with asyncio.timeout(self._renew_deadline):
+                        await self._acquire(client)
+                except TimeoutError:
+                    raise NotRenewed(f'lease "{self._name}" not renewed') from None
