@@ -13,6 +13,8 @@ import msgspec
 from muster.api.meta import ListMeta, Status, StatusCause, StatusDetails
 from muster.rpc.errors import Code
 
+# Who sends ten thousand wrong keys need not hear of each.
+MAX_CAUSES = 100
 TRAILER = "muster-status-bin"
 
 
@@ -165,6 +167,9 @@ def conflict(plural: str, group: str, name: str, why: str = "") -> Conflict:
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[StatusCause]) -> Invalid:
     """Upstream joins the causes as `field: message`, several in brackets."""
+    if len(causes) > MAX_CAUSES:
+        more = StatusCause(message=f"and {len(causes) - MAX_CAUSES} more errors")
+        causes = [*causes[:MAX_CAUSES], more]
     texts = [f"{cause.field}: {cause.message}" for cause in causes]
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
     return Invalid(

@@ -231,3 +231,13 @@ class LeaderElector:
                         await self._acquire(client)
                 except TimeoutError:
                     raise NotRenewed(f'lease "{self._name}" not renewed') from None
+
+
+async def _end(work: asyncio.Future[None]) -> None:
+    """Cancel the work and wait. Raises LeaseLost where that does not stop it."""
+    work.cancel()
+    await asyncio.wait([work], timeout=_STOP_SECONDS)
+    if not work.done():
+        raise LeaseLost("work goes on although it was told to stop")
+    if not work.cancelled():
+        work.exception()  # what mattered was raised already: this is only to have been asked

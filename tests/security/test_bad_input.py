@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from muster.component.tls import client_context
+from muster.component.tls import TlsFiles, client_context
 from muster.resources import resources_pb2 as pb
 from tests.component.apiserver_harness import ApiServer, Cluster, cluster
 from tests.component.pki_fixture import Pki
@@ -46,8 +46,8 @@ def prepare(made: Cluster) -> None:
     )
 
 
-def send(server: ApiServer, pki: Pki, row: Row) -> tuple[int, str]:
-    tls = pki.issue(ADMIN, organizations=("kubeadm:cluster-admins",))
+def send(server: ApiServer, pki: Pki, row: Row, tls: TlsFiles | None = None) -> tuple[int, str]:
+    tls = tls or pki.issue(ADMIN, organizations=("kubeadm:cluster-admins",))
     connection = HTTPSConnection(
         "127.0.0.1", server.https_port, timeout=60, context=client_context(tls)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from typing import Any
 
@@ -169,7 +170,9 @@ def test_every_merge_key_names_a_real_field() -> None:
 
 
 def apply(current: Any, applied: Any, manager: str, force: bool = False) -> Any:
-    return apply_patch(current, applied, Shape(Pod), manager, force, "2026-01-01T00:00:00Z")
+    return asyncio.run(
+        apply_patch(current, applied, Shape(Pod), manager, force, "2026-01-01T00:00:00Z")
+    )
 
 
 def test_apply_owns_removes_and_shares() -> None:
@@ -185,7 +188,7 @@ def test_apply_owns_removes_and_shares() -> None:
 def test_applying_the_same_again_changes_nothing() -> None:
     body = containers({"name": "a", "image": "1"})
     first = apply({}, body, "one")
-    again = apply_patch(first, body, Shape(Pod), "one", False, "2027-07-07T07:07:07Z")
+    again = asyncio.run(apply_patch(first, body, Shape(Pod), "one", False, "2027-07-07T07:07:07Z"))
     assert again == first
 
 

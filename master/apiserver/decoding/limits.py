@@ -13,13 +13,15 @@ MAX_BODY_BYTES = 3 * 512 * 1024
 MAX_VALUES = 20_000
 # The same for a JSON patch of as many operations as upstream takes.
 MAX_PATCH_VALUES = 60_000
+# And for server-side apply, where each field becomes a path.
+MAX_APPLY_VALUES = 10_000
 # Go's decoder allows 10,000 levels. No type is deeper than thirty; the walks here are recursive.
 MAX_DEPTH = 100
 _SEPARATORS = (b",", b"{", b"[")
 
 
-def too_many_values() -> TooLarge:
-    return TooLarge(f"Request entity too large: limit is {MAX_VALUES} values")
+def too_many_values(most: int = MAX_VALUES) -> TooLarge:
+    return TooLarge(f"Request entity too large: limit is {most} values")
 
 
 def too_large() -> TooLarge:
@@ -34,7 +36,7 @@ def check_json(body: bytes, most: int = MAX_VALUES) -> None:
     """Raises TooLarge for JSON of too many values, in a few passes of C over the bytes."""
     if count_values(body, most) > most:
         # Of the two the worse: a long run of brackets is no large object.
-        raise too_deep() if _begins_too_deep(body) else too_many_values()
+        raise too_deep() if _begins_too_deep(body) else too_many_values(most)
 
 
 def _begins_too_deep(body: bytes) -> bool:

@@ -56,23 +56,26 @@ class _Open:
     merges: list[Any] = field(default_factory=list)
 
 
-async def decode_yaml(body: bytes, problems: Problems | None = None) -> Any:
+async def decode_yaml(
+    body: bytes, problems: Problems | None = None, most: int = limits.MAX_VALUES
+) -> Any:
     """The one document of `body`. Raises BadRequest, TooLarge."""
     if body.lstrip()[:1] in (b"{", b"["):
         # JSON is YAML; kubectl sends its apply patches so.
         try:
-            return decode_json(body, problems)
+            return decode_json(body, problems, most)
         except BadRequest:
             pass  # flow style, perhaps
     try:
-        return await _Builder(problems).read(body)
+        return await _Builder(problems, most).read(body)
     except (yaml.YAMLError, _Wrong, ValueError, RecursionError) as error:
         raise BadRequest(f"error parsing YAML: {error}") from error
 
 
 class _Builder:
-    def __init__(self, problems: Problems | None) -> None:
+    def __init__(self, problems: Problems | None, most: int) -> None:
         self._problems = problems
+        self._most = most
         self._count = 0
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._open: list[_Open] = []
@@ -116,8 +119,8 @@ class _Builder:
 
     def _counted(self, values: int) -> None:
         self._count += values
-        if self._count > limits.MAX_VALUES:
-            raise limits.too_many_values()
+        if self._count > self._most:
+            raise limits.too_many_values(self._most)
 
     def _begin(self, event: Any) -> None:
         self._counted(1)

@@ -6,6 +6,7 @@ set by PUT and the other patches have no owner and give way, as if applied by `f
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
 from typing import Any
 
@@ -37,10 +38,13 @@ _NO_MANAGER = (
 )
 
 
-def apply_patch(
+async def apply_patch(
     current: Map, applied: Json, shape: Shape, manager: str, force: bool, now: str
 ) -> Map:
-    """The merged object with updated managedFields. Raises BadRequest, Conflict."""
+    """The merged object with updated managedFields; others are served between the steps.
+
+    Raises BadRequest, Conflict.
+    """
     if not isinstance(applied, dict):
         raise BadRequest("an apply patch must be an object")
     if not manager:
@@ -57,13 +61,16 @@ def apply_patch(
         for entry in entries
         if entry.get("operation") == "Apply" and entry.get("manager") != manager
     }
+    await asyncio.sleep(0)
     clashes = _clashes(current, wanted, others, shape)
     if clashes and not force:
         raise _conflict(clashes)
     before = _owned_by(entries, manager)
     still_owned = set().union(*others.values()) if others else set()
     dropped = before - wanted.keys() - still_owned
+    await asyncio.sleep(0)
     merged = _remove(_merge(current, applied, shape), dropped, shape)
+    await asyncio.sleep(0)
     return _with_entry(
         merged, entries, manager, set(wanted), set(clashes), str(applied.get("apiVersion", "")), now
     )

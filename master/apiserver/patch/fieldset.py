@@ -62,14 +62,18 @@ def _collect_paths(value: Json, shape: Shape, path: Path, found: dict[Path, Json
 
 def to_fields_v1(paths: set[Path]) -> Tree:
     tree: Tree = {}
-    for path in sorted(paths):
+    for path in paths:
         node = tree
         for step in path:
             node = node.setdefault(step, {})
         # A keyed element owns itself beside its fields.
         if path and path[-1].startswith("k:"):
             node["."] = {}
-    return tree
+    return _in_order(tree)
+
+
+def _in_order(tree: Tree) -> Tree:
+    return {step: _in_order(below) if below else below for step, below in sorted(tree.items())}
 
 
 def from_fields_v1(tree: Json) -> set[Path]:
@@ -91,6 +95,25 @@ def _collect_fields(tree: Json, path: Path, found: set[Path]) -> None:
             found.add((*path, step))
         else:
             _collect_fields(below, (*path, step), found)
+
+
+def check_fields_v1(tree: Json) -> None:
+    """Raises NoFieldSet for what `from_fields_v1` cannot read; makes no paths."""
+    level = [tree]
+    for _ in range(MAX_DEPTH):
+        below: list[Json] = []
+        for node in level:
+            if not isinstance(node, dict):
+                raise NoFieldSet("a set of fields must be a map of maps")
+            for step, child in node.items():
+                if not step.startswith("f:") and (step != "." or child != {}):
+                    _check_step(step)
+                if child != {}:
+                    below.append(child)
+        if not below:
+            return
+        level = below
+    raise NoFieldSet("a set of fields must be a map of maps")
 
 
 def _check_step(step: str) -> None:

@@ -47,10 +47,11 @@ def _merge_map(document: Map, patch: Map, shape: Shape) -> Map:
     if RETAIN in patch:
         retained = set(_strings(patch[RETAIN], "invalid patch format of retainKeys"))
         merged = {key: value for key, value in merged.items() if key in retained}
+    directives = False
     for key, value in patch.items():
         if key.startswith("$"):
-            continue
-        if value is None:
+            directives = True
+        elif value is None:
             merged.pop(key, None)
         elif isinstance(value, dict):
             below = merged.get(key)
@@ -61,7 +62,8 @@ def _merge_map(document: Map, patch: Map, shape: Shape) -> Map:
             merged[key] = _merge_list(merged.get(key), value, shape, key)
         else:
             merged[key] = value
-    _list_directives(merged, patch, shape)
+    if directives:
+        _list_directives(merged, patch, shape)
     return merged
 
 

@@ -193,7 +193,9 @@ class Api:
             await asyncio.sleep(0)
             if check:
                 check(value, type_)
-            return to_typed(type_, value, what)
+            obj = to_typed(type_, value, what)
+            await asyncio.sleep(0)
+            return obj
 
         async def edit_object(old: ApiObject) -> ApiObject:
             return cast(ApiObject, await edit(_plain(old)))
@@ -332,7 +334,7 @@ async def _patched(
     if patch_type == STRATEGIC_PATCH:
         return apply_strategic_patch(current, patch, shape)
     if patch_type == APPLY_PATCH:
-        return apply_patch(current, patch, shape, options.field_manager, options.force, now)
+        return await apply_patch(current, patch, shape, options.field_manager, options.force, now)
     raise UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: "
         f"{', '.join(PATCH_TYPES)}"

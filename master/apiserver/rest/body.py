@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -16,13 +17,14 @@ from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.protobuf.decode import MEDIA_TYPE, decode_body
-from master.apiserver.registry.api import JSON_PATCH
+from master.apiserver.registry.api import APPLY_PATCH, JSON_PATCH
 from muster.api.errors import BadRequest, TooLarge, UnsupportedMediaType
 from muster.api.meta import DeleteOptions
 from muster.api.scheme import Resource
 
-_YAML = ("application/yaml", "text/yaml", "application/x-yaml", "application/apply-patch+yaml")
+_YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 _ANY = Shape()
+_LARGE_BYTES = 32 * 1024
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -43,6 +45,8 @@ async def parse_body(
     """JSON, YAML or protobuf to plain values. Raises BadRequest, TooLarge, UnsupportedMediaType."""
     if content_type == MEDIA_TYPE:
         return decode_body(body, shape)
+    if content_type == APPLY_PATCH:
+        return await decode_yaml(body, problems, limits.MAX_APPLY_VALUES)
     if content_type in _YAML:
         return await decode_yaml(body, problems)
     if content_type not in ("application/json", "application/octet-stream", "") and not (
@@ -105,7 +109,10 @@ async def decode_object(
         raise BadRequest(f"{what} cannot be handled as a {type_.__name__}: expected an object")
     check_kind(value.get("kind"), value.get("apiVersion"), type_, resource)
     validation.check(value, type_, problems.found if problems else [], what)
-    return to_typed(type_, value, what)
+    obj = to_typed(type_, value, what)
+    if len(body) > _LARGE_BYTES:
+        await asyncio.sleep(0)  # the rest is work of its own
+    return obj
 
 
 async def delete_options(body: bytes, content_type: str, asked: dict[str, str]) -> DeleteOptions:

@@ -245,7 +245,7 @@ def _patch_body(patch_type: str, body: bytes) -> PatchBody:
     async def decode() -> Any:
         whole = _sized(body)
         if patch_type == APPLY_PATCH:
-            patch = await decode_yaml(whole)
+            patch = await decode_yaml(whole, most=limits.MAX_APPLY_VALUES)
         else:
             most = limits.MAX_PATCH_VALUES if patch_type == JSON_PATCH else limits.MAX_VALUES
             patch = decode_json(whole, most=most)

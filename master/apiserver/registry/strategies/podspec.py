@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from master.apiserver.registry.validation.counts import too_many_parts
 from muster.api.core import (
     Container,
     ContainerPort,
@@ -30,6 +31,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 def default_pod_spec(spec: PodSpec) -> PodSpec:
     """Fill in what upstream fills in for every PodSpec. Idempotent."""
+    if too_many_parts(spec):
+        return spec  # validation says so, at once
     return replace(
         spec,
         restart_policy=spec.restart_policy or "Always",

@@ -9,6 +9,7 @@ from muster.api.meta import StatusCause
 
 # An answer does not repeat a body of megabytes.
 _SHOWN = 1024
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def required(path: str, detail: str = "") -> StatusCause:
@@ -68,5 +69,5 @@ def too_many(path: str, count: int, limit: int) -> StatusCause:
 
 
 def _quoted(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _encode(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from master.apiserver.patch.fieldset import NoFieldSet, from_fields_v1
+from master.apiserver.patch.fieldset import NoFieldSet, check_fields_v1
 from master.apiserver.registry.validation import field
 from muster.api.meta import ManagedFieldsEntry, StatusCause
 
@@ -28,7 +28,7 @@ def validate_managed_fields(entries: Sequence[ManagedFieldsEntry]) -> list[Statu
         if len(entry.subresource) > MAX_SUBRESOURCE:
             causes.append(field.too_long(f"{path}.subresource", MAX_SUBRESOURCE))
         try:
-            from_fields_v1(entry.fields_v1 or {})
+            check_fields_v1(entry.fields_v1 or {})
         except NoFieldSet as error:
             causes.append(field.invalid(f"{path}.fieldsV1", "", str(error)))
     return causes

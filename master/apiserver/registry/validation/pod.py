@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from master.apiserver.registry.validation import field, formats
+from master.apiserver.registry.validation.counts import validate_counts
 from master.apiserver.registry.validation.metadata import (
     dns_label,
     dns_subdomain,
@@ -40,8 +41,6 @@ _DNS = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 _PREEMPTION = ("PreemptLowerPriority", "Never")
 _MESSAGES = ("File", "FallbackToLogsOnError")
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
-# A pod of more could run nowhere; each container costs time wherever the pod is looked at.
-MAX_CONTAINERS = 250
 _IMMUTABLE = (
     "pod updates may not change fields other than `spec.containers[*].image`,"
     "`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only "
@@ -55,7 +54,7 @@ def validate_pod(pod: Pod) -> Causes:
 
 
 def validate_pod_spec(spec: PodSpec, path: str) -> Causes:
-    causes = _counts(spec, path)
+    causes = validate_counts(spec, path)
     if causes:
         return causes
     volumes = validate_volumes(spec, path, causes)
@@ -86,20 +85,6 @@ def validate_pod_spec(spec: PodSpec, path: str) -> Causes:
         if value and (why := rule(value)):
             causes.append(field.invalid(f"{path}.{name}", value, why))
     return causes
-
-
-def _counts(spec: PodSpec, path: str) -> Causes:
-    if not spec.containers:
-        return [field.required(f"{path}.containers")]
-    return [
-        field.too_many(f"{path}.{name}", len(found), MAX_CONTAINERS)
-        for name, found in (
-            ("containers", spec.containers),
-            ("initContainers", spec.init_containers),
-            ("ephemeralContainers", spec.ephemeral_containers),
-        )
-        if len(found) > MAX_CONTAINERS
-    ]
 
 
 def _one_of(path: str, value: str, choices: Iterable[str]) -> Causes:
