@@ -86,6 +86,7 @@ contracts:
 stubs:
 	$(BIN)/python tools/gen_proto.py --check
 	$(BIN)/python tools/gen_api.py --check
+	$(BIN)/python tools/gen_drill_docs.py --check
 
 format: setup ## Format the code
 	$(BIN)/ruff format .

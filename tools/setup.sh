@@ -11,7 +11,7 @@ here=$(cd "$(dirname "$0")/.." && pwd)
 # A file that shows that a package is there, and the package.
 lab=(
     "/usr/sbin/sshd openssh-server" "/usr/bin/ssh openssh-client" "/usr/sbin/ip iproute2"
-    "/usr/sbin/iptables iptables" "/usr/sbin/conntrack conntrack" "/usr/bin/crun crun"
+    "/usr/sbin/iptables iptables" "/usr/sbin/nft nftables" "/usr/sbin/conntrack conntrack" "/usr/bin/crun crun"
     "/usr/bin/conmon conmon" "/usr/lib/cni/ptp containernetworking-plugins"
     "/usr/bin/busybox busybox-static" "/usr/bin/tini-static tini" "/usr/sbin/keepalived keepalived"
     "/usr/lib/systemd/systemd systemd" "/usr/sbin/mkfs.ext4 e2fsprogs" "/usr/sbin/sysctl procps"

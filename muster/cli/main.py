@@ -41,7 +41,7 @@ COMMANDS = {
     "start": ("muster.cli.lab", "start"),
     "kubeconfig": ("muster.cli.lab", "kubeconfig"),
     "image": ("muster.cli.image", "image"),
-    "drill": ("provision.drills.cli", "drill"),
+    "drill": ("muster.cli.drill", "drill"),
     "logs": ("muster.cli.machines", "logs"),
     "kv": ("muster.cli.kv", "kv"),
     "doctor": ("muster.cli.doctor", "doctor"),

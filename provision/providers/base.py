@@ -140,6 +140,48 @@ class Unprepared(ProviderError):
         self.problems = tuple(problems)
 
 
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Frames that the lab's network loses: from one machine's cable to another's, or any ("")."""
+
+    source: str = ""
+    destination: str = ""
+    port: int | None = None  # TCP and UDP, on the destination's side; None: everything
+    percent: int = 100
+
+
+class Fabric(Protocol):
+    """The network that the machines share, where a provider has it in hand: faults from outside.
+
+    Nothing of this is seen from within a machine but that packets do not arrive. All verbs may be
+    repeated, and the undoing ones also act on machines that are off.
+    """
+
+    async def unplug(self, lab: LabSpec, names: Sequence[str]) -> None:
+        """Pull the machines' cables."""
+        ...
+
+    async def plug(self, lab: LabSpec, names: Sequence[str]) -> None:
+        """Plug them in again."""
+        ...
+
+    async def lose(self, lab: LabSpec, key: str, drops: Sequence[Drop]) -> None:
+        """Lose these frames until `stop_losing(key)`."""
+        ...
+
+    async def stop_losing(self, lab: LabSpec, key: str) -> None:
+        """Let everything that `key` loses pass again."""
+        ...
+
+    async def shape(self, lab: LabSpec, names: Sequence[str], kbit: int) -> None:
+        """Let machines receive and send no more than so much a second."""
+        ...
+
+    async def unshape(self, lab: LabSpec, names: Sequence[str]) -> None:
+        """As fast as it goes again."""
+        ...
+
+
 class Provider(Protocol):
     """The verbs. `names` picks machines, None means all of the lab's.
 
@@ -148,6 +190,11 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def fabric(self) -> Fabric | None:
+        """The lab's network, where this provider can break it."""
+        ...
 
     async def check(self, lab: LabSpec) -> list[Problem]:
         """What stands in the way of `create`. Changes nothing, never raises for a bad host."""

@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from provision.drills.probe import SOURCE_PORTS, Prober, source_ports
-from provision.drills.timeline import Request
+from drills.events import Request
+from drills.load import SOURCE_PORTS, Prober, source_ports
 
 
 class Server:

@@ -1,39 +1,36 @@
-"""The drill's judgement: phases from observations, figures, verdict, report."""
+"""The drill's judgement: phases from observations, figures, verdict."""
 
 from __future__ import annotations
 
-import dataclasses
-from datetime import UTC, datetime
-from pathlib import Path
-
-import msgspec
 import pytest
 
-from muster.api.core import Pod
-from muster.client.client import Client
-from muster.component.tls import TlsFiles
-from provision.drills import engine, html, report, spec, timeline
-from provision.drills.journal import Journal, Undo, pending
-from provision.drills.lab import DrillLab
-from provision.drills.observe import LAST_SYNC, sample
-from provision.drills.result import Result
-from provision.drills.timeline import (
+from drills import document, timeline
+from drills.base import ByProfile
+from drills.events import (
+    ApiWrite,
     Case,
+    ComponentSeen,
     EndpointsSeen,
+    LeaderSeen,
     LeaseSeen,
     NodeSeen,
     Observations,
     PodSeen,
+    ProbeSeen,
     Request,
     RulesSeen,
+    StoreSeen,
 )
-from provision.drills.verdict import Verdict, judge
-from provision.drills.workload import NothingRan, Workload
-from provision.errors import LabFileError
-from provision.providers.base import LabNetwork, LabSpec, MachineSpec
-from provision.providers.local.provider import LocalProvider
+from drills.observers.rules import LAST_SYNC
+from drills.observers.scrape import sample
+from drills.phases import ALL, BY_KEY
+from drills.phases.pods import replacements
+from drills.spec import Level
+from drills.timeline import Timeline
+from drills.verdict import Verdict, judge
 
 T0 = 1000.0
+KEYS = document.find("node-power-off").phases
 
 
 def pod(at: float, uid: str, node: str = "w1", **flags: bool) -> PodSeen:
@@ -41,52 +38,44 @@ def pod(at: float, uid: str, node: str = "w1", **flags: bool) -> PodSeen:
     return PodSeen(at=at, uid=uid, name=f"web-{uid}", node=node, **given)
 
 
-def observations() -> Observations:
-    """A failure of w2 that takes one pod, `b`; `c` replaces it; then w2 returns."""
-    return Observations(
-        leases=(LeaseSeen(999, "w2", T0 - 0.4), LeaseSeen(999, "w1", T0 + 3)),
-        nodes=(
-            NodeSeen(999, "w2", True, False),
-            NodeSeen(T0 + 4, "w2", False, False),
-            NodeSeen(T0 + 4.1, "w2", False, True),
-            NodeSeen(T0 + 13, "w2", True, True),
-            NodeSeen(T0 + 14, "w2", True, False),
-        ),
-        pods=(
-            pod(999, "a"),
-            pod(999, "b", "w2"),
-            pod(T0 + 5, "b", "w2", deleting=True, ready=False),
-            pod(T0 + 5.1, "c", "", running=False, ready=False),
-            pod(T0 + 5.2, "c", "w1", running=False, ready=False),
-            pod(T0 + 6, "c", "w1", ready=False),
-            pod(T0 + 7, "c", "w1"),
-            pod(T0 + 15, "b", "w2", gone=True),
-        ),
-        endpoints=(
-            EndpointsSeen(999, frozenset("ab")),
-            EndpointsSeen(T0 + 4.2, frozenset("a")),
-            EndpointsSeen(T0 + 7.1, frozenset("ac")),
-        ),
-        rules=(
-            RulesSeen(T0 + 4.5, "m1", T0 + 4.4),
-            RulesSeen(T0 + 4.6, "w1", T0 + 4.5),
-            RulesSeen(T0 + 7.3, "m1", T0 + 7.2),
-            RulesSeen(T0 + 7.4, "w1", T0 + 7.3),
-        ),
-        requests=(
-            Request(T0 - 1, T0 - 0.99, True, "m1", "b"),
-            Request(T0 + 1, T0 + 2, False, "m1", "timed out"),
-            Request(T0 + 5, T0 + 5.01, True, "w1", "a"),
-            Request(T0 + 7.5, T0 + 7.51, True, "w1", "c"),
-        ),
-    )
+EVENTS: tuple[object, ...] = (
+    # A failure of w2 that takes one pod, `b`; `c` replaces it; then w2 returns.
+    LeaseSeen(999, "w2", T0 - 0.4),
+    LeaseSeen(999, "w1", T0 + 3),
+    NodeSeen(999, "w2", True, False),
+    NodeSeen(T0 + 4, "w2", False, False),
+    NodeSeen(T0 + 4.1, "w2", False, True),
+    NodeSeen(T0 + 13, "w2", True, True),
+    NodeSeen(T0 + 14, "w2", True, False),
+    pod(999, "a"),
+    pod(999, "b", "w2"),
+    pod(T0 + 5, "b", "w2", deleting=True, ready=False),
+    pod(T0 + 5.1, "c", "", running=False, ready=False),
+    pod(T0 + 5.2, "c", "w1", running=False, ready=False),
+    pod(T0 + 6, "c", "w1", ready=False),
+    pod(T0 + 7, "c", "w1"),
+    pod(T0 + 15, "b", "w2", gone=True),
+    EndpointsSeen(999, frozenset("ab")),
+    EndpointsSeen(T0 + 4.2, frozenset("a")),
+    EndpointsSeen(T0 + 7.1, frozenset("ac")),
+    RulesSeen(T0 + 4.5, "m1", T0 + 4.4),
+    RulesSeen(T0 + 4.6, "w1", T0 + 4.5),
+    RulesSeen(T0 + 7.3, "m1", T0 + 7.2),
+    RulesSeen(T0 + 7.4, "w1", T0 + 7.3),
+    Request(T0 - 1, T0 - 0.99, True, "m1", "b"),
+    Request(T0 + 1, T0 + 2, False, "m1", "timed out"),
+    Request(T0 + 5, T0 + 5.01, True, "w1", "a"),
+    Request(T0 + 7.5, T0 + 7.51, True, "w1", "c"),
+)
+CASE = Case(("w2",), frozenset("b"), ("m1", "w1"), T0, T0 + 12)
 
 
-CASE = Case("w2", frozenset("b"), ("m1", "w1"), T0, T0 + 12)
+def build(*more: object, case: Case = CASE, keys: tuple[str, ...] = KEYS) -> Timeline:
+    return timeline.build(case, Observations([*EVENTS, *more]), keys, ("web",))
 
 
 def test_every_phase_of_a_recovery_is_stamped_relative_to_the_fault() -> None:
-    line = timeline.build(CASE, observations())
+    line = build()
     assert {p.key: p.seconds for p in line.phases} == {
         "last_lease": -0.4,
         "fault": 0,
@@ -109,42 +98,112 @@ def test_every_phase_of_a_recovery_is_stamped_relative_to_the_fault() -> None:
     }
     assert line.metrics["failed_requests"] == 1
     assert line.metrics["failed_requests_after_withdrawal"] == 0
-    assert line.metrics["rejoined_seconds"] == 2
+    assert line.metrics["rejoined_seconds"] == 1
     assert line.metrics["replacements_running_seconds"] == 6
 
 
+def test_each_phase_says_how_long_it_took_since_the_one_before() -> None:
+    took = {p.key: p.took for p in build().phases}
+    assert (took["last_lease"], took["fault"]) == (None, None)
+    assert (took["not_ready"], took["tainted"], took["power_on"]) == (4, 0.1, 4.49)
+
+
+def test_every_phase_names_the_event_that_it_is_read_from() -> None:
+    assert len(BY_KEY) == len(ALL)
+    assert all(kind.title and kind.source for kind in ALL)
+    assert all(phase.source for phase in build().phases)
+
+
+def test_a_node_that_is_ready_has_rejoined_though_its_taint_goes_only_later() -> None:
+    """Level and phase are read from one mark; they were two, and the verdict was wrong."""
+    early = [e for e in EVENTS if not (isinstance(e, NodeSeen) and e.at == T0 + 14)]
+    line = timeline.build(CASE, Observations(early), KEYS)
+    assert line.seconds("untainted") is None
+    assert line.seconds("rejoined") == 13
+    assert line.metrics["rejoined_seconds"] == 1
+
+
 def test_a_failure_between_the_withdrawal_and_the_synced_rules_is_told_apart() -> None:
-    seen = observations()
-    between = Request(T0 + 4.3, T0 + 5.3, False, "w1", "timed out")
-    line = timeline.build(CASE, msgspec_replace(seen, requests=(*seen.requests, between)))
+    line = build(Request(T0 + 4.3, T0 + 5.3, False, "w1", "timed out"))
     assert line.metrics["failed_requests_while_rules_synced"] == 1
     assert line.metrics["failed_requests_after_withdrawal"] == 0
 
 
 def test_a_failure_after_the_rules_were_synced_counts_as_late() -> None:
-    seen = observations()
-    late = Request(T0 + 4.7, T0 + 5.7, False, "w1", "timed out")
-    line = timeline.build(CASE, msgspec_replace(seen, requests=(*seen.requests, late)))
+    line = build(Request(T0 + 4.7, T0 + 5.7, False, "w1", "timed out"))
     assert line.metrics["failed_requests_after_withdrawal"] == 1
 
 
 def test_rules_count_as_synced_only_when_every_survivor_has_synced() -> None:
-    seen = observations()
-    only_m1 = tuple(r for r in seen.rules if r.node == "m1")
-    line = timeline.build(CASE, msgspec_replace(seen, rules=only_m1))
+    only_m1 = [e for e in EVENTS if not (isinstance(e, RulesSeen) and e.node == "w1")]
+    line = timeline.build(CASE, Observations(only_m1), KEYS)
     assert line.seconds("rules_withdrawn") is None
     assert line.seconds("first_good_request") is None
     assert line.metrics["failed_requests_after_withdrawal"] is None
 
 
 def test_pods_that_were_there_before_the_fault_are_no_replacements() -> None:
-    assert timeline.replacements(CASE, observations().pods) == frozenset("c")
+    assert replacements(CASE, Observations(EVENTS).of(PodSeen)) == frozenset("c")
 
 
-def msgspec_replace(seen: Observations, **changes: object) -> Observations:
-    from dataclasses import replace
+def test_replacements_run_only_when_there_are_as_many_as_were_lost() -> None:
+    lost = Case(("w2",), frozenset("bd"), ("m1", "w1"), T0)
+    assert build(pod(999, "d", "w2"), case=lost).seconds("started") is None
+    both = build(pod(999, "d", "w2"), pod(T0 + 9, "e"), case=lost)
+    assert both.seconds("started") == 9
 
-    return replace(seen, **changes)
+
+def test_with_several_victims_a_phase_is_that_of_the_last() -> None:
+    both = Case(("w2", "w3"), frozenset("b"), ("m1",), T0, T0 + 12)
+    assert build(case=both).seconds("not_ready") is None
+    assert build(NodeSeen(T0 + 9, "w3", False, True), case=both).seconds("not_ready") == 9
+
+
+def test_the_control_planes_own_recovery_is_read_from_its_own_words() -> None:
+    case = Case(("m1",), frozenset(), ("m2", "m3"), T0, T0 + 12)
+    keys = ("store_leader_lost", "store_leader_elected", "scheduler_taken_over", "members_back")
+    line = build(
+        StoreSeen(T0 - 9, "m1", True, True, True),
+        StoreSeen(T0 - 9, "m2", True, False, True),
+        LeaderSeen(T0 - 9, "kube-scheduler", "m1_x"),
+        StoreSeen(T0 + 0.2, "m1", False),
+        StoreSeen(T0 + 0.9, "m2", True, True, True),
+        LeaderSeen(T0 + 3, "kube-scheduler", "m2_y"),
+        StoreSeen(T0 + 14, "m1", True, False, True),
+        case=case, keys=keys,
+    )  # fmt: skip
+    assert [p.seconds for p in line.phases] == [0.2, 0.9, 3, 14]
+    assert [p.detail for p in line.phases[1:3]] == ["m2", "m2_y"]
+
+
+def test_a_component_is_back_only_after_it_was_down() -> None:
+    case = Case(("w2",), frozenset(), ("m1",), T0, components=("kubelet",))
+    keys = ("component_down", "component_back")
+    up = ComponentSeen(T0 - 1, "w2", "kubelet", True)
+    assert build(up, case=case, keys=keys).seconds("component_back") is None
+    line = build(
+        up, ComponentSeen(T0 + 0.1, "w2", "kubelet", False),
+        ComponentSeen(T0 + 1.5, "w2", "kubelet", True), case=case, keys=keys,
+    )  # fmt: skip
+    assert [p.seconds for p in line.phases] == [0.1, 1.5]
+
+
+def test_gaps_of_the_api_and_failures_of_probes_are_figures() -> None:
+    line = build(
+        *(ApiWrite(T0 + t, T0 + t, t != 2, "api", "200") for t in (1, 2, 3.5)),
+        ProbeSeen(T0 + 1, "web", True),
+        ProbeSeen(T0 + 2, "web", False, "refused"),
+        ProbeSeen(T0 + 4, "web", True),
+    )
+    assert line.metrics["api_longest_gap_seconds"] == 2.5
+    assert line.metrics["failed_api_writes"] == 1
+    assert (line.metrics["web_failures"], line.metrics["web_longest_failure_seconds"]) == (1, 2)
+    assert line.metrics["requests"] == 3, "writes are counted apart"
+
+
+def test_what_a_fault_should_not_cause_is_counted() -> None:
+    assert build().metrics["evicted_pods"] == 1
+    assert build().metrics["not_ready_nodes"] == 1
 
 
 @pytest.mark.parametrize(
@@ -159,111 +218,18 @@ def msgspec_replace(seen: Observations, **changes: object) -> Observations:
 def test_verdict_follows_the_worst_broken_level(
     measured: float | None, severity: str, verdict: Verdict, code: int
 ) -> None:
-    level = spec.Level(metric="m", max=spec.ByProfile(fast=10, kubernetes=300), severity=severity)
+    level = Level(metric="m", max=ByProfile(fast=10, kubernetes=300), severity=severity)  # type: ignore[arg-type]
     found, findings = judge([level], {"m": measured}, "fast")
     assert (found, found.exit_code) == (verdict, code)
     assert findings[0].met is (verdict is Verdict.PASS)
 
 
-def test_the_catalog_has_the_node_failure_and_its_levels_name_real_metrics() -> None:
-    drill = spec.find("node-power-off")
-    metrics = timeline.build(CASE, observations()).metrics
-    assert {level.metric for level in drill.spec.levels} <= set(metrics)
-
-
-def test_an_unknown_field_in_a_drill_is_refused_with_its_path() -> None:
-    with pytest.raises(LabFileError, match=r"unknown field `colour`.*\$\.metadata"):
-        spec.parse(
-            "apiVersion: muster/v1\nkind: Drill\nmetadata: {name: x, colour: red}\nspec: {}",
-            "x.yaml",
-        )
-
-
-def result() -> Result:
-    drill = spec.find("node-power-off")
-    seen = observations()
-    line = timeline.build(CASE, seen)
-    verdict, findings = judge(drill.spec.levels, line.metrics, "fast")
-    started = datetime(2026, 1, 2, tzinfo=UTC)
-    return Result(drill, "l", "fast", "run", started, CASE, seen, line, verdict, findings)
-
-
-def test_the_json_report_holds_phases_findings_and_every_request() -> None:
-    document = msgspec.json.decode(report.as_json(result()))
-    assert document["verdict"] == "pass"
-    assert len(document["requests"]) == 4
-    assert document["phases"][0] == {
-        "key": "last_lease",
-        "title": "last heartbeat (Lease renewed)",
-        "seconds": -0.4,
-        "detail": "w2",
-    }
-
-
-def test_the_html_report_is_self_contained_and_escapes_what_it_is_given() -> None:
-    hostile = dataclasses.replace(result(), lab="<script>alert(1)</script>")
-    assert "&lt;script&gt;" in html.render(hostile)
-    assert "<script" not in html.render(hostile)
-    page = html.render(result())
-    assert "src=" not in page and "<link" not in page and "<script" not in page
-    assert page.count("<svg") == 2
-    assert "node tainted unreachable:NoExecute" in page
-
-
-def test_the_undo_is_pending_until_it_is_cleared(tmp_path: object) -> None:
-    state = Path(str(tmp_path))
-    journal = Journal(state / "drills" / "r1")
-    undo = Undo(drill="node-power-off", lab="l", power_on=("w2",), deadline=1.0)
-    journal.write(undo)
-    assert pending(state) == [(journal, undo)]
-    journal.clear()
-    assert pending(state) == []
+def test_a_level_may_have_a_lower_limit() -> None:
+    assert judge([Level(metric="m", min=3)], {"m": 2}, "fast")[0] is Verdict.FAIL
+    assert judge([Level(metric="m", min=3, max=4)], {"m": 3}, "fast")[0] is Verdict.PASS
 
 
 def test_a_sample_is_read_by_its_exact_name() -> None:
     text = f"# HELP {LAST_SYNC} x\n{LAST_SYNC}_other 1\n{LAST_SYNC} 1.5e3\n"
     assert sample(text, LAST_SYNC) == 1500
     assert sample("", LAST_SYNC) is None
-
-
-async def test_a_drill_beside_another_is_refused_at_once(tmp_path: Path) -> None:
-    """Two faults at once would spoil both judgements; one that was killed is healed first."""
-    lab_spec = LabSpec(
-        "lab", LabNetwork("10.1.0.0/24", "10.1.0.1", "10.1.0.254"), (), tmp_path, "", tmp_path
-    )
-    lab = DrillLab(
-        lab_spec, LocalProvider(), ("127.0.0.1:1",), tmp_path / "none",
-        TlsFiles(tmp_path, tmp_path, tmp_path), "fast",
-    )  # fmt: skip
-    undo = Undo(drill="node-power-off", lab="lab", power_on=("w1",), deadline=0.0)
-    Journal(tmp_path / "drills" / "run").write(undo)
-    with pytest.raises(NothingRan, match=r"another drill .* has cut the power of w1") as refused:
-        await engine.run(spec.find("node-power-off"), lab, node="", service="", say=print)
-    assert refused.value.exit_code == 2
-    assert "drill heal" in refused.value.hint
-
-
-async def test_a_workload_on_a_single_worker_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After one drill all pods are on the survivor; a second one would prove nothing."""
-    machines = tuple(MachineSpec(f"w{n}", "worker", f"10.1.0.2{n}", 1.0, 512) for n in (1, 2))
-    lab = DrillLab(
-        LabSpec(
-            "lab", LabNetwork("10.1.0.0/24", "10.1.0.1", "10.1.0.254"), machines, tmp_path, "",
-            tmp_path,
-        ),
-        LocalProvider(), ("127.0.0.1:1",), tmp_path, TlsFiles(tmp_path, tmp_path, tmp_path), "fast",
-    )  # fmt: skip
-    on: dict[str, list[Pod]] = {"w2": [Pod(), Pod()]}
-
-    async def pods(_client: object, _found: object) -> dict[str, list[Pod]]:
-        return on
-
-    monkeypatch.setattr(engine, "pods_by_node", pods)
-    found = Workload("default", "hello", 30080, {"app": "hello"})
-    async with Client.connect(["127.0.0.1:1"], None) as client:
-        with pytest.raises(NothingRan, match="are on w2: no endpoint would be left"):
-            await engine._choose(client, found, lab, "")
-        on["w1"] = [Pod()]
-        assert (await engine._choose(client, found, lab, ""))[0] == "w2"

@@ -43,6 +43,7 @@ class Ec2Provider:
     """Instances in a VPC of the lab's own."""
 
     name = "ec2"
+    fabric = None  # its network is out of our hands
 
     def __init__(self, reachable: Reachable = wait_for_ssh) -> None:
         self._reachable = reachable

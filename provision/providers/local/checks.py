@@ -24,6 +24,7 @@ _INOTIFY_INSTANCES_PER_MACHINE = 8
 _INOTIFY_INSTANCES_SPARE = 24
 _TOOLS = {
     "ip": "iproute2",
+    "nft": "nftables",  # drills: partitions and losses on the lab's bridge
     "sysctl": "procps",
     "mount": "mount",
     "mkfs.ext4": "e2fsprogs",

@@ -27,6 +27,7 @@ from provision.providers.local import cgroupfs, checks, network, processes
 from provision.providers.local.cgroups import CgroupLayout, MachineSize
 from provision.providers.local.disk import ensure_disk, wait_unmounted
 from provision.providers.local.etc import HostFacts
+from provision.providers.local.fabric import LocalFabric
 from provision.providers.local.hostfacts import read_host_facts
 from provision.providers.local.spec import launch_spec
 from provision.providers.local.state import LabPaths
@@ -44,6 +45,7 @@ class LocalProvider:
     """System containers on this host."""
 
     name = "local"
+    fabric = LocalFabric()
 
     async def check(self, lab: LabSpec) -> list[Problem]:
         return await checks.host_problems(lab)

@@ -41,6 +41,7 @@ class VagrantProvider:
     """Virtual machines on this host."""
 
     name = "vagrant"
+    fabric = None  # its network is out of our hands
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """`environment` is added to vagrant's own, for a VAGRANT_HOME apart."""
