@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from muster.cri import api_pb2 as cri
 from provision.images import build_all
-from tests.component.runtime_harness import Lab, container, lab, wait_until
+from tests.component.runtime_harness import V2, Lab, container, lab, wait_until
 
 pytestmark = pytest.mark.root
 FIRST, LENGTH = 131_072, 65_536
@@ -111,8 +112,32 @@ def test_a_pid_namespace_for_the_pod(node: Lab) -> None:
     first = node.run(pod, in_pod(wanted, "sleep", "1234", name="first"))
     second = node.run(pod, in_pod(wanted, "sleep", "1000", name="second"))
     assert b"sleep 1234" in node.exec(second, "ps").stdout
+    assert len(_processes(node, second)) < 6
     assert node.status(first).state == cri.CONTAINER_RUNNING
     node.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod), timeout=60)
+
+
+def _processes(node: Lab, container_id: str) -> list[bytes]:
+    return [n for n in node.exec(container_id, "ls", "/proc").stdout.split() if n.isdigit()]
+
+
+@pytest.mark.skipif(V2, reason="the test's machine is the host itself")
+@pytest.mark.parametrize("pid", [cri.CONTAINER, cri.POD])
+def test_on_a_machine_that_covers_parts_of_proc(
+    node: Lab, pid: cri.NamespaceMode.ValueType
+) -> None:
+    """The kernel lets nobody look around the cover, so the pod needs a whole one to begin with."""
+    subprocess.run(node.inside("mount", "--bind", "/proc/sys", "/proc/sys"), check=True)
+    try:
+        wanted = options(pid)
+        pod = sandbox(node, "covered", wanted)
+        made = node.run(pod, in_pod(wanted, "sleep", "1000"))
+        assert len(_processes(node, made)) < 6
+        assert node.exec(made, "cat", "/proc/self/uid_map").stdout.split()[1] == b"131072"
+        node.runtime.RemovePodSandbox(cri.RemovePodSandboxRequest(pod_sandbox_id=pod), timeout=60)
+        assert not [m for m in node.mounts() if "/mapped/" in m]
+    finally:
+        subprocess.run(node.inside("umount", "/proc/sys"), check=True)
 
 
 def test_it_is_told_and_survives_a_restart(node: Lab) -> None:

@@ -129,6 +129,8 @@ class Staging:
 
     def take(self, spec: dict[str, Any], shm: str) -> None:
         """Let the OCI spec mount mapped files. The pod's shm is its root's already."""
+        for kind in ("proc", "sysfs"):
+            self._show(kind)
         for mount in spec["mounts"]:
             if mount["type"] == "bind" and mount["source"] != shm:
                 mount["source"] = str(self._stage(mount["source"]))
@@ -147,11 +149,21 @@ class Staging:
             os.close(namespace)
         return target
 
+    def _show(self, kind: str) -> None:
+        """Who owns no more than a user namespace may mount /proc and /sys only where one of each
+        is wholly visible already. On a machine that covers parts of its own, none is; and an OCI
+        runtime would show the machine's instead of the pod's."""
+        self._directory.mkdir(mode=0o711, exist_ok=True)
+        target = self._directory / kind
+        target.mkdir()
+        flags = mounts.MS_NOSUID | mounts.MS_NODEV | mounts.MS_NOEXEC
+        mounts.mount(kind, str(target), kind, flags)
+
     def clear(self) -> None:
         """Take them away: whoever mounted them has them. Does nothing the second time."""
         if not self._directory.is_dir():
             return
-        for target in self._directory.iterdir():
+        for target in list(self._directory.iterdir()):
             mounts.unmount(str(target))
             if target.is_dir():
                 target.rmdir()
