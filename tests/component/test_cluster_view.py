@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -23,6 +24,16 @@ NODE = {
 
 
 class _Api(BaseHTTPRequestHandler):
+    patched: ClassVar[list[tuple[str, str, bytes]]] = []
+
+    def do_PATCH(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.patched.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
     def do_GET(self) -> None:
         found = self.path == "/api/v1/nodes"
         body = json.dumps({"items": [NODE]} if found else {}).encode()
@@ -66,6 +77,15 @@ def test_an_api_is_known_by_its_name_wherever_it_is_reached(pki: Pki, admin: Pat
     with api(pki, ("kubernetes", "m1")) as port:
         nodes = Cluster("127.0.0.1", admin, port).nodes()
     assert nodes["m1"].ready
+
+
+def test_a_master_gets_its_role_label(pki: Pki, admin: Path) -> None:
+    with api(pki, ("kubernetes",)) as port:
+        cluster = Cluster("127.0.0.1", admin, port)
+        assert not cluster.nodes()["m1"].is_control_plane
+        cluster.mark_control_plane("m1")
+    label = b'{"metadata": {"labels": {"node-role.kubernetes.io/control-plane": ""}}}'
+    assert _Api.patched == [("/api/v1/nodes/m1", "application/merge-patch+json", label)]
 
 
 def test_another_certificate_of_the_same_authority_is_refused(pki: Pki, admin: Path) -> None:
