@@ -87,7 +87,9 @@ class World:
             ("kube-scheduler", "master.scheduler", "system:kube-scheduler"),
             ("kube-controller-manager", "master.controllers", "system:kube-controller-manager"),
         ):
-            self._python(name, module, *api, "--kubeconfig", conf[user], *tls)
+            # One that loses its lease ends, and a test takes the api-server away.
+            alone = "--leader-elect=false"
+            self._python(name, module, *api, "--kubeconfig", conf[user], *tls, alone)
         self._python(
             "kube-proxy", "worker.proxy", *api, "--kubeconfig", conf["system:kube-proxy"], *tls,
             "--hostname-override", NODE,
