@@ -147,6 +147,14 @@ def test_a_slice_does_no_more_than_its_share(tmp_path: Path) -> None:
     assert not top.exists()
 
 
+def test_workers_remove_no_tree_by_its_path() -> None:
+    """shutil.rmtree recurses as deep as a container has made its directories."""
+    worker = Path(__file__).resolve().parents[2] / "worker"
+    users = [p for p in sorted(worker.rglob("*.py")) if "rmtree(" in p.read_text()]
+    # The runtime's own scratch files, at its start.
+    assert [str(p.relative_to(worker)) for p in users] == ["runtime/sandboxes.py"]
+
+
 def test_removing_follows_no_link(tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious/x").touch()

@@ -46,6 +46,8 @@ class Volumes:
         self.root = root
         self._threads = FileThreads("volumes", 4)
         self._removals = FileThreads("removals", 2)
+        # A directory of the node may be a file system that does not answer: others' pods go on.
+        self._host_paths = FileThreads("host-paths", 8)
 
     def plugin(self, volume: core.Volume) -> str:
         """Upstream's name of the volume's kind; empty for a kind that this kubelet lacks."""
@@ -90,7 +92,7 @@ class Volumes:
         elif volume.empty_dir:
             await _empty_dir(path, volume.empty_dir, group)
         elif volume.host_path:
-            await self._threads.run(_host_path, path, volume.host_path.type)
+            await self._host_paths.run(_host_path, path, volume.host_path.type)
 
     def pod_dirs(self) -> list[str]:
         """The uids that have a directory here."""
@@ -118,7 +120,9 @@ class Volumes:
         attempt: int,
     ) -> list[cri.Mount]:
         """Volumes, then /etc/hosts and the termination log, which no volume may hide."""
-        return await self._threads.run(self._mounts, pod, container, env, hosts, attempt)
+        has_host_paths = any(volume.host_path for volume in pod.spec.volumes)
+        threads = self._host_paths if has_host_paths else self._threads
+        return await threads.run(self._mounts, pod, container, env, hosts, attempt)
 
     def _mounts(
         self,
