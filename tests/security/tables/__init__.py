@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 # The modules of this folder.
 MODULES: tuple[str, ...] = (
+    "bad_input",
+    "loop_time",
     "node_matrix",
     "port_access",
     "pod_isolation",
