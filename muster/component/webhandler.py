@@ -7,7 +7,7 @@ a bounded amount of memory. The defaults are the Kubernetes api-server's, or Go'
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 from aiohttp import web
@@ -15,9 +15,11 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from muster.http.listener import Accepted
+from muster.http.visit import Accepted, reset
 
 _LAST_READ_SECONDS = 0.02
+_FAREWELL_SECONDS = 0.5
+_PIECE_BYTES = 512 << 10  # the most that is read at once, and more
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 32\r\nConnection: close\r\n\r\n"
@@ -72,8 +74,9 @@ class WebHandler(RequestHandler, Accepted):
             loop=asyncio.get_running_loop(),
             access_log=cast(Any, None),
             keepalive_timeout=limits.idle_seconds,
-            max_line_size=limits.head_bytes,
-            max_field_size=limits.head_bytes,
+            # Larger than what is refused here, with an answer that its client can read.
+            max_line_size=limits.head_bytes + _PIECE_BYTES,
+            max_field_size=limits.head_bytes + _PIECE_BYTES,
             max_headers=limits.header_fields,
             # Compressed bodies are left as they come: who reads them bounds what they become.
             auto_decompress=False,
@@ -139,13 +142,19 @@ class WebHandler(RequestHandler, Accepted):
         self._head = 0
 
     def _refuse(self) -> None:
-        if self.transport is not None and not self._request_in_progress:
-            self.transport.write(_TOO_LARGE)
-        self.force_close()
+        """Say why, and close once the client had time to read it: it may still be sending."""
+        if self.transport is None or self._request_in_progress:
+            self.force_close()
+            return
+        self.transport.write(_TOO_LARGE)
+        self._release_head()
+        self._close = True  # what comes now is ignored
+        self._cancel_deadline()
+        self._deadline = self._loop.call_later(_FAREWELL_SECONDS, self.force_close)
 
     def _make_error_handler(self, err_info: Any) -> Any:
         if isinstance(err_info.exc, LineTooLong):
-            err_info = replace(err_info, status=431)
+            err_info = type(err_info)(431, err_info.exc, err_info.message)
         return super()._make_error_handler(err_info)
 
     # -- time
@@ -179,7 +188,7 @@ class WebHandler(RequestHandler, Accepted):
 
     def abort(self) -> None:
         if self.transport is not None:
-            self.transport.abort()
+            reset(self.transport)
 
 
 # -- for handlers, of their own connection

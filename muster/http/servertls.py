@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from asyncio import sslproto
+from collections.abc import Callable
 from typing import Any, cast
 
 _READ_BYTES = 64 << 10
@@ -37,6 +38,7 @@ class ServerTls(sslproto.SSLProtocol):
         buffer: ReadBuffer,
         handshake_seconds: float,
         stall_seconds: float | None,
+        give_up: Callable[[], None],
     ) -> None:
         super().__init__(
             asyncio.get_running_loop(), connection, context, waiter, server_side=True,
@@ -50,12 +52,18 @@ class ServerTls(sslproto.SSLProtocol):
 
         self._connection = connection
         self._stall_seconds = stall_seconds
+        self._give_up = give_up
         self._look: asyncio.TimerHandle | None = None
 
     # -- a client that does not read
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        own: Any = self
+        # asyncio tells the protocol only once as much again waits to be encrypted.
+        if self.stands and not own._app_writing_paused:
+            own._app_writing_paused = True
+            own._app_protocol.pause_writing()
         if self._stall_seconds is not None:
             self._look_at(self._unsent())
 
@@ -82,7 +90,7 @@ class ServerTls(sslproto.SSLProtocol):
         if now < left or getattr(self._connection, "patient", False):
             self._look_at(now)
         else:
-            cast(Any, self)._abort(None)
+            self._give_up()
 
     def _look_no_more(self) -> None:
         if self._look is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
@@ -19,6 +20,7 @@ from muster.http.servertls import WRITE_BYTES, ReadBuffer, ServerTls
 
 # So much may wait in the kernel, unsent, for a client that does not read.
 _UNSENT_BYTES = 128 << 10
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 log = get_logger(__name__)
 
@@ -98,8 +100,9 @@ class Visit:
             return
         secured = self._loop.create_future()
         tls = ServerTls(
-            connection, host.tls, secured, host.buffer, host.handshake_seconds, host.stall_seconds
-        )
+            connection, host.tls, secured, host.buffer, host.handshake_seconds, host.stall_seconds,
+            self.cut,
+        )  # fmt: skip
         self._transport, _ = await self._loop.connect_accepted_socket(lambda: tls, self._socket)
         self._transport.set_write_buffer_limits(high=WRITE_BYTES)
         try:
@@ -127,7 +130,16 @@ class Visit:
         elif not self._task.done():
             self._task.cancel()
         elif self._transport is not None:
-            self._transport.abort()
+            reset(self._transport)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End it now, also in the kernel: there, what a client does not read would stay for long."""
+    accepted = transport.get_extra_info("socket")
+    if accepted is not None and not transport.is_closing():
+        with suppress(OSError):
+            accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    transport.abort()
 
 
 def _prepare(accepted: socket.socket) -> None:

@@ -81,6 +81,7 @@ class Lab:
         self.process: subprocess.Popen[bytes] | None = None
         self._machine: subprocess.Popen[bytes] | None = None
         self._channel: grpc.Channel | None = None
+        self.flags: tuple[str, ...] = ()  # further ones of the runtime
 
     def __enter__(self) -> Lab:
         self.logs.mkdir(parents=True)
@@ -156,7 +157,7 @@ class Lab:
                     f"--listen={self.socket}", f"--root={self.root / 'lib'}",
                     f"--state={self.state}", f"--oci-runtime={self.oci_runtime}",
                     f"--cni-conf-dir={self.root / 'cni'}", f"--netns-dir={self.state / 'netns'}",
-                    f"--cgroup-parent=/{self.name if V2 else 'pods'}",
+                    f"--cgroup-parent=/{self.name if V2 else 'pods'}", *self.flags,
                 ],
                 cwd=REPO, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             )  # fmt: skip

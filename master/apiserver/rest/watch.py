@@ -13,6 +13,8 @@ from master.apiserver.rest.tables.render import TableOptions, render_object, ren
 from muster.api.scheme import Resource
 from muster.component.webhandler import drained
 
+PIECE_BYTES = 16 << 10
+
 
 async def stream_watch(
     request: web.Request,
@@ -43,12 +45,28 @@ async def stream_watch(
                 first = False
             elif frame.type != "ERROR" and form == "metadata":
                 data = render_object(resource, data, options.version)
-            await response.write(b'{"type":"%s","object":%s}\n' % (frame.type.encode(), data))
-            await drained(request)
+            await _write(request, response, frame.type.encode(), data)
         await response.write_eof()
     except ConnectionResetError:
         pass  # the client went while we wrote
     return response
+
+
+async def _write(
+    request: web.Request, response: web.StreamResponse, type_: bytes, data: bytes
+) -> None:
+    """A large object in pieces of the one copy that all watches share: of what a client does not
+    read, no more than a piece is held for it."""
+    if len(data) <= PIECE_BYTES:
+        await response.write(b'{"type":"%s","object":%s}\n' % (type_, data))
+        await drained(request)
+        return
+    await response.write(b'{"type":"%s","object":' % type_)
+    view = memoryview(data)
+    for at in range(0, len(data), PIECE_BYTES):
+        await response.write(view[at : at + PIECE_BYTES])
+        await drained(request)
+    await response.write(b"}\n")
 
 
 def client_has_gone(request: web.Request) -> bool:
