@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from muster.component.tls import TlsFiles, client_context
-from tests.component.kubelet_harness import NODE, NODE_IP, REPO, Machine
-from tests.component.runtime_harness import Lab, wait_until
+from tests.component.kubelet_harness import NODE, NODE_IP, Identities, Machine
+from tests.component.runtime_harness import REPO, Lab, wait_until
 from worker.runtime.kernel import run_in_network_namespace
 
 RUNTIME_METRICS = 10011
@@ -33,11 +33,16 @@ class Port:
     speaks: str = "http"
     tls: bool = True
     anonymous: bool = False
-    page: str = "/healthz"
+    page: str = "/livez"
 
     @property
     def id(self) -> str:
         return f"{self.component}-{self.number}"
+
+    @property
+    def alpn(self) -> str:
+        """What a client of it says that it speaks."""
+        return {"peers": "", "http": "http/1.1"}.get(self.speaks, "h2")
 
 
 PORTS = (
@@ -49,10 +54,10 @@ PORTS = (
     Port("scheduler", 10259),
     Port("controllers", 10257),
     Port("runtime", RUNTIME_METRICS),
-    Port("kubelet", 10250),
-    Port("kubelet", 10248, tls=False, anonymous=True),
+    Port("kubelet", 10250, page="/healthz"),
+    Port("kubelet", 10248, tls=False, anonymous=True, page="/healthz"),
     Port("proxy", 10249),
-    Port("proxy", 10256, tls=False, anonymous=True, page="/livez"),
+    Port("proxy", 10256, tls=False, anonymous=True),
     Port("network", 10012),
 )
 
@@ -65,6 +70,8 @@ class World(Machine):
             self.identities.kubeconfig(files, name)
         # What an ordinary holder of a cluster certificate is: no rights.
         self.nobody = self.identities.files("nobody", "nobody")
+        other = Identities(lab.root / "another-pki").files("stranger", "kubernetes-admin")
+        self.stranger = TlsFiles(other.cert, other.key, self.server_files.ca)
 
     def _start_control_plane(self) -> None:
         self._start_store()
@@ -134,14 +141,14 @@ class World(Machine):
         run_in_network_namespace(path, lambda: made.append(make()))
         return made[0]
 
-    def socket(self) -> socket.socket:
+    def unconnected(self) -> socket.socket:
         opened = self.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         opened.settimeout(SECONDS)
         return opened
 
     def connect(self, port: Port) -> socket.socket:
         """Plain TCP."""
-        opened = self.socket()
+        opened = self.unconnected()
         try:
             opened.connect((self.host(port), port.number))
         except OSError:
@@ -152,17 +159,13 @@ class World(Machine):
     def host(self, port: Port) -> str:
         return "127.0.0.1" if port.number in (10248, RUNTIME_METRICS) else NODE_IP
 
-    def secure(
-        self, port: Port, who: TlsFiles | None, *, alpn: str = "", tune: Tune | None = None
-    ) -> ssl.SSLSocket:
+    def secure(self, port: Port, who: TlsFiles | None, *, alpn: str = "") -> ssl.SSLSocket:
         if who is None:
             context = ssl.create_default_context(cafile=str(self.server_files.ca))
         else:
             context = client_context(who)
         if alpn:
             context.set_alpn_protocols([alpn])
-        if tune is not None:
-            tune(context)
         raw = self.connect(port)
         try:
             return context.wrap_socket(raw, server_hostname=self.host(port))
@@ -194,7 +197,6 @@ class World(Machine):
         return True
 
 
-Tune = Callable[[ssl.SSLContext], None]
 _USERS = {
     "scheduler": "system:kube-scheduler",
     "controllers": "system:kube-controller-manager",

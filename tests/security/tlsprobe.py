@@ -28,13 +28,13 @@ def accepts(
         context.load_cert_chain(who.cert, who.key)
     if alpn:
         context.set_alpn_protocols([alpn])
-    if ciphers:
-        context.set_ciphers(ciphers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # old versions are what is asked about
         context.minimum_version = context.maximum_version = version
     raw = connect()
     try:
+        if ciphers:
+            context.set_ciphers(ciphers)  # fails if there is none of them
         with context.wrap_socket(raw, server_hostname=host) as opened:
             # In TLS 1.3 a client is through before the server has looked at its certificate.
             opened.settimeout(0.2)

@@ -17,6 +17,7 @@ MODULES: tuple[str, ...] = (
     "loop_time",
     "node_matrix",
     "port_access",
+    "ports",
     "pod_isolation",
 )
 
