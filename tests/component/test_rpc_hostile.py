@@ -264,6 +264,25 @@ async def test_a_reader_with_a_zero_window(port: int, seen: Recorder) -> None:
     attacker.writer.close()
 
 
+async def test_readers_with_zero_windows_are_bounded_together(seen: Recorder) -> None:
+    """Each leaves less unread than a connection may; all of them together too much: some go."""
+    settings = Settings(max_unsent_bytes_of_all=4 << 20)
+    want = Msg(key=b"big", value=b"1000000").SerializeToString()
+    body = b"\0" + struct.pack(">I", len(want)) + want
+    no_window = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0))
+    async with echo_server("nghttp2", seen, settings=settings) as port:
+        attackers = [await attack(port, greet=False) for _ in range(10)]
+        for attacker in attackers:
+            await attacker.send(MAGIC + no_window + opened(1) + frame(DATA, END_STREAM, 1, body))
+        ends = [asyncio.create_task(one.reader.read()) for one in attackers]
+        await until(lambda: sum(end.done() for end in ends) == 6)
+        async with channel("grpcio", port) as honest:
+            assert await caller(honest, "Unary")(Msg(key=b"ok"), timeout=60) == Msg(key=b"ok")
+        for end in ends:
+            end.cancel()
+        await asyncio.gather(*ends, return_exceptions=True)
+
+
 async def test_more_answers_than_the_cap_for_an_honest_reader(seen: Recorder) -> None:
     """A burst above the cap waits for the reader; nothing is lost."""
     settings = Settings(limits=Limits(max_unsent_bytes=2 << 20))

@@ -40,6 +40,8 @@ class Owner(Protocol):
 
     def forget(self, call: ServerCall) -> None: ...
 
+    def press(self) -> None: ...
+
 
 class ServerCall:
     """`context` is what the method sees. A call is answered exactly once, or reset."""
@@ -235,6 +237,7 @@ class ServerCall:
         self._owner.observer.sent(self._method, len(data))
         if pending >= connection.settings.limits.stream_high_bytes:
             connection.flush_soon()
+            self._owner.press()
             self._writable = connection.loop.create_future()
             await self._writable
 
@@ -258,6 +261,7 @@ class ServerCall:
         self._close()
         if size >= _LARGE_BYTES:
             self._connection.flush_large()
+            self._owner.press()
         else:
             self._connection.flush_soon()
 

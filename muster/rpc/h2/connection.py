@@ -37,6 +37,8 @@ class Settings:
     max_waiting_answers: int = 32
     # The most calls that may wait to be taken by a busy server (client side).
     max_waiting_calls: int = 10_000
+    # What all clients of a server together do not read; then the largest part of it goes.
+    max_unsent_bytes_of_all: int = 256 << 20
     # Of one listener, handshakes included (server side). More are closed at once.
     max_connections: int = 5000
 
@@ -199,6 +201,11 @@ class Connection(Accepted):
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None
+
+    @property
+    def stands(self) -> bool:
+        """Nobody has ended it, which shows in `connection_lost` only later."""
+        return self.transport is not None and not self.transport.is_closing()
 
     def abort(self) -> None:
         if self.transport is not None:

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import MappingProxyType
 
+from muster.component.log import get_logger
 from muster.component.tls import server_context
 from muster.http.connection import HttpConnection
 from muster.http.listener import Accepted, Listener, listening_socket
@@ -36,6 +37,7 @@ from muster.rpc.h2.wire import (
 from muster.rpc.listen import Keepalive, Listen, Site, Translate
 from muster.rpc.service import Method, Observer
 
+log = get_logger(__name__)
 _GRACE_SECONDS = 1.0
 # How long a drained connection's peer has to hear of it before its new calls are refused.
 _NOTICE_SECONDS = 0.2
@@ -148,6 +150,14 @@ class Server:
         self._listeners.append(listener)
         return listener.port
 
+    def press(self) -> None:
+        """More waits for clients that do not read: the one with the most of it goes, if need be."""
+        unsent = {one: one.session.unsent for one in self.connections if one.stands}
+        if sum(unsent.values()) > self.settings.max_unsent_bytes_of_all:
+            largest = max(unsent, key=lambda connection: unsent[connection])
+            log.warning("too much waits to be read", peer=largest.peer(), bytes=unsent[largest])
+            largest.abort()
+
     def _accepted(self) -> Accepted:
         site = self.site
         if site is None:
@@ -214,6 +224,9 @@ class ServerConnection(Connection):
     @property
     def translate(self) -> Translate | None:
         return self._server.translate
+
+    def press(self) -> None:
+        self._server.press()
 
     def forget(self, call: ServerCall | PageCall) -> None:
         self._calls.pop(call.stream, None)
