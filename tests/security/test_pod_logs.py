@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -61,6 +62,14 @@ def _follow(node: Machine) -> list[bytes]:
     return lines
 
 
+def sizes_of(node: Machine, subject: core.Pod) -> dict[str, int]:
+    found = {}
+    for path in logs_of(node, subject):
+        with contextlib.suppress(FileNotFoundError):  # they come and go
+            found[path.name] = path.stat().st_size
+    return found
+
+
 async def test_a_talkative_container_is_rotated_and_its_follower_misses_nothing(
     node: Machine, pods: Pods
 ) -> None:
@@ -104,9 +113,30 @@ async def test_a_flood_leaves_no_more_than_the_allowance(node: Machine, pods: Po
 
     async def small() -> bool:
         node.kubectl("exec", "flood", "--", "touch", "/more")
-        return sum(p.stat().st_size for p in logs_of(node, ready)) < 16 * LIMIT
+        return sum(sizes_of(node, ready).values()) < 16 * LIMIT
 
     await until("the logs are small", small)
+
+
+async def test_who_writes_faster_than_anybody_compresses_is_bounded_too(
+    node: Machine, pods: Pods
+) -> None:
+    """What was written between two looks may stay as the newest rotated log, and nothing older."""
+    script = "trap 'exit 0' TERM; while :; do yes | head -c 3000000; sleep 0.1; done"
+    ready = await pods.ready(pod("torrent", "sh", "-c", script))
+    largest, rounds = 0, set[str]()
+
+    async def many_rounds() -> bool:
+        nonlocal largest
+        sizes = sizes_of(node, ready)
+        rounds.update(sizes)
+        largest = max(largest, *sizes.values())
+        return len(rounds) > 12
+
+    await until("it was rotated several times", many_rounds)
+    found = sizes_of(node, ready)
+    assert len(found) <= FILES + 1  # one may be under way
+    assert sum(found.values()) <= 3 * largest + FILES * LIMIT
 
 
 async def test_what_a_container_puts_beside_its_logs_is_not_followed(

@@ -89,6 +89,9 @@ class Evictor:
                     await self._look(tasks)
                 except (OSError, RuntimeFailure) as error:
                     log.warning("eviction look failed", error=str(error))
+                except Exception:
+                    # A fault of ours must not end the kubelet, and all pods' care with it.
+                    log.exception("eviction look broke")
                 await asyncio.sleep(self._settings.interval_seconds)
 
     async def _look(self, tasks: asyncio.TaskGroup) -> None:
@@ -158,7 +161,7 @@ class Evictor:
                  for name, path in containers.items()},
             )  # fmt: skip
             entry.known = True
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.warning("pod not measured", pod=names.pod_key(pod), error=str(error))
         finally:
             ended = time.monotonic()

@@ -16,6 +16,7 @@ import asyncio
 import gzip
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -67,10 +68,12 @@ class LogRotation:
         try:
             if await self._threads.run(size, path, self._pod_logs) <= self._policy.max_bytes:
                 return
-            if record.id in self._compressing:
-                return  # its disk is slower than it is: one after the other
+            if (busy := self._compressing.get(record.id)) is not None:
+                # It writes faster than anybody compresses: what is too much is removed instead.
+                busy.cancel()
+                await asyncio.gather(busy, return_exceptions=True)
             await self._rotate(record, path)
-        except (OSError, RuntimeFailure) as error:
+        except (OSError, ValueError, RuntimeFailure) as error:
             log.warning("log not rotated", log=str(path), error=str(error))
             return
         task = tasks.create_task(self._compress(record.id, path), name=f"compress-{path.name}")
@@ -96,7 +99,7 @@ class LogRotation:
                     pass
             finally:
                 await self._threads.run(work.close)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.warning("log not compressed", log=str(path), error=str(error))
         finally:
             del self._compressing[container_id]
@@ -208,12 +211,18 @@ class _Compression:
             self._directory = os.dup(directory)
             names = [n for n in _names(directory, path.name) if _ROTATED.search(n)]
         self._pending = [n for n in sorted(names)[:-1] if not n.endswith(".gz")]
+        # Who is cancelled closes while a slice may still be under way in another thread.
+        self._lock = threading.Lock()
         self._open_now: ExitStack | None = None
         self._source = -1
         self._out: gzip.GzipFile | None = None
 
     def slice(self) -> bool:
         """A piece of the work; True when all is done."""
+        with self._lock:
+            return self._slice()
+
+    def _slice(self) -> bool:
         if self._out is None:
             if not self._pending:
                 return True
@@ -244,7 +253,8 @@ class _Compression:
             stack.close()
 
     def close(self) -> None:
-        try:
-            self._finish()
-        finally:
-            os.close(self._directory)
+        with self._lock:
+            try:
+                self._finish()
+            finally:
+                os.close(self._directory)
