@@ -27,9 +27,11 @@ async def until_gone(
 
     `ping` sends something that the peer need not answer.
     """
-    found: Any = transport.get_extra_info("socket") if transport else None
-    if transport is None or found is None:
+    if transport is None or transport.is_closing():
         return
+    found: Any = transport.get_extra_info("socket")
+    if found is None:  # then nothing can be known
+        await asyncio.Event().wait()
     _keep_alive(found)
     poller = select.poll()
     poller.register(found.fileno(), select.POLLRDHUP | select.POLLHUP | select.POLLERR)

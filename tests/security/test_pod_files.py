@@ -214,6 +214,30 @@ async def test_a_huge_etc_hosts_costs_nothing(node: Machine, pods: Pods) -> None
     assert logs.returncode == 0
 
 
+BOMB = """
+    import gzip, http.server
+    body = gzip.compress(bytes(1 << 20), 9) * 400
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            open("/v/asked", "a").write(str(self.headers["Accept-Encoding"]) + "\\n")
+            self.send_response(200)
+            self.send_header("Content-Encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(body)
+    http.server.HTTPServer(("", 8080), Handler).serve_forever()
+"""
+
+
+async def test_a_probe_s_answer_is_not_unpacked(node: Machine, pods: Pods) -> None:
+    await pods.ready(simple_pod("first", "sh", "-c", SERVE))
+    before = peak_bytes(kubelet(node))
+    probe = {"httpGet": {"port": 8080, "path": "/"}, "periodSeconds": 1, "timeoutSeconds": 20}
+    await pods.ready(attacker("bomb", python("c", BOMB, "v:/v", readinessProbe=probe)))
+    assert peak_bytes(kubelet(node)) < before + 16 * MiB
+    asked = node.kubectl("exec", "bomb", "-c", "c", "--", "cat", "/v/asked").stdout
+    assert set(asked.split()) == {"None"}
+
+
 # ---- what is left to remove
 
 DEEP = """

@@ -208,6 +208,9 @@ async def serve(config: Config, stop: asyncio.Event, client: Client, heartbeat: 
         aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
+            # As upstream's: what a pod answers is read as it is, and never becomes larger.
+            skip_auto_headers=("Accept-Encoding",),
+            auto_decompress=False,
         ) as session,
     ):
         version = await _runtime_version(runtime, stop)
