@@ -12,6 +12,7 @@ import msgspec
 
 from master.controllers.ownership import controller_ref
 from master.controllers.pods import is_deleting, is_finished, is_ready
+from muster.api.addresses import may_be_endpoint
 from muster.api.core import Container, ObjectReference, Pod, Service, ServicePort
 from muster.api.discovery import (
     Endpoint,
@@ -154,7 +155,9 @@ def slice_labels(service: Service) -> dict[str, str]:
 
 def serves(pod: Pod) -> bool:
     """Has an address and may still answer on it."""
-    return bool(pod.status.pod_ip and pod.spec.node_name) and not is_finished(pod)
+    # A node may say of its pod what it likes: an address that no slice may have is left out, or
+    # the service would get no slice at all.
+    return bool(pod.spec.node_name) and not is_finished(pod) and may_be_endpoint(pod.status.pod_ip)
 
 
 def pod_ports(service: Service, pod: Pod) -> Ports:

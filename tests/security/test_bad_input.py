@@ -136,6 +136,13 @@ def test_the_components_port_refuses_versions_and_limits_that_there_are_not(rpc:
     assert rpc.call("Delete", dry).code == 422
 
 
+def test_a_warning_repeats_nothing_that_could_end_its_header(world: Cluster, pki: Pki) -> None:
+    wrong = {"a\r\nX-Evil: 1": 1, "b" * 100_000: 2} | {f"k{n}": n for n in range(5_000)}
+    made = bad_inputs.config_map(metadata={"name": "warned"}, **wrong)
+    row = Row("", "", "POST", bad_inputs.MAPS, encoded(made), bad_inputs.JSON, 201, "")
+    assert send(world.server, pki, row)[0] == 201
+
+
 def test_times_are_stored_as_upstream_writes_them(world: Cluster, pki: Pki) -> None:
     """RFC 3339 of any zone and precision becomes whole seconds of UTC; a MicroTime keeps six."""
     rest = _rest(world, pki)

@@ -193,3 +193,13 @@ def test_the_old_form_keeps_ready_and_waiting_apart() -> None:
     assert [a.ip for a in subset.not_ready_addresses] == ["10.244.0.4"]
     assert subset.ports[0].port == 8080
     assert endpoints.plan(service(), []).subsets == ()
+
+
+@pytest.mark.parametrize("lie", ["127.0.0.1", "169.254.169.254", "2001:db8::1", "x", "0.0.0.0"])
+def test_a_node_that_lies_about_an_address_takes_nobody_else_out(lie: str) -> None:
+    """The api-server refuses such an endpoint: with it in the slice, all would be refused."""
+    liar = msgspec.structs.replace(pod(1), status=PodStatus(phase="Running", pod_ip=lie))
+    made = planning.plan(service(), [liar, pod(2)], ZONES, [], "")
+    assert [e.addresses for s in made.create for e in s.endpoints] == [("10.244.0.3",)]
+    subsets = endpoints.plan(service(), [liar, pod(2)]).subsets
+    assert [address.ip for subset in subsets for address in subset.addresses] == ["10.244.0.3"]

@@ -144,6 +144,8 @@ def _collect_unknown(value: Json, type_: StructType | None, path: str, found: li
     elif isinstance(value, dict):
         fields = fields_of(type_)
         for key, item in value.items():
+            if len(found) >= MAX_TOLD:
+                return
             field = fields.get(key)
             if field is None:
                 here = f"{path}.{key}" if path else key

@@ -37,7 +37,12 @@ from master.apiserver.rest.responses import (
     plain_response,
     status_success,
 )
-from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
+from master.apiserver.rest.tables.render import (
+    TableOptions,
+    render_list,
+    render_object,
+    render_table,
+)
 from master.apiserver.rest.watch import stream_watch
 from muster.api.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from muster.api.meta import DeleteOptions
@@ -125,7 +130,8 @@ class ResourceHandlers:
             }
             return plain_response(head)
         table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
-        return json_response(render_table(target.resource, listed.items, table, list_meta(listed)))
+        rows = await render_list(target.resource, listed.items, table, list_meta(listed))
+        return json_response(rows)
 
     async def _watch(
         self, request: web.Request, target: Target, user: User, query: dict[str, str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 import msgspec
 from aiohttp import web
@@ -12,15 +13,30 @@ from muster.api.errors import NotFound, StatusError, TooLarge, TooManyRequests, 
 from muster.api.scheme import Resource
 
 JSON = "application/json"
+# Of one warning, and of all of an answer (upstream: 256 each, 4 KiB together, beyond it few).
+_WARNING_LENGTH, _WARNING_CHARACTERS = 256, 8 * 1024
+# Clients refuse answers of more than a hundred headers (Python's).
+_WARNINGS = 50
 
 
 def json_response(body: bytes, status: int = 200, warnings: Iterable[str] = ()) -> web.Response:
     response = web.Response(body=body, status=status, content_type=JSON)
     response.headers["Cache-Control"] = "no-cache, private"
-    for warning in warnings:
-        text = warning.replace("\\", "\\\\").replace('"', '\\"')
+    left = _WARNING_CHARACTERS
+    for warning in islice(warnings, _WARNINGS):
+        text = _header_text(warning)
+        left -= len(text)
+        if left < 0:
+            break
         response.headers.add("Warning", f'299 - "{text}"')
     return response
+
+
+def _header_text(warning: str) -> str:
+    """A warning names what the client sent: nothing of that may end the header."""
+    shown = warning if len(warning) <= _WARNING_LENGTH else f"{warning[:_WARNING_LENGTH]}..."
+    plain = "".join(c if c.isprintable() else "?" for c in shown)
+    return plain.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def plain_response(value: object, status: int = 200) -> web.Response:

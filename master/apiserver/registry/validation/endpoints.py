@@ -8,6 +8,7 @@ from typing import Protocol
 from master.apiserver.registry.validation import field, formats
 from master.apiserver.registry.validation.metadata import dns_label, dns_subdomain, qualified_name
 from muster.api import discovery
+from muster.api.addresses import parsed_ip
 from muster.api.core import EndpointAddress, Endpoints, EndpointSubset
 from muster.api.discovery import Endpoint, EndpointSlice
 from muster.api.meta import StatusCause
@@ -121,7 +122,7 @@ def _slice_address(address: str, type_: str, path: str) -> Causes:
             return [field.invalid(path, address, text)]
         return []
     causes = formats.special_ip(path, address)
-    found = formats.parsed_ip(address)
+    found = parsed_ip(address)
     if found is not None and (isinstance(found, IPv4Address) is not (type_ == "IPv4")):
         text = formats.NOT_AN_IPV4 if type_ == "IPv4" else formats.NOT_AN_IPV6
         causes.append(field.invalid(path, address, text))

@@ -6,9 +6,10 @@ Each function gives the text of what is wrong, as upstream words it, or None.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 
 from master.apiserver.registry.validation import field
+from muster.api.addresses import parsed_ip, special
 from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
@@ -22,14 +23,6 @@ _PORT_NAME = re.compile(r"[-a-z0-9]{1,15}")
 _HEADER = re.compile(r"[-A-Za-z0-9]+")
 # What ends a line, or a string of C's, wherever the value is written to.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def parsed_ip(text: str) -> IPv4Address | IPv6Address | None:
-    """The address; one with a zone is none: Python takes anything behind the `%`."""
-    try:
-        return None if "%" in text else ip_address(text)
-    except ValueError:
-        return None
 
 
 def ip(path: str, text: str) -> Causes:
@@ -51,29 +44,8 @@ def special_ip(path: str, text: str) -> Causes:
     found = parsed_ip(text)
     if found is None:
         return [field.invalid(path, text, NOT_AN_IP)]
-    if isinstance(found, IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    why = _special(found)
+    why = special(found)
     return [field.invalid(path, text, why)] if why else []
-
-
-def _special(found: IPv4Address | IPv6Address) -> str | None:
-    if found.is_unspecified:
-        return f"may not be unspecified ({found})"
-    if found.is_loopback:
-        return "may not be in the loopback range (127.0.0.0/8, ::1/128)"
-    if found.is_link_local:
-        return "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
-    if found in _LINK_LOCAL_MULTICAST[found.version]:
-        return "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"
-    if found.is_multicast:
-        return "may not be a multicast address"
-    if found == IPv4Address("255.255.255.255"):
-        return "may not be the broadcast address"
-    return None
-
-
-_LINK_LOCAL_MULTICAST = {4: ip_network("224.0.0.0/24"), 6: ip_network("ff02::/16")}
 
 
 def port_name(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,8 @@ class _MetaOnly(msgspec.Struct):
     metadata: msgspec.Raw
 
 
+# Rows in one piece.
+_PIECE = 100
 _meta_only = msgspec.json.Decoder(_MetaOnly)
 
 
@@ -46,23 +49,47 @@ def render_table(
     *,
     with_columns: bool = True,
 ) -> bytes:
-    printer = printer_for(resource.kind)
-    now = datetime.now(UTC)
-    rows = []
-    for data in items:
-        obj = scheme.decode(resource.type, data)
-        row: dict[str, Any] = {"cells": printer.cells(obj, now)}
-        if options.include_object == "Object":
-            row["object"] = msgspec.Raw(data)
-        elif options.include_object == "Metadata":
-            row["object"] = msgspec.Raw(render_object(resource, data, options.version))
-        rows.append(row)
+    rows = [_row(resource, data, options, datetime.now(UTC)) for data in items]
+    return _table(resource, rows, options, meta, with_columns=with_columns)
+
+
+async def render_list(
+    resource: Resource, items: Sequence[bytes], options: TableOptions, meta: dict[str, Any]
+) -> bytes:
+    """`render_table` of as many as there are; others are served in between."""
+    rows, now = [], datetime.now(UTC)
+    for number, data in enumerate(items, 1):
+        rows.append(_row(resource, data, options, now))
+        if number % _PIECE == 0:
+            await asyncio.sleep(0)
+    return _table(resource, rows, options, meta, with_columns=True)
+
+
+def _row(resource: Resource, data: bytes, options: TableOptions, now: datetime) -> dict[str, Any]:
+    obj = scheme.decode(resource.type, data)
+    row: dict[str, Any] = {"cells": printer_for(resource.kind).cells(obj, now)}
+    if options.include_object == "Object":
+        row["object"] = msgspec.Raw(data)
+    elif options.include_object == "Metadata":
+        row["object"] = msgspec.Raw(render_object(resource, data, options.version))
+    return row
+
+
+def _table(
+    resource: Resource,
+    rows: list[dict[str, Any]],
+    options: TableOptions,
+    meta: dict[str, Any],
+    *,
+    with_columns: bool,
+) -> bytes:
+    columns = printer_for(resource.kind).columns if with_columns else ()
     return msgspec.json.encode(
         {
             "kind": "Table",
             "apiVersion": f"meta.k8s.io/{options.version}",
             "metadata": meta,
-            "columnDefinitions": [_definition(c) for c in printer.columns] if with_columns else [],
+            "columnDefinitions": [_definition(c) for c in columns],
             "rows": rows,
         }
     )
