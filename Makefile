@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
 	test-vagrant check format lint types contracts proto api stubs sim differential hunt test-go \
-	mutants robustness soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-proxy bench-store security clean
+	mutants robustness drills soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-proxy bench-store security clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ mutants: setup-test ## Plant each known bug in a copy of the tree: something mus
 robustness: setup ## Hurt the store and judge what clients saw (RUNS= MEMBERS=1,3,5 FAULTS=all JOBS= PROGRAM=etcd)
 	$(BIN)/python -m tests.robustness --runs "$(or $(RUNS),1)" --members "$(or $(MEMBERS),1,3,5)" \
 		--faults "$(or $(FAULTS),all)" --jobs "$(or $(JOBS),1)" --program "$(or $(PROGRAM),muster)"
+
+drills: setup ## Run every drill of the catalog on a running lab, and give it a score (LAB=default)
+	$(BIN)/muster drill suite --name $(or $(LAB),default)
 
 soak-watch: setup ## Hundreds of watches for as long as asked: guarantees, and members' memory (MINUTES=15)
 	$(BIN)/python -m tests.robustness.soak --minutes $(or $(MINUTES),15)

@@ -15,7 +15,7 @@ from drills.api_load import ApiWriter
 from drills.base import of
 from drills.errors import NothingRan
 from drills.events import Case, ProbeSeen, Request, Seen
-from drills.faults import Scene, Workload
+from drills.faults import Fault, Scene, Workload
 from drills.injection import Injector
 from drills.journal import Journal
 from drills.lab import DrillLab
@@ -70,22 +70,21 @@ class Course:
         for fault, at in zip(faults, self._aims, strict=True):
             fault.refuse(self._scene("", at))
             await check_tools(fault, self.lab, at.victims)
-            self.case = self._with(at)
+            self.case = self._with(fault, at)
 
     def _scene(self, key: str, at: Aim) -> Scene:
         return Scene(self.lab, key, at.victims, at.others, at.pods, self.chance)
 
-    def _with(self, at: Aim) -> Case:
+    def _with(self, fault: Fault, at: Aim) -> Case:
         """The case with these victims besides those it has."""
+        hit = [(name, component) for name in at.victims for component in fault.components()]
         together = tuple(dict.fromkeys((*self.case.victims, *at.victims)))
         return replace(
             self.case,
             victims=together,
             victim_pods=self.case.victim_pods | {pod.uid for pod in at.pods},
             survivors=tuple(m.name for m in self.lab.spec.machines if m.name not in together),
-            components=tuple(
-                dict.fromkeys(c for fault in self.drill.spec.faults for c in fault.components())
-            ),
+            components=tuple(dict.fromkeys((*self.case.components, *hit))),
         )
 
     def watched_components(self) -> tuple[tuple[str, str], ...]:
@@ -179,7 +178,7 @@ class Course:
                 pods = await pods_by_node(self.client, self.workload)
                 view = await look(self.lab, self.client, pods)
                 at = await aim(fault, view, pods, self.chance, self.node)
-                self.case = self._with(at)
+                self.case = self._with(fault, at)
             scene = self._scene(key, at)
             self.say(fault.words(scene))
             if not self.broke:

@@ -124,7 +124,8 @@ class Case:
     survivors: tuple[str, ...]
     fault_at: float
     healed_at: float | None = None  # when the last undo began
-    components: tuple[str, ...] = ()  # what was hit on the victims, when no whole machine was
+    # What was hit when it was no whole machine: (machine, component).
+    components: tuple[tuple[str, str], ...] = ()
     fault: str = ""  # in words: "power cut"
 
     @property

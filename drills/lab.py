@@ -39,6 +39,12 @@ class DrillLab:
         return tuple(m.name for m in self.spec.machines if m.role == "master")
 
     @property
+    def store_monitoring(self) -> TlsFiles:
+        """For the store's metrics: its certificates are of an authority of its own."""
+        pki = self.monitoring.ca.parent / "etcd"
+        return TlsFiles(pki / "monitoring.crt", pki / "monitoring.key", pki / "ca.crt")
+
+    @property
     def fabric(self) -> Fabric:
         """The lab's network. Raises NothingRan where the provider has no hand in it."""
         if self.provider.fabric is None:

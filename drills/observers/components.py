@@ -14,6 +14,7 @@ PORTS = {
     "apiserver": 6443,
     "scheduler": 10259,
     "controller-manager": 10257,
+    "runtime": 10011,
     "kubelet": 10250,
     "proxy": 10249,
     "network": 10012,
@@ -23,11 +24,9 @@ TIMEOUT_SECONDS = 0.5
 
 
 async def watch(scope: Scope) -> None:
-    """The runtime has no port of its own: it is not watched."""
     async with asyncio.TaskGroup() as group:
         for machine, component in scope.components:
-            if component in PORTS:
-                group.create_task(_one(scope, machine, component), name="observe-component")
+            group.create_task(_one(scope, machine, component), name="observe-component")
 
 
 async def _one(scope: Scope, machine: str, component: str) -> None:

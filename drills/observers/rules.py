@@ -22,7 +22,7 @@ async def watch(scope: Scope) -> None:
 
 
 async def _one(scope: Scope, name: str, address: str) -> None:
-    async with scraping(scope.lab, f"https://{address}:10249/metrics") as scrape:
+    async with scraping(scope.lab.monitoring, f"https://{address}:10249/metrics") as scrape:
         last = 0.0
         while True:
             try:

@@ -7,17 +7,16 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from drills.lab import DrillLab
-from muster.component.tls import client_context
+from muster.component.tls import TlsFiles, client_context
 
 SECONDS = 1.0
 Scrape = Callable[[], Awaitable[str]]
 
 
 @asynccontextmanager
-async def scraping(lab: DrillLab, url: str) -> AsyncIterator[Scrape]:
+async def scraping(identity: TlsFiles, url: str) -> AsyncIterator[Scrape]:
     """A function that gives the page at `url`; it may raise aiohttp's errors and TimeoutError."""
-    context = client_context(lab.monitoring)
+    context = client_context(identity)
     timeout = aiohttp.ClientTimeout(total=SECONDS)
     async with aiohttp.ClientSession(timeout=timeout) as session:
 

@@ -24,7 +24,7 @@ async def watch(scope: Scope) -> None:
 
 async def _one(scope: Scope, name: str) -> None:
     last: tuple[bool, bool, bool] | None = None
-    async with scraping(scope.lab, _url(scope.lab, name)) as scrape:
+    async with scraping(scope.lab.store_monitoring, _url(scope.lab, name)) as scrape:
         while True:
             now = await _state(scrape)
             if now != last:
@@ -37,7 +37,7 @@ async def _one(scope: Scope, name: str) -> None:
 async def leader(lab: DrillLab) -> str:
     """The master whose member leads just now; "" for none."""
     for name in lab.masters():
-        async with scraping(lab, _url(lab, name)) as scrape:
+        async with scraping(lab.store_monitoring, _url(lab, name)) as scrape:
             if (await _state(scrape))[1]:
                 return name
     return ""

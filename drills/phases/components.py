@@ -6,17 +6,13 @@ from drills.events import Case, ComponentSeen, Observations, first, last
 from drills.phases.base import PhaseKind
 
 
-def _each(case: Case) -> list[tuple[str, str]]:
-    return [(machine, component) for machine in case.victims for component in case.components]
-
-
 def down(case: Case, seen: Observations) -> float | None:
     return last(
         first(
             e.at for e in seen.of(ComponentSeen)
             if (e.machine, e.component) == key and e.at >= case.fault_at and not e.up
         )
-        for key in _each(case)
+        for key in case.components
     )  # fmt: skip
 
 
@@ -29,12 +25,12 @@ def back(case: Case, seen: Observations) -> float | None:
             e.at for e in seen.of(ComponentSeen)
             if (e.machine, e.component) == key and e.at >= since and e.up
         )
-        for key in _each(case)
+        for key in case.components
     )  # fmt: skip
 
 
 def _what(case: Case, _seen: Observations) -> str:
-    return ", ".join(f"{component} on {machine}" for machine, component in _each(case))
+    return ", ".join(f"{component} on {machine}" for machine, component in case.components)
 
 
 DOWN = PhaseKind(

@@ -177,7 +177,7 @@ def test_the_control_planes_own_recovery_is_read_from_its_own_words() -> None:
 
 
 def test_a_component_is_back_only_after_it_was_down() -> None:
-    case = Case(("w2",), frozenset(), ("m1",), T0, components=("kubelet",))
+    case = Case(("w2", "w1"), frozenset(), ("m1",), T0, components=(("w2", "kubelet"),))
     keys = ("component_down", "component_back")
     up = ComponentSeen(T0 - 1, "w2", "kubelet", True)
     assert build(up, case=case, keys=keys).seconds("component_back") is None
