@@ -24,11 +24,21 @@ from master.apiserver.rest.health import HealthHandlers
 from master.apiserver.rest.kubelet import KubeletProxy
 from master.apiserver.rest.requestinfo import ResourcePath, parse_path
 from master.apiserver.rest.responses import error_response, json_response, plain_response
-from muster.api.errors import InternalError, MethodNotAllowed, NotFound, StatusError, Unauthorized
+from muster.api.errors import (
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    StatusError,
+    Unauthorized,
+)
 from muster.component.log import get_logger
 from muster.component.version import version_info
 
 log = get_logger(__name__)
+# Of a query, which is read before anything is known of its sender: a URL may be 1 MiB long, and
+# half a million parameters would hold the loop for half a second.
+MAX_PARAMETERS = 5000
 _STREAMED = ("exec", "attach", "log", "portforward")
 _VERBS = {"PUT": "PUT", "PATCH": "PATCH", "POST": "POST", "HEAD": "GET"}
 
@@ -88,6 +98,8 @@ def _acting_user(front: FrontEnd, request: web.Request) -> User:
 async def _serve(
     front: FrontEnd, handlers: ResourceHandlers, request: web.Request
 ) -> web.StreamResponse:
+    if request.rel_url.raw_query_string.count("&") >= MAX_PARAMETERS:
+        return error_response(BadRequest(f"more than {MAX_PARAMETERS} query parameters"))
     began = time.perf_counter()
     path = parse_path(request.path)
     verb = _verb(request, path)
