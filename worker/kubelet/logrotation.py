@@ -134,8 +134,21 @@ def next_name(log_name: str, now: str, taken: Iterable[str]) -> str:
 
 
 def put_back(path: Path, pod_logs: Path, name: str) -> None:
+    """Undo `set_aside`, unless there is a new log already."""
+    with _directory(path, pod_logs) as directory, suppress(FileExistsError):
+        os.link(name, path.name, src_dir_fd=directory, dst_dir_fd=directory,
+                follow_symlinks=False)  # fmt: skip
+        os.unlink(name, dir_fd=directory)
+
+
+def open_newest(path: Path, pod_logs: Path) -> int:
+    """The log, or the newest rotated one at a moment when there is none."""
     with _directory(path, pod_logs) as directory:
-        os.rename(name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        with suppress(FileNotFoundError):
+            return beneath.regular(directory, path.name)
+        plain = [n for n in _names(directory, path.name)
+                 if _ROTATED.search(n) and not n.endswith(".gz")]  # fmt: skip
+        return beneath.regular(directory, max(plain, default=path.name))
 
 
 def clear(path: Path, pod_logs: Path, policy: RotationPolicy) -> None:

@@ -19,7 +19,7 @@ from muster.files import beneath
 from muster.files.threads import FileThreads
 from worker.kubelet import names
 from worker.kubelet.logfiles import read_log
-from worker.kubelet.logrotation import remove_logs, successor
+from worker.kubelet.logrotation import open_newest, remove_logs, successor
 from worker.kubelet.logs import LogOptions
 
 MESSAGE_BYTES = 4096  # what upstream reads of a termination message
@@ -75,8 +75,7 @@ def open_log(path: Path, pod_logs: Path) -> int:
     """
     if not path.is_relative_to(pod_logs):
         raise FileNotFoundError(errno.ENOENT, "not a container's log", str(path))
-    with beneath.directory(pod_logs) as root:
-        return beneath.regular(root, str(path.relative_to(pod_logs)))
+    return open_newest(path, pod_logs)
 
 
 class PodFiles:

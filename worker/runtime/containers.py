@@ -255,7 +255,10 @@ class Containers:
         conmon.reopen_log(self.monitored(record))
         deadline = time.monotonic() + _LOG_REOPEN_SECONDS
         log_file = Path(record.log_path)
-        while not log_file.exists() and time.monotonic() < deadline:  # noqa: ASYNC110 - conmon tells nobody
+        while not log_file.exists():  # conmon tells nobody
+            if time.monotonic() > deadline or container_id not in self._running:
+                # It ended just now: what it wrote stays under the name that the log was given.
+                raise FailedPrecondition(f'the log of container "{container_id}" has no new file')
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
