@@ -22,6 +22,7 @@ class Timers:
     node_startup_grace_period: float
     default_not_ready_toleration: int
     default_unreachable_toleration: int
+    eviction_pressure_transition_period: float
     leader_elect_lease_duration: float
     leader_elect_renew_deadline: float
     leader_elect_retry_period: float
@@ -48,6 +49,7 @@ KUBERNETES = Timers(
     node_startup_grace_period=60,
     default_not_ready_toleration=300,
     default_unreachable_toleration=300,
+    eviction_pressure_transition_period=300,
     leader_elect_lease_duration=15,
     leader_elect_renew_deadline=10,
     leader_elect_retry_period=2,
@@ -66,6 +68,7 @@ FAST = Timers(
     node_startup_grace_period=15,
     default_not_ready_toleration=1,
     default_unreachable_toleration=1,
+    eviction_pressure_transition_period=30,
     leader_elect_lease_duration=7,
     leader_elect_renew_deadline=5,
     leader_elect_retry_period=0.5,

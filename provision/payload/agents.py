@@ -85,6 +85,7 @@ def kubelet(record: LabRecord, machine: MachineSpec) -> Unit:
         # Upstream's default is no limit. A fork bomb shall end in its pod; this many tasks are
         # more than any lab's workload has.
         "pod-max-pids": 1024,
+        "eviction-pressure-transition-period": profile.eviction_pressure_transition_period,
         "node-lease-duration-seconds": profile.node_lease_duration,
         "node-lease-renew-interval": profile.node_lease_renew_interval,
         "node-status-update-frequency": profile.node_status_update_frequency,
