@@ -116,7 +116,7 @@ ATTACKS: dict[str, Row] = {
     "merge patch": _patch(bad.MERGE, {"data": _keys(MOST)}),
     "strategic patch of a keyed list": _patch(
         bad.STRATEGIC,
-        {"spec": {"template": {"spec": {"containers": _containers(FEW)}}}},
+        {"spec": {"template": {"spec": {"containers": _containers(FEW // 2)}}}},
         f"{bad.DEPLOYMENTS}/web",
     ),
     "apply of a keyed list": _patch(

@@ -13,8 +13,9 @@ MAX_BODY_BYTES = 3 * 512 * 1024
 MAX_VALUES = 20_000
 # The same for a JSON patch of as many operations as upstream takes.
 MAX_PATCH_VALUES = 60_000
-# And for server-side apply, where each field becomes a path.
-MAX_APPLY_VALUES = 10_000
+# And for patches that are merged element by element: server-side apply, where each field becomes
+# a path, and strategic merge.
+MAX_MERGED_VALUES = 10_000
 # Go's decoder allows 10,000 levels. No type is deeper than thirty; the walks here are recursive.
 MAX_DEPTH = 100
 _SEPARATORS = (b",", b"{", b"[")

@@ -55,6 +55,7 @@ async def apply_patch(
     if metadata.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
     wanted = {p: v for p, v in paths_of(applied, shape).items() if p not in _UNOWNED}
+    await asyncio.sleep(0)
     entries: list[Map] = current.get("metadata", {}).get("managedFields", [])
     others = {
         entry.get("manager", ""): _fields_of(entry)
@@ -71,8 +72,10 @@ async def apply_patch(
     await asyncio.sleep(0)
     merged = _remove(_merge(current, applied, shape), dropped, shape)
     await asyncio.sleep(0)
+    fields = to_fields_v1(set(wanted))
+    await asyncio.sleep(0)
     return _with_entry(
-        merged, entries, manager, set(wanted), set(clashes), str(applied.get("apiVersion", "")), now
+        merged, entries, manager, fields, set(clashes), str(applied.get("apiVersion", "")), now
     )
 
 
@@ -213,13 +216,12 @@ def _with_entry(
     merged: Map,
     entries: list[Map],
     manager: str,
-    owned: set[Path],
+    fields: Tree,
     taken: set[Path],
     api_version: str,
     now: str,
 ) -> Map:
     """managedFields with this manager's new set; what it took by force the others lose."""
-    fields = to_fields_v1(owned)
     kept = []
     for entry in entries:
         if entry.get("operation") == "Apply" and entry.get("manager") == manager:

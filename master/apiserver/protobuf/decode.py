@@ -122,13 +122,19 @@ def _fields(data: bytes, budget: _Budget) -> Iterator[tuple[int, int | bytes]]:
     at, end = 0, len(data)
     while at < end:
         budget.spend()
-        tag, at = _varint(data, at)
+        tag = data[at]
+        at += 1
+        if tag > 0x7F:
+            tag, at = _varint(data, at - 1)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:
             value, at = _varint(data, at)
             yield number, value
             continue
-        if wire == _BYTES:
+        if wire == _BYTES and at < end and data[at] <= 0x7F:  # nearly all are short
+            size = data[at]
+            at += 1
+        elif wire == _BYTES:
             size, at = _varint(data, at)
         elif wire in (_FIXED64, _FIXED32):
             size = 8 if wire == _FIXED64 else 4

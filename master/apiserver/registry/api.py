@@ -18,6 +18,7 @@ from master.apiserver.admission.chain import Chain
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.identity import User
 from master.apiserver.auth.rules import Attributes
+from master.apiserver.decoding import limits
 from master.apiserver.decoding.typed import to_typed
 from master.apiserver.etcd3.errors import Compacted, StoreError
 from master.apiserver.patch.apply import apply_patch
@@ -65,6 +66,16 @@ PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 Check = Callable[[Any, type[msgspec.Struct]], None]
 # Deletions of one request that are on their way to the store at a time.
 DELETE_WORKERS = 32
+
+
+def most_values(patch_type: str) -> int:
+    """How many values a body of that media type may have."""
+    special = {
+        JSON_PATCH: limits.MAX_PATCH_VALUES,
+        APPLY_PATCH: limits.MAX_MERGED_VALUES,
+        STRATEGIC_PATCH: limits.MAX_MERGED_VALUES,
+    }
+    return special.get(patch_type, limits.MAX_VALUES)
 
 
 def as_status_error(error: StoreError) -> StatusError:

@@ -17,7 +17,7 @@ from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.protobuf.decode import MEDIA_TYPE, decode_body
-from master.apiserver.registry.api import APPLY_PATCH, JSON_PATCH
+from master.apiserver.registry.api import APPLY_PATCH, most_values
 from muster.api.errors import BadRequest, TooLarge, UnsupportedMediaType
 from muster.api.meta import DeleteOptions
 from muster.api.scheme import Resource
@@ -46,7 +46,7 @@ async def parse_body(
     if content_type == MEDIA_TYPE:
         return decode_body(body, shape)
     if content_type == APPLY_PATCH:
-        return await decode_yaml(body, problems, limits.MAX_APPLY_VALUES)
+        return await decode_yaml(body, problems, most_values(content_type))
     if content_type in _YAML:
         return await decode_yaml(body, problems)
     if content_type not in ("application/json", "application/octet-stream", "") and not (
@@ -56,9 +56,7 @@ async def parse_body(
             "the body of the request was in an unknown format - accepted media types include: "
             "application/json, application/yaml, application/vnd.kubernetes.protobuf"
         )
-    if content_type == JSON_PATCH:
-        return decode_json(body, problems, limits.MAX_PATCH_VALUES)
-    return decode_json(body, problems)
+    return decode_json(body, problems, most_values(content_type))
 
 
 class FieldValidation:

@@ -23,11 +23,11 @@ from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import (
     APPLY_PATCH,
-    JSON_PATCH,
     PATCH_TYPES,
     Api,
     as_status_error,
     body_type,
+    most_values,
 )
 from master.apiserver.registry.options import (
     DeleteBody,
@@ -244,10 +244,10 @@ def _body(target: Target, body: bytes) -> ObjectBody:
 def _patch_body(patch_type: str, body: bytes) -> PatchBody:
     async def decode() -> Any:
         whole = _sized(body)
+        most = most_values(patch_type)
         if patch_type == APPLY_PATCH:
-            patch = await decode_yaml(whole, most=limits.MAX_APPLY_VALUES)
+            patch = await decode_yaml(whole, most=most)
         else:
-            most = limits.MAX_PATCH_VALUES if patch_type == JSON_PATCH else limits.MAX_VALUES
             patch = decode_json(whole, most=most)
         limits.check_depth(patch)
         return patch

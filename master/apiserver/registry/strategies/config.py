@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -11,17 +12,19 @@ from master.apiserver.registry.strategy import Causes, Strategy
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.sources import config_key_problem
 from muster.api.core import ConfigMap, Secret, ServiceAccount
+from muster.api.errors import MAX_CAUSES
 
 MAX_DATA_BYTES = 1024 * 1024
 _IMMUTABLE_TEXT = "field is immutable when `immutable` is set"
 
 
 def _keys(data: dict[str, str], path: str) -> Causes:
-    return [
+    wrong = (
         field.invalid(f"{path}[{key}]", key, why)
         for key in data
         if (why := config_key_problem(key))
-    ]
+    )
+    return list(islice(wrong, MAX_CAUSES + 1))  # no more are told
 
 
 def _base64(data: dict[str, str], path: str) -> Causes:
