@@ -40,7 +40,8 @@ class Listener:
 
     `trusting`: whoever may connect is as good as one with a certificate (a socket of root's; plain
     text in tests). `stall_seconds`: a TLS client that takes nothing of what waits for it for so
-    long is cut; None leaves that to its protocol.
+    long is cut; None leaves that to its protocol. `unsent_bytes` may wait in the kernel for a client
+    that does not read.
     """
 
     everywhere: ClassVar[int] = 0  # connections of all listeners of this process
@@ -55,12 +56,14 @@ class Listener:
         max_connections: int = 5000,
         trusting: bool = False,
         stall_seconds: float | None = None,
+        unsent_bytes: int = 128 << 10,
     ) -> None:
         self._socket = listening
         self.make = make
         self.tls = tls
         self.handshake_seconds = handshake_seconds
         self.stall_seconds = stall_seconds
+        self.unsent_bytes = unsent_bytes
         self.buffer = ReadBuffer()
         self._trusting = trusting or listening.family == socket.AF_UNIX
         self._loop = asyncio.get_running_loop()

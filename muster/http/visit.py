@@ -18,8 +18,6 @@ from muster.component.log import get_logger
 from muster.http.guests import Guest, Standing
 from muster.http.servertls import WRITE_BYTES, ReadBuffer, ServerTls
 
-# So much may wait in the kernel, unsent, for a client that does not read.
-_UNSENT_BYTES = 128 << 10
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 log = get_logger(__name__)
@@ -39,6 +37,7 @@ class Host(Protocol):
     tls: ssl.SSLContext | None
     handshake_seconds: float
     stall_seconds: float | None
+    unsent_bytes: int
     buffer: ReadBuffer
 
     def standing(self, *, shown_certificate: bool) -> Standing: ...
@@ -91,7 +90,7 @@ class Visit:
 
     async def _connect(self, connection: Accepted) -> None:
         host = self._host
-        _prepare(self._socket)
+        _prepare(self._socket, host.unsent_bytes)
         if host.tls is None:
             self._transport, _ = await self._loop.connect_accepted_socket(
                 lambda: connection, self._socket
@@ -142,7 +141,7 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-def _prepare(accepted: socket.socket) -> None:
+def _prepare(accepted: socket.socket, unsent_bytes: int) -> None:
     with suppress(OSError):  # a unix socket has no such options
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+        accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, unsent_bytes)

@@ -21,6 +21,7 @@ from worker.runtime.kernel import run_in_network_namespace
 
 RUNTIME_METRICS = 10011
 SECONDS = 60.0
+_LISTEN = "0A"
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,22 @@ class World(Machine):
         return opened
 
     def host(self, port: Port) -> str:
-        return "127.0.0.1" if port.number in (10248, RUNTIME_METRICS) else NODE_IP
+        loopback = port.number == 10248 or port.component == "runtime"
+        return "127.0.0.1" if loopback else NODE_IP
+
+    def listening(self, component: str) -> set[int]:
+        """The TCP ports of a process, as the kernel lists them."""
+        own = Path(f"/proc/{self.pid(component)}")
+        inodes = set()
+        for descriptor in (own / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                inodes.add(str(descriptor.readlink()))
+        lines = (line.split() for line in (own / "net/tcp").read_text().splitlines()[1:])
+        return {
+            int(fields[1].split(":")[1], 16)
+            for fields in lines
+            if fields[3] == _LISTEN and f"socket:[{fields[9]}]" in inodes
+        }
 
     def secure(self, port: Port, who: TlsFiles | None, *, alpn: str = "") -> ssl.SSLSocket:
         if who is None:

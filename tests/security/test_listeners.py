@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.component.runtime_harness import wait_until
-from tests.security.listener_world import PORTS, Port, World, status, world
+from tests.security.listener_world import PORTS, RUNTIME_METRICS, Port, World, status, world
 from tests.security.tlsprobe import accepts
 
 pytestmark = pytest.mark.root
@@ -109,6 +109,18 @@ def test_a_flood_of_connections_locks_nobody_out(lab: World, port: Port) -> None
         wait_until("some were cut", lambda: closed(held) > 0, 60)
     wait_until("their places are free", lambda: descriptors(pid) < before + 50, 60)
     assert friend(lab, port)
+
+
+def test_a_flood_of_the_runtimes_streaming_port(lab: World) -> None:
+    """Its number is known to the kubelet alone, but every process of the node can look it up."""
+    (number,) = lab.listening("runtime") - {RUNTIME_METRICS}
+    port = Port("runtime", number, tls=False, anonymous=True, page="/exec/no-such-token")
+    before = descriptors(pid := lab.pid("runtime"))
+    with flooded(lab, port, CAP + MORE) as held:
+        for _ in range(3):
+            assert lab.http(port, None) == 404
+        assert descriptors(pid) - before < CAP + MORE // 4
+        wait_until("some were cut", lambda: closed(held) > 0, 60)
 
 
 def test_a_flooded_kubelet_goes_on_renewing_its_lease(lab: World) -> None:

@@ -39,6 +39,9 @@ from muster.rpc.service import Method, Observer
 
 log = get_logger(__name__)
 _GRACE_SECONDS = 1.0
+# In the kernel, for one connection: streams of large messages are slower with less. A client that
+# reads nothing does not answer pings either, and is gone soon.
+_UNSENT_BYTES = 1 << 20
 # How long a drained connection's peer has to hear of it before its new calls are refused.
 _NOTICE_SECONDS = 0.2
 # How long a closing connection has for what is written already.
@@ -146,6 +149,7 @@ class Server:
             handshake_seconds=self.settings.handshake_seconds,
             max_connections=self.settings.max_connections,
             trusting=address.tls is None,
+            unsent_bytes=_UNSENT_BYTES,
         )
         self._listeners.append(listener)
         return listener.port
