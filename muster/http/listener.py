@@ -40,7 +40,7 @@ class Listener:
 
     `trusting`: whoever may connect is as good as one with a certificate (a socket of root's; plain
     text in tests). `stall_seconds`: a TLS client that takes nothing of what waits for it for so
-    long is cut; None leaves that to its protocol. `unsent_bytes` may wait in the kernel for a client
+    long is cut; None leaves that to its protocol. `unsent_bytes` may wait in the kernel for one
     that does not read.
     """
 
