@@ -12,7 +12,7 @@ from muster.api import core
 from provision.images import build_all
 from tests.component.kubelet_harness import NODE, Machine, Pods, pod, until
 from tests.component.runtime_harness import Lab
-from tests.security.loopwatch import WatchedLoop, watched
+from tests.security.loopwatch import Watch, watched
 from tests.security.pod_harness import ended, event
 
 pytestmark = pytest.mark.root
@@ -21,7 +21,7 @@ DISK_MIB = 64
 
 
 @pytest.fixture(scope="module")
-def node_and_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Any]]:
+def node_and_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Watch]]:
     """A node whose disk for pods is a small tmpfs."""
     images = tmp_path_factory.mktemp("images")
     build_all(images)
@@ -42,15 +42,8 @@ def node_and_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ma
 
 
 @pytest.fixture
-def node(node_and_loop: tuple[Machine, Any]) -> Machine:
+def node(node_and_loop: tuple[Machine, Watch]) -> Machine:
     return node_and_loop[0]
-
-
-@pytest.fixture
-def loop(node_and_loop: tuple[Machine, Any]) -> WatchedLoop:
-    machine, watch = node_and_loop
-    found: WatchedLoop = watch.of(machine.pid("kubelet"))
-    return found
 
 
 @pytest.fixture
@@ -126,8 +119,9 @@ def _plain(subject: core.Pod) -> dict[str, Any]:
 
 
 async def test_a_huge_tree_holds_neither_the_loop_nor_its_neighbours(
-    node: Machine, loop: WatchedLoop, pods: Pods
+    node_and_loop: tuple[Machine, Watch], pods: Pods
 ) -> None:
+    node, watch = node_and_loop
     script = (
         "for i in $(seq 60); do mkdir /v/$i; (cd /v/$i; seq 500 | xargs touch); done; touch /ok"
     )
@@ -137,6 +131,7 @@ async def test_a_huge_tree_holds_neither_the_loop_nor_its_neighbours(
         return node.kubectl("exec", "forest", "--", "ls", "/ok", check=False).returncode == 0
 
     await until("30,000 files are there", planted)
+    loop = watch.of(node.pid("kubelet"))
     with loop.during() as seen:
         await pods.create(with_volume("dd if=/dev/zero of=/v/x bs=1M count=3", "late", "1Mi"))
         found = await pods.when("late", "is evicted", ended)
