@@ -120,10 +120,10 @@ class Bench:
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def processor_seconds(process: subprocess.Popen[bytes]) -> float:
-    """The process and the tools that it ran."""
+def processor_seconds(process: subprocess.Popen[bytes], *, tools: bool = True) -> float:
+    """The process and, unless told otherwise, the tools that it ran."""
     fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / _TICK
+    return sum(map(int, fields[11 : 15 if tools else 13])) / _TICK
 
 
 def pss_mb(process: subprocess.Popen[bytes]) -> float:
@@ -156,12 +156,13 @@ async def measured(bench: Bench, api: Api, services: int) -> None:
         full = processor_seconds(process) - bare_start
         memory = pss_mb(process)
         bare = bench.restored_bare()
-        before = processor_seconds(process)
+        before, alone = processor_seconds(process), processor_seconds(process, tools=False)
         for number in range(CHANGES):
             await api.put("endpointslices", endpoint_slice(number * 7 % services, ENDPOINTS - 1))
             await asyncio.sleep(0.2)
         await idle(process)
         partial = (processor_seconds(process) - before) / CHANGES
+        own = (processor_seconds(process, tools=False) - alone) / CHANGES
         before = processor_seconds(process)
         await asyncio.sleep(65)
         resting = (processor_seconds(process) - before) / 65
@@ -171,6 +172,7 @@ async def measured(bench: Bench, api: Api, services: int) -> None:
     print(f"ratio                       {full / bare:8.2f}")
     print(f"process start to all rules  {wall:8.2f} s of time")
     print(f"a change of one service     {partial * 1000:8.1f} ms of processor")
+    print(f"  without its tools         {own * 1000:8.1f} ms of processor")
     print(f"at rest                     {resting * 100:8.2f} % of a core")
     print(f"PSS without services        {bare_memory:8.1f} MB")
     print(f"PSS                         {memory:8.1f} MB\n", flush=True)

@@ -21,8 +21,9 @@ from tests.component.proxy_harness import (
 )
 from tests.component.test_proxy_iptables import netns, objects  # noqa: F401 - a fixture
 from worker.proxy.endpoints import Node
-from worker.proxy.nft.changes import changes, rebuilt, removed
+from worker.proxy.nft.changes import changes, rebuilt
 from worker.proxy.nft.listing import parse
+from worker.proxy.nft.removal import REMOVE
 from worker.proxy.nft.rules import render
 from worker.proxy.nft.table import Table, assemble
 from worker.proxy.rendered import rendered
@@ -75,8 +76,8 @@ def test_rules_are_accepted_printed_as_written_and_removed(
     bare = assemble({}, mark, ())
     kernel.run("nft", "-f", "-", text=changes(desired, bare).text)
     assert changes(saved(kernel), bare).text == ""
-    kernel.run("nft", "-f", "-", text=removed().text)
-    kernel.run("nft", "-f", "-", text=removed().text)
+    kernel.run("nft", "-f", "-", text=REMOVE)
+    kernel.run("nft", "-f", "-", text=REMOVE)
     assert "kube-proxy" not in kernel.run("nft", "list", "ruleset")
 
 

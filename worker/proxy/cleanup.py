@@ -8,7 +8,7 @@ import shutil
 from muster.component.log import get_logger
 from worker.proxy.commands import RulesError
 from worker.proxy.iptables import BACKENDS, Iptables, legacy_in_use
-from worker.proxy.nft.writer import remove_table
+from worker.proxy.nft.removal import remove_table
 from worker.proxy.restore import cleanup, parse_save
 
 log = get_logger(__name__)

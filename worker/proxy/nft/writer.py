@@ -14,7 +14,7 @@ from worker.proxy.commands import RulesError, execute
 from worker.proxy.endpoints import Node
 from worker.proxy.generation import Witness, generation
 from worker.proxy.nft import names
-from worker.proxy.nft.changes import Transaction, changes, rebuilt, removed
+from worker.proxy.nft.changes import Transaction, changes, rebuilt
 from worker.proxy.nft.listing import parse
 from worker.proxy.nft.rules import render
 from worker.proxy.nft.table import Table, assemble
@@ -121,14 +121,6 @@ async def listed() -> Table | None:
     """None when the table is not there, or is not like ours."""
     output = await execute(_LIST)
     return None if output.code else parse(output.stdout)
-
-
-async def remove_table() -> bool:
-    """Whether there was one."""
-    if shutil.which("nft") is None or (await execute(_LIST)).code:
-        return False
-    await _apply(removed())
-    return True
 
 
 async def _apply(transaction: Transaction) -> None:
