@@ -55,4 +55,4 @@ async def _remove(iptables: Iptables) -> None:
     restore = cleanup(parse_save(await iptables.save()), iptables.section_chains)
     if restore.text:
         await iptables.restore(restore)
-    log.info("cleaned up", backend=iptables.backend, chains=len(restore.chains))
+        log.info("cleaned up", backend=iptables.backend, chains=len(restore.chains))
