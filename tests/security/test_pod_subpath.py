@@ -96,6 +96,34 @@ async def test_a_race_gets_nobody_out_of_the_volume(node: Machine, pods: Pods, w
     assert sorted(p.name for p in secret.iterdir()) == ["mark"]
 
 
+async def test_mount_points_in_a_volume_stay_in_it(node: Machine, pods: Pods) -> None:
+    """A volume mounted inside of another: the runtime makes the place for it, in a directory that
+    is a link to the node's in the next moment."""
+    secret = node.lab.root / "secret"
+    flipper = python("flip", FLIP + f"""
+    os.makedirs("/v/here/b")
+    os.symlink("{secret}", "/v/here/c")
+    open("/v/ready", "w").close()
+    while True:
+        flip("/v/here/b", "/v/here/c")
+    """, "v:/v", restartPolicy="Always", startupProbe={
+        "exec": {"command": ["sh", "-c", "test -e /v/ready"]}, "periodSeconds": 1,
+    })  # fmt: skip
+    script = "touch /v/here/b/planted; echo -n ran > /dev/termination-log"
+    victims = [shell(f"v{n}", script, "v:/v", f"w:/v/here/b/made{n}") for n in range(VICTIMS)]
+    volumes = [{"name": "w", "emptyDir": {}}]
+    await pods.create(attacker("points", *victims, initContainers=[flipper], volumes=volumes))
+    done = await pods.when(
+        "points", "has tried everything", lambda pod: len(_outcomes(pod)) == VICTIMS
+    )
+    outcomes = _outcomes(done)
+    assert "ran" in outcomes
+    # runc says it as the message of a container that has ended.
+    refused = ("CreateContainerError", "failed to create")
+    assert all(o == "ran" or o.startswith(refused) for o in outcomes), outcomes
+    assert sorted(p.name for p in secret.iterdir()) == ["mark"]
+
+
 @pytest.mark.parametrize(
     ("link", "sub_path"),
     [("/", "x"), ("../../../../..", "x/etc"), ("/proc/self/root", "x"), ("/nowhere", "x/made")],
