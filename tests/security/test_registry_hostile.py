@@ -220,6 +220,19 @@ async def test_an_answer_without_end_is_cut(tmp_path: Path, what: str) -> None:
     assert sum(p.stat().st_size for p in stored) == 0
 
 
+async def test_digests_are_digests(tmp_path: Path) -> None:
+    """Else they lead anywhere in the registry, and nothing is held against them."""
+    manifest, config, blob = image()
+    index = {"manifests": [{"digest": "other", "size": 1}]}
+    document = json.loads(manifest)
+    document["config"]["digest"] = "../../../secret"
+    for body in (index, document):
+        async with site(registry(json.dumps(body).encode(), config, whole(blob))) as made:
+            with pytest.raises(InvalidArgument, match="is not a sha256 digest"):
+                await pull(tmp_path, made.address)
+            assert len(made.seen) == 1
+
+
 async def test_a_document_of_brackets_is_an_error_and_no_crash(tmp_path: Path) -> None:
     async def nested(_: web.Request) -> web.Response:
         return web.Response(body=b'{"layers":' + b"[" * 1_000_000)

@@ -180,6 +180,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     await node.restore()
     streaming = StreamingServer(node.execs)
     puller = Puller(config.root / "downloads", config.insecure_registries)
+    await puller.clean()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(node.containers.close)
         host, port = config.streaming_address

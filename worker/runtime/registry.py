@@ -43,7 +43,13 @@ class Puller:
     def __init__(self, scratch: Path, plain_http: frozenset[str] = frozenset()) -> None:
         self._scratch = scratch
         self._plain_http = plain_http
+        # Unpacking may take long; what others download is written meanwhile.
         self._threads = FileThreads("pulls", 3)
+        self._writes = FileThreads("downloads", 2)
+
+    async def clean(self) -> None:
+        """Remove what a runtime that was killed had downloaded."""
+        await self._writes.remove_tree(self._scratch)
 
     async def pull(self, store: ImageStore, name: str, auth: cri.AuthConfig) -> ImageRecord:
         reference = references.parse(name)
@@ -56,7 +62,8 @@ class Puller:
             async with aiohttp.ClientSession(
                 timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             ) as http:
-                pull = _Pull(self._url(reference), reference, auth, http, self._threads)
+                url = self._url(reference)
+                pull = _Pull(url, reference, auth, http, self._threads, self._writes)
                 return await pull.run(store, self._scratch)
         except aiohttp.ClientConnectorError as error:
             raise Unavailable(
@@ -100,12 +107,13 @@ class _Pull:
         auth: cri.AuthConfig,
         http: aiohttp.ClientSession,
         threads: FileThreads,
+        writes: FileThreads,
     ) -> None:
         self._url = url
         self._reference = reference
         self._auth = auth
         self._http = http
-        self._threads = threads
+        self._threads, self._writes = threads, writes
         self._authorization = f"Bearer {auth.registry_token}" if auth.registry_token else ""
 
     async def run(self, store: ImageStore, scratch: Path) -> ImageRecord:
@@ -113,26 +121,32 @@ class _Pull:
         if image_format.is_index(manifest_bytes, ""):
             index: Index = image_format.decode(manifest_bytes, Index, "image index")
             chosen = image_format.choose(index.manifests, architecture())
-            manifest_bytes = await self._manifest(chosen.digest)
+            manifest_bytes = await self._manifest(_checked(chosen.digest))
         manifest: Manifest = image_format.decode(manifest_bytes, Manifest, "image manifest")
         limits.check_manifest(manifest.layers)
-        config = await self._document(f"blobs/{manifest.config.digest}")
+        config = await self._document(f"blobs/{_checked(manifest.config.digest)}")
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        budget = limits.Budget(scratch, limits.compressed(manifest.layers))
-        with tempfile.TemporaryDirectory(dir=scratch, prefix="pull-") as directory:
-            for layer in manifest.layers:
-                budget.check_disk(layer.size)
-                await self._layer(layer, Path(directory))
+        directory = Path(tempfile.mkdtemp(dir=scratch, prefix="pull-"))
+        try:
+            await self._layers(manifest.layers, directory)
 
             @contextmanager
             def open_layer(layer: Descriptor) -> Iterator[IO[bytes]]:
-                with _layer_file(Path(directory), layer.digest).open("rb") as file:
+                with _layer_file(directory, layer.digest).open("rb") as file:
                     yield file
 
             record, _ = await self._threads.run(
                 store.add, manifest_bytes, config, open_layer, str(self._reference)
             )
+        finally:
+            await self._writes.remove_tree(directory)
         return record
+
+    async def _layers(self, layers: tuple[Descriptor, ...], directory: Path) -> None:
+        budget = limits.Budget(directory, limits.compressed(layers))
+        for layer in layers:
+            budget.check_disk(layer.size)
+            await self._layer(layer, directory)
 
     async def _manifest(self, reference: str) -> bytes:
         content = await self._document(f"manifests/{reference}")
@@ -145,8 +159,7 @@ class _Pull:
             return await _read(response, limits.DOCUMENT, path)
 
     async def _layer(self, layer: Descriptor, directory: Path) -> None:
-        if not references.is_digest(layer.digest):
-            raise InvalidArgument(f'"{layer.digest}" is not a sha256 digest')
+        _checked(layer.digest)
         digest, left = hashlib.sha256(), layer.size
         async with await self._get(f"blobs/{layer.digest}") as response:
             with _layer_file(directory, layer.digest).open("wb") as file:
@@ -156,7 +169,7 @@ class _Pull:
                         raise RuntimeFailure(
                             f"layer {layer.digest} is larger than its manifest says"
                         )
-                    await self._threads.run(_keep, chunk, file, digest)
+                    await self._writes.run(_keep, chunk, file, digest)
         if left or f"sha256:{digest.hexdigest()}" != layer.digest:
             raise RuntimeFailure(f"layer {layer.digest} was damaged on its way")
 
@@ -232,6 +245,13 @@ async def _read(response: aiohttp.ClientResponse, most: int, what: str) -> bytes
         if len(content) > most:
             raise InvalidArgument(f"{what} is too large for a document")
     return bytes(content)
+
+
+def _checked(digest: str) -> str:
+    """A digest from a document: a part of a URL, and what the answer is then held against."""
+    if not references.is_digest(digest):
+        raise InvalidArgument(f'"{digest}" is not a sha256 digest')
+    return digest
 
 
 def _keep(chunk: bytes, file: IO[bytes], digest: Any) -> None:
