@@ -86,13 +86,22 @@ def test_a_profile_in_dockers_form(node: Lab, sandbox: str) -> None:
     assert node.exec(made, "chmod", "700", "/tmp").exit_code == 0
 
 
-@pytest.mark.parametrize("names", [["kernel.core_pattern"], ["vm.swappiness"], ["/etc/hosts"]])
-def test_no_sysctl_of_the_machine_is_written(node: Lab, names: list[str]) -> None:
-    before = Path("/proc/sys/kernel/core_pattern").read_text()
+@pytest.mark.parametrize("name", ["kernel.core_pattern", "vm.swappiness", "a file"])
+def test_no_sysctl_of_the_machine_is_written(node: Lab, name: str) -> None:
+    """Each value is what is there already, and the file the test's own: a runtime that does write
+    must not hurt the machine that the test runs on."""
+    own = node.root / "not-a-sysctl"
+    own.write_text("untouched")
+    path = str(own) if name == "a file" else name
+    value = "touched" if name == "a file" else _value(name)
     config = node.pod("hostile")
-    for name in names:
-        config.linux.sysctls[name] = before.strip()
+    config.linux.sysctls[path] = value
     with pytest.raises(grpc.RpcError) as caught:
         node.run_sandbox(config)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "is not in a separate kernel namespace" in caught.value.details()
+    assert own.read_text() == "untouched"
+
+
+def _value(sysctl: str) -> str:
+    return Path("/proc/sys", sysctl.replace(".", "/")).read_text().strip()
