@@ -83,6 +83,8 @@ class Fault(Strict, frozen=True, kw_only=True, tag_field="fault"):
     needs: ClassVar[Needs] = Needs()
     # What is gone while it lasts: whole machines count against quorum and the last replica.
     takes_machines: ClassVar[bool] = False
+    # The workload's pods on its victims are lost to it, as far as the control plane can tell.
+    takes_pods: ClassVar[bool] = False
     # It is over as soon as it has acted; its undo only makes sure.
     instant: ClassVar[bool] = False
 
@@ -94,8 +96,8 @@ class Fault(Strict, frozen=True, kw_only=True, tag_field="fault"):
         return ()
 
     def hits(self, on_victims: Sequence[HitPod]) -> tuple[HitPod, ...]:
-        """Which of the workload's pods on its victims it hits; whole machines hit all."""
-        return tuple(on_victims)
+        """Which of the workload's pods on its victims are lost to it."""
+        return tuple(on_victims) if self.takes_pods else ()
 
     def refuse(self, scene: Scene) -> None:
         """Raise NothingRan for victims that it must not act on."""

@@ -15,6 +15,7 @@ class Drain(Fault, frozen=True, kw_only=True, tag="drain"):
 
     title: ClassVar[str] = "drain"
     needs: ClassVar[Needs] = Needs(api=True)
+    takes_pods: ClassVar[bool] = True
 
     async def undo(self, scene: Scene) -> tuple[AnyStep, ...]:
         async with scene.lab.client() as client:

@@ -14,6 +14,7 @@ class Freeze(Fault, frozen=True, kw_only=True, tag="freeze"):
     title: ClassVar[str] = "freeze"
     needs: ClassVar[Needs] = Needs(verbs=("pause", "resume"))
     takes_machines: ClassVar[bool] = True
+    takes_pods: ClassVar[bool] = True
 
     async def undo(self, scene: Scene) -> tuple[AnyStep, ...]:
         return (Resume(scene.victims),)

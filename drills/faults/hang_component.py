@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from drills.faults.base import Fault, Needs, Scene
+from drills.faults.base import Fault, HitPod, Needs, Scene
 from drills.faults.components import Component, unit
 from drills.undo import AnyStep, RunOn
 
@@ -20,6 +21,10 @@ class HangComponent(Fault, frozen=True, kw_only=True, tag="hang-component"):
 
     def words(self, scene: Scene) -> str:
         return f"{self.title} of {self.component} on {', '.join(scene.victims)}"
+
+    def hits(self, on_victims: Sequence[HitPod]) -> tuple[HitPod, ...]:
+        # A node whose kubelet says nothing counts as dead, and its pods with it.
+        return tuple(on_victims) if self.component == "kubelet" else ()
 
     def components(self) -> tuple[str, ...]:
         return (self.component,)

@@ -18,6 +18,7 @@ class Partition(Fault, frozen=True, kw_only=True, tag="partition"):
 
     title: ClassVar[str] = "partition"
     needs: ClassVar[Needs] = Needs(fabric=True)
+    takes_pods: ClassVar[bool] = True
 
     other: Annotated[
         Target | None, Meta(description="The other side. Left out: all other machines.")

@@ -14,6 +14,7 @@ class PowerOff(Fault, frozen=True, kw_only=True, tag="power-off"):
     title: ClassVar[str] = "power cut"
     needs: ClassVar[Needs] = Needs(verbs=("power_off", "start"))
     takes_machines: ClassVar[bool] = True
+    takes_pods: ClassVar[bool] = True
 
     async def undo(self, scene: Scene) -> tuple[AnyStep, ...]:
         return (PowerOn(scene.victims),)

@@ -17,6 +17,7 @@ class Reboot(Fault, frozen=True, kw_only=True, tag="reboot"):
     instant: ClassVar[bool] = True
     needs: ClassVar[Needs] = Needs(verbs=("stop", "power_off", "start"))
     takes_machines: ClassVar[bool] = True
+    takes_pods: ClassVar[bool] = True
 
     hard: Annotated[bool, Meta(description="As by the reset button, without a shutdown.")] = False
 

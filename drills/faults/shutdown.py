@@ -14,6 +14,7 @@ class Shutdown(Fault, frozen=True, kw_only=True, tag="shutdown"):
     title: ClassVar[str] = "shutdown"
     needs: ClassVar[Needs] = Needs(verbs=("stop", "start"))
     takes_machines: ClassVar[bool] = True
+    takes_pods: ClassVar[bool] = True
 
     async def undo(self, scene: Scene) -> tuple[AnyStep, ...]:
         return (PowerOn(scene.victims),)

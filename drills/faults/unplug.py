@@ -14,6 +14,7 @@ class Unplug(Fault, frozen=True, kw_only=True, tag="unplug"):
     title: ClassVar[str] = "cable pulled"
     needs: ClassVar[Needs] = Needs(fabric=True)
     takes_machines: ClassVar[bool] = True
+    takes_pods: ClassVar[bool] = True
 
     async def undo(self, scene: Scene) -> tuple[AnyStep, ...]:
         return (Plug(scene.victims),)

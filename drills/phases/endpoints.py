@@ -6,6 +6,10 @@ from drills.events import Case, EndpointsSeen, Observations, PodSeen, RulesSeen,
 from drills.phases.base import PhaseKind, survivors
 from drills.phases.pods import replacements
 
+# A node may hear of a change, and have synced, a moment before this host hears of it: without this
+# grace the phase would be read from the next sync, which may be that of half a minute later.
+HEARD_BEFORE_SECONDS = 0.25
+
 
 def withdrawn(case: Case, seen: Observations) -> float | None:
     if not case.victim_pods:
@@ -27,13 +31,15 @@ def published(case: Case, seen: Observations) -> float | None:
 
 
 def _synced(case: Case, seen: Observations, since: float | None) -> float | None:
-    """When the last surviving node had synced its rules after `since`."""
+    """When the last surviving node had synced its rules after `since`; not before it."""
     if since is None:
         return None
-    return last(
-        first(r.at for r in seen.of(RulesSeen) if r.node == node and r.synced_at >= since)
+    least = since - HEARD_BEFORE_SECONDS
+    synced = last(
+        first(r.at for r in seen.of(RulesSeen) if r.node == node and r.synced_at >= least)
         for node in case.survivors
     )
+    return None if synced is None else max(synced, since)
 
 
 def rules_withdrawn(case: Case, seen: Observations) -> float | None:

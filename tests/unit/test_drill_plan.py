@@ -11,10 +11,13 @@ from drills import document, engine
 from drills.course import aborts
 from drills.errors import NothingRan
 from drills.events import ProbeSeen, Seen
-from drills.faults import ALL, tag
+from drills.faults import ALL, HitPod, tag
 from drills.faults.freeze import Freeze
+from drills.faults.kill_pods import KillPods
+from drills.faults.loss import Loss
 from drills.faults.partition import Partition
 from drills.faults.power_off import PowerOff
+from drills.faults.stop_component import StopComponent
 from drills.journal import Journal
 from drills.plan import Aim, LabView, aim, check
 from drills.probes import dns, promql
@@ -89,6 +92,16 @@ async def test_a_target_that_nothing_fits_is_refused_in_words(target: Target, wh
 
 def test_a_share_is_rounded_up_and_never_nothing() -> None:
     assert [how_many(Target(percent=p), 3) for p in (1, 34, 100)] == [1, 2, 3]
+
+
+def test_pods_are_lost_to_a_fault_only_when_it_takes_them() -> None:
+    """Of two faults at once one only slows a machine down: its pods are not waited for."""
+    pods = [HitPod("default", "a", "1", "w1"), HitPod("default", "b", "2", "w1")]
+    assert PowerOff().hits(pods) == tuple(pods)
+    assert Loss().hits(pods) == ()
+    assert KillPods(pods=1).hits(pods) == (pods[0],)
+    assert StopComponent(component="kubelet").hits(pods) == tuple(pods)
+    assert StopComponent(component="proxy").hits(pods) == ()
 
 
 async def test_the_other_side_of_a_partition_is_all_others_or_the_named() -> None:

@@ -142,6 +142,17 @@ def test_rules_count_as_synced_only_when_every_survivor_has_synced() -> None:
     assert line.metrics["failed_requests_after_withdrawal"] is None
 
 
+def test_a_node_that_heard_of_a_change_before_this_host_has_synced_it() -> None:
+    """Its own clock says 20 ms before the watch told us; the next sync was 13 s later."""
+    early = [e for e in EVENTS if not (isinstance(e, RulesSeen) and e.at > T0 + 7)]
+    synced = [RulesSeen(T0 + 7.08, "m1", T0 + 7.07), RulesSeen(T0 + 20, "m1", T0 + 20),
+              RulesSeen(T0 + 7.3, "w1", T0 + 7.2)]  # fmt: skip
+    line = timeline.build(CASE, Observations([*early, *synced]), KEYS)
+    assert line.seconds("rules_synced") == 7.3
+    alone = timeline.build(CASE, Observations([*early, synced[0], synced[0]]), KEYS)
+    assert alone.seconds("rules_synced") is None
+
+
 def test_pods_that_were_there_before_the_fault_are_no_replacements() -> None:
     assert replacements(CASE, Observations(EVENTS).of(PodSeen)) == frozenset("c")
 
