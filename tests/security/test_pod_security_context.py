@@ -172,7 +172,7 @@ REFUSED: dict[str, Refused] = {
         'Pod was rejected: forbidden sysctl: "net.ipv4.tcp_syncookies" not allowed with host Net '
         "enabled", True, True),
     "sysctl-of-host-ipc": Refused(
-        sysctl("kernel.shm_rmid_forced", "1", hostIPC=True), "SysctlForbidden",
+        sysctl("kernel.shm_rmid_forced", "0", hostIPC=True), "SysctlForbidden",
         'Pod was rejected: forbidden sysctl: "kernel.shm_rmid_forced" not allowed with host IPC '
         "enabled", True, True),
     "windows-user": Refused(
