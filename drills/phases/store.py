@@ -19,9 +19,14 @@ def _lost(case: Case, seen: Observations) -> float | None:
 
 
 def _elected(case: Case, seen: Observations) -> float | None:
-    since = _lost(case, seen)
-    return None if since is None else first(
-        e.at for e in seen.of(StoreSeen) if e.at >= since and e.leads
+    """Another leads, or the old one after nobody did. One that is cut off may still claim to."""
+    before = [e.member for e in seen.of(StoreSeen) if e.leads and e.at < case.fault_at]
+    lost = _lost(case, seen)
+    return first(
+        e.at
+        for e in seen.of(StoreSeen)
+        if e.leads and e.at >= case.fault_at
+        and (e.member not in before[-1:] or (lost is not None and e.at >= lost))
     )  # fmt: skip
 
 

@@ -187,6 +187,15 @@ def test_the_control_planes_own_recovery_is_read_from_its_own_words() -> None:
     assert [p.detail for p in line.phases[1:3]] == ["m2", "m2_y"]
 
 
+def test_a_leader_is_elected_although_the_old_one_that_is_cut_off_still_claims_to_lead() -> None:
+    case = Case(("m1",), frozenset(), ("m2",), T0)
+    keys = ("store_leader_lost", "store_leader_elected")
+    before = StoreSeen(T0 - 9, "m1", True, True, True)
+    assert build(before, case=case, keys=keys).seconds("store_leader_elected") is None
+    line = build(before, StoreSeen(T0 + 1.1, "m2", True, True, True), case=case, keys=keys)
+    assert [p.seconds for p in line.phases] == [None, 1.1]
+
+
 def test_a_component_is_back_only_after_it_was_down() -> None:
     case = Case(("w2", "w1"), frozenset(), ("m1",), T0, components=(("w2", "kubelet"),))
     keys = ("component_down", "component_back")
