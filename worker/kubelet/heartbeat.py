@@ -60,7 +60,7 @@ class Heartbeat:
                 retry = FIRST_RETRY_SECONDS
                 pause = self._renew_seconds - (time.monotonic() - began)
             except errors.NotFound:
-                self._lease, pause = None, 0.0
+                self._lease, pause = None, FIRST_RETRY_SECONDS
                 await self._registered.wait()
             except (errors.StatusError, TimeoutError) as error:
                 log.warning("lease not renewed", error=str(error) or "timeout", retry_in=retry)

@@ -19,6 +19,7 @@ MODULES: tuple[str, ...] = (
     "port_access",
     "ports",
     "pod_isolation",
+    "isolation",
 )
 
 

@@ -1,0 +1,115 @@
+"""What root in a local machine, a privileged pod and an ordinary pod can do to the host.
+
+Each attack is a shell command that ends with 0 when it got through, and does no harm then: it
+writes the value that was there, or opens without writing.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab.lab_driver import LabDriver
+from tests.security.tables import Table
+
+NAME = "t-walls2"
+BUSYBOX = "muster.local/busybox:1"
+_PROC = "mkdir -p /tmp/p && mount -t proc proc /tmp/p && "
+_SYS = "mkdir -p /tmp/s && mount -t sysfs sysfs /tmp/s && "
+
+
+def _same(path: str) -> str:
+    return f"cat {path} > /tmp/v && cat /tmp/v > {path}"
+
+
+def _host_disk() -> str:
+    """`major minor` of the first disk of this host."""
+    return " ".join(Path("/proc/partitions").read_text().split()[4:6])
+
+
+def _not_refused(command: str) -> str:
+    """For a command that fails anyway: whether the kernel let it come that far."""
+    return f"! ({command} 2>&1 | grep -qE 'not permitted|not implemented|denied|read-only')"
+
+
+def attacks() -> dict[str, str]:
+    device = "rm -f /tmp/d; mknod /tmp/d {} && head -c1 /tmp/d > /dev/null"
+    return {
+        "write `kernel.core_pattern` where it is mounted": _same("/proc/sys/kernel/core_pattern"),
+        "remount `/proc/sys` writable, then write it": (
+            f"mount -o remount,rw,bind /proc/sys && {_same('/proc/sys/kernel/core_pattern')}"
+        ),
+        "mount `/proc` anew, then write it": _PROC + _same("/tmp/p/sys/kernel/core_pattern"),
+        "the same with `vm.swappiness`": _PROC + _same("/tmp/p/sys/vm/swappiness"),
+        "write `net.*` of its own network": _same("/proc/sys/net/ipv4/ip_default_ttl"),
+        "read the host's disk by a device node of its own": device.format(f"b {_host_disk()}"),
+        "open `loop-control`": "rm -f /tmp/d; mknod /tmp/d c 10 237 && exec 3<> /tmp/d",
+        "read the kernel's memory (`/dev/mem`)": device.format("c 1 1"),
+        "load a kernel module": "echo > /tmp/m.ko; " + _not_refused("busybox insmod /tmp/m.ko"),
+        "set the clock": 'date -s "@$(date +%s)"',
+        "read the kernel's log": "dmesg | grep -q .",
+        "name a release agent for cgroups": (
+            "d=$(ls -d /sys/fs/cgroup/memory /sys/fs/cgroup | head -1); : >> $d/release_agent"
+        ),
+        "open `/proc/sysrq-trigger` of a `/proc` mounted anew": _PROC + ": >> /tmp/p/sysrq-trigger",
+        "open the kernel's settings in a `/sys` mounted anew": (
+            _SYS + "for f in kernel/mm/transparent_hugepage/enabled power/state"
+            " kernel/uevent_helper kernel/rcu_normal; do"
+            " [ -e /tmp/s/$f ] && { : >> /tmp/s/$f; exit; }; done; exit 1"
+        ),
+    }
+
+
+def _pod(name: str, *, privileged: bool) -> dict[str, object]:
+    container = {
+        "name": "c",
+        "image": BUSYBOX,
+        "command": ["sleep", "100000"],
+        "securityContext": {"privileged": privileged},
+    }
+    spec = {"nodeName": "w1", "terminationGracePeriodSeconds": 0, "containers": [container]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+@contextmanager
+def a_lab() -> Iterator[LabDriver]:
+    with tempfile.TemporaryDirectory() as directory:
+        lab = LabDriver(NAME, Path(directory) / "config")
+        try:
+            up = lab.muster("up", "--name", NAME, "--workers", "1", timeout=420)
+            assert up.code == 0, up.err
+            for name, privileged in (("ordinary", False), ("privileged", True)):
+                pod = json.dumps(_pod(name, privileged=privileged))
+                lab.kubectl("apply", "-f", "-", stdin=pod)
+            lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
+            yield lab
+        finally:
+            lab.muster("down", "--name", NAME)
+
+
+def measured(lab: LabDriver) -> dict[str, tuple[bool, bool, bool]]:
+    """For each attack, whether it got through: on the machine, in both pods."""
+
+    def on_machine(command: str) -> bool:
+        inside = f"unshare --mount sh -c '{command.replace(chr(39), chr(34))}'"
+        return lab.ssh("w1", inside).code == 0
+
+    def in_pod(name: str) -> Callable[[str], bool]:
+        return lambda command: lab.try_kubectl("exec", name, "--", "sh", "-c", command).code == 0
+
+    places = (on_machine, in_pod("privileged"), in_pod("ordinary"))
+    return {
+        what: tuple(place(command) for place in places)  # type: ignore[misc]  # three of them
+        for what, command in attacks().items()
+    }
+
+
+def table() -> Table:
+    with a_lab() as lab:
+        found = measured(lab)
+    header = ("what is tried", "root in a local machine", "privileged pod on it", "ordinary pod")
+    rows = [(what, *("**yes**" if x else "no" for x in cells)) for what, cells in found.items()]
+    return Table(header, rows)
