@@ -30,12 +30,10 @@ def _host_disk() -> str:
     return " ".join(Path("/proc/partitions").read_text().split()[4:6])
 
 
-def _not_refused(command: str) -> str:
-    """For a command that fails anyway: whether the kernel let it come that far."""
-    return f"! ({command} 2>&1 | grep -qE 'not permitted|not implemented|denied|read-only')"
-
-
 def attacks() -> dict[str, str]:
+    sysrq = "open `/proc/sysrq-trigger` of a `/proc` mounted anew"
+    if not Path("/proc/sysrq-trigger").exists():
+        sysrq += " (this kernel has none)"
     device = "rm -f /tmp/d; mknod /tmp/d {} && head -c1 /tmp/d > /dev/null"
     return {
         "write `kernel.core_pattern` where it is mounted": _same("/proc/sys/kernel/core_pattern"),
@@ -48,13 +46,14 @@ def attacks() -> dict[str, str]:
         "read the host's disk by a device node of its own": device.format(f"b {_host_disk()}"),
         "open `loop-control`": "rm -f /tmp/d; mknod /tmp/d c 10 237 && exec 3<> /tmp/d",
         "read the kernel's memory (`/dev/mem`)": device.format("c 1 1"),
-        "load a kernel module": "echo > /tmp/m.ko; " + _not_refused("busybox insmod /tmp/m.ko"),
-        "set the clock": 'date -s "@$(date +%s)"',
+        # busybox ends with 0 whatever happened
+        "set the clock": "! date -s @$(date +%s) 2>&1 | grep -qE 'cannot set|can.t set'",
         "read the kernel's log": "dmesg | grep -q .",
         "name a release agent for cgroups": (
-            "d=$(ls -d /sys/fs/cgroup/memory /sys/fs/cgroup | head -1); : >> $d/release_agent"
+            "for d in /sys/fs/cgroup/memory /sys/fs/cgroup; do"
+            " [ -e $d/release_agent ] && { : >> $d/release_agent; exit; }; done; exit 1"
         ),
-        "open `/proc/sysrq-trigger` of a `/proc` mounted anew": _PROC + ": >> /tmp/p/sysrq-trigger",
+        sysrq: _PROC + ": >> /tmp/p/sysrq-trigger",
         "open the kernel's settings in a `/sys` mounted anew": (
             _SYS + "for f in kernel/mm/transparent_hugepage/enabled power/state"
             " kernel/uevent_helper kernel/rcu_normal; do"
