@@ -8,6 +8,7 @@ thread a turn within milliseconds; the connections are the thread's own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -46,7 +47,8 @@ class Renewal:
         """End the thread; nothing of it runs any more afterwards."""
         self._stopping = True
         if self._loop is not None and self._task is not None:
-            self._loop.call_soon_threadsafe(self._task.cancel)
+            with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended by itself
+                self._loop.call_soon_threadsafe(self._task.cancel)
         await self._gone.wait()
 
     # -- the thread

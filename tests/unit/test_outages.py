@@ -27,6 +27,12 @@ class OneLease(Client):
     def with_timeout(self, timeout: float) -> Client:
         return self
 
+    def apart(self, timeout: float) -> Client:
+        return self
+
+    async def close(self) -> None:
+        return
+
     def _found(self) -> Lease:
         if self.down:
             raise errors.ServiceUnavailable("down")
@@ -74,7 +80,7 @@ async def test_a_leader_over_an_outage_stops_and_stands_again() -> None:
         finally:
             ended.append(1)
 
-    elector = LeaderElector(client, "x", "me", 0.4, 0.2, 0.01)
+    elector = LeaderElector(client, "x", "me", 60, 0.2, 0.01)
     leading = asyncio.create_task(elector.run(work))
     await until(lambda: began)
     client.down = True
@@ -95,7 +101,7 @@ async def test_a_leader_that_another_replaced_ends() -> None:
         began.append(1)
         await asyncio.Event().wait()
 
-    leading = asyncio.create_task(LeaderElector(client, "x", "me", 9, 5, 0.01).run(work))
+    leading = asyncio.create_task(LeaderElector(client, "x", "me", 60, 30, 0.01).run(work))
     await until(lambda: began)
     client.down = True
     await asyncio.sleep(0)
@@ -123,7 +129,7 @@ async def test_work_that_does_not_stop_ends_the_process(monkeypatch: pytest.Monk
             except asyncio.CancelledError:
                 continue
 
-    leading = asyncio.create_task(LeaderElector(client, "x", "me", 0.4, 0.1, 0.01).run(stubborn))
+    leading = asyncio.create_task(LeaderElector(client, "x", "me", 60, 0.1, 0.01).run(stubborn))
     await until(lambda: client.lease)
     client.down = True
     with pytest.raises(LeaseLost, match="told to stop"):
