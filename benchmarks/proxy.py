@@ -132,11 +132,13 @@ def pss_mb(process: subprocess.Popen[bytes]) -> float:
 
 
 async def idle(process: subprocess.Popen[bytes], seconds: float = 2.0) -> None:
-    """Until the process has done nothing for a while."""
+    """Until the process has done nothing for a while, and runs no tool: a tool's time counts when
+    it has ended."""
+    tools = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while True:
         before = processor_seconds(process)
         await asyncio.sleep(seconds)
-        if processor_seconds(process) - before < 0.03:
+        if processor_seconds(process) - before < 0.03 and not tools.read_text():
             return
 
 
