@@ -19,6 +19,7 @@ from muster.component.webhandler import Heads, WebHandler, WebLimits
 from muster.http.listener import Listener, listening_socket
 
 _GRACE_SECONDS = 2.0
+_LAST_SECONDS = 0.5  # for who has used up the grace: to be told
 # Of one port, if nobody says more: probes, scrapers, the api-servers.
 _MAX_CONNECTIONS = 500
 
@@ -60,7 +61,7 @@ async def serve_app(
 ) -> AsyncIterator[int]:
     """Serve an aiohttp application while the block runs; yields the bound port."""
     limits = limits or WebLimits()
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_GRACE_SECONDS)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_SECONDS)
     await runner.setup()
     server = runner.server
     assert server is not None
