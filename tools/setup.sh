@@ -23,7 +23,7 @@ tests=(
     "/usr/bin/git git" "/usr/sbin/runc runc" "/usr/bin/etcd etcd-server" "/usr/bin/etcdctl etcd-client"
     "/usr/bin/containerd containerd" "/usr/bin/prometheus prometheus"
     "/usr/bin/docker-registry docker-registry" "/usr/bin/openssl openssl"
-    "/usr/bin/h2load nghttp2-client"
+    "/usr/bin/h2load nghttp2-client" "/usr/share/doc/libfaketime libfaketime"
 )
 vagrant=(
     "/usr/bin/vagrant vagrant" "/usr/share/doc/vagrant-libvirt vagrant-libvirt"
