@@ -278,3 +278,22 @@ async def test_unknown_fields_warn_by_default(http: aiohttp.ClientSession) -> No
     async with http.post(MAPS, json=body) as answer:
         assert answer.status == 201
         assert answer.headers["Warning"] == '299 - "unknown field \\"spek\\""'
+
+
+async def test_a_large_answer_comes_whole_and_leaves_its_connection_open(
+    http: aiohttp.ClientSession,
+) -> None:
+    text = "x" * (600 << 10)
+    async with http.post(MAPS, json=config_map("large", text=text)) as response:
+        assert response.status == 201
+        first = response.connection and response.connection.transport
+        assert (await response.json())["data"]["text"] == text
+    for _ in range(2):
+        async with http.get(f"{MAPS}/large") as response:
+            assert response.connection is not None
+            assert response.connection.transport is first
+            body = await response.read()
+            assert response.headers["Content-Length"] == str(len(body))
+            assert json.loads(body)["data"]["text"] == text
+    async with http.delete(f"{MAPS}/large") as response:
+        assert response.status == 200

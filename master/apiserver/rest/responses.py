@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from itertools import islice
 
 import msgspec
@@ -17,10 +17,16 @@ JSON = "application/json"
 _WARNING_LENGTH, _WARNING_CHARACTERS = 256, 8 * 1024
 # Clients refuse answers of more than a hundred headers (Python's).
 _WARNINGS = 50
+# A large answer goes out in such pieces, as its client takes them. asyncio would copy what is left
+# of a whole one each time that the kernel takes some.
+_PIECE_BYTES = 128 << 10
 
 
 def json_response(body: bytes, status: int = 200, warnings: Iterable[str] = ()) -> web.Response:
-    response = web.Response(body=body, status=status, content_type=JSON)
+    whole = len(body) <= _PIECE_BYTES
+    response = web.Response(body=body if whole else _pieces(body), status=status, content_type=JSON)
+    if not whole:
+        response.headers["Content-Length"] = str(len(body))
     response.headers["Cache-Control"] = "no-cache, private"
     left = _WARNING_CHARACTERS
     for warning in islice(warnings, _WARNINGS):
@@ -30,6 +36,12 @@ def json_response(body: bytes, status: int = 200, warnings: Iterable[str] = ()) 
             break
         response.headers.add("Warning", f'299 - "{text}"')
     return response
+
+
+async def _pieces(body: bytes) -> AsyncIterator[memoryview]:
+    view = memoryview(body)
+    for start in range(0, len(view), _PIECE_BYTES):
+        yield view[start : start + _PIECE_BYTES]
 
 
 def _header_text(warning: str) -> str:
