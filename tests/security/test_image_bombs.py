@@ -12,7 +12,6 @@ import grpc
 import pytest
 
 from muster.cri import api_pb2 as cri
-from provision.images import build_all
 from tests.component.runtime_harness import Lab, container, lab
 from tests.security.hostile_images import (
     Blob,
@@ -32,9 +31,7 @@ MiB, GiB = 1 << 20, 1 << 30
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path) -> Iterator[Lab]:
     with lab(images) as made:
         yield made
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 from muster.api import core
 from muster.api.meta import ObjectMeta
 from muster.client.client import Client
-from provision.images import build_all
 from tests.component.kubelet_harness import Machine, Pods, machine, until, waiting_reason
 from tests.component.kubelet_harness import pod as simple_pod
 from tests.component.runtime_harness import wait_until
@@ -32,9 +31,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Iterator[Machine]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path, watch: Watch) -> Iterator[Machine]:
     with machine(images, "crun") as made:
         outside = made.lab.root / "outside"
         outside.mkdir()
@@ -45,19 +42,6 @@ def node(tmp_path_factory: pytest.TempPathFactory, watch: Watch) -> Iterator[Mac
             yield made
         finally:
             print(made.tail())  # pytest shows it with a failure
-
-
-@pytest.fixture
-async def client(node: Machine) -> AsyncIterator[Client]:
-    async with node.client() as made:
-        yield made
-
-
-@pytest.fixture
-async def pods(client: Client) -> AsyncIterator[Pods]:
-    made = Pods(client)
-    yield made
-    await made.clean()
 
 
 def kubelet(node: Machine) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from provision.images import build_all
 from tests.component.kubelet_harness import NODE_IP, Machine, Pods, machine, pod, until
 from tests.security.pod_harness import ended, settled
 
@@ -19,9 +19,7 @@ TAKEN = "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free 
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path) -> Iterator[Machine]:
     with machine(images, "crun") as made:
         _add_portmap(made)
         try:
@@ -36,14 +34,6 @@ def _add_portmap(node: Machine) -> None:
     document = json.loads(path.read_text())
     document["plugins"].append({"type": "portmap", "capabilities": {"portMappings": True}})
     path.write_text(json.dumps(document))
-
-
-@pytest.fixture
-async def pods(node: Machine) -> AsyncIterator[Pods]:
-    async with node.client() as client:
-        made = Pods(client)
-        yield made
-        await made.clean()
 
 
 def ports(*numbers: int) -> dict[str, Any]:

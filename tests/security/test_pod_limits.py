@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from muster.api import core
-from provision.images import build_all
 from tests.component.kubelet_harness import Machine, Pods, machine, pod, until
 from tests.component.runtime_harness import V2
 
@@ -17,22 +16,12 @@ MOST = 64
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path) -> Iterator[Machine]:
     with machine(images, "crun", f"--pod-max-pids={MOST}") as made:
         try:
             yield made
         finally:
             print(made.tail())
-
-
-@pytest.fixture
-async def pods(node: Machine) -> AsyncIterator[Pods]:
-    async with node.client() as client:
-        made = Pods(client)
-        yield made
-        await made.clean()
 
 
 def tasks_of(node: Machine, subject: core.Pod) -> tuple[int, int]:

@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import gzip
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from muster.api import core
-from provision.images import build_all
 from tests.component.kubelet_harness import Machine, Pods, machine, pod, until
 from tests.security.pod_harness import ended
 
@@ -22,9 +21,7 @@ ROUNDS, LINES = 40, 1000
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path) -> Iterator[Machine]:
     flags = (f"--container-log-max-size={LIMIT}", f"--container-log-max-files={FILES}",
              "--container-log-monitor-interval=0.5")  # fmt: skip
     with machine(images, "crun", *flags) as made:
@@ -32,14 +29,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             yield made
         finally:
             print(made.tail())
-
-
-@pytest.fixture
-async def pods(node: Machine) -> AsyncIterator[Pods]:
-    async with node.client() as client:
-        made = Pods(client)
-        yield made
-        await made.clean()
 
 
 def logs_of(node: Machine, subject: core.Pod) -> list[Path]:

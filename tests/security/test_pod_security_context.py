@@ -9,13 +9,13 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from muster.api import core, errors
-from provision.images import build_all
 from tests.component.kubelet_harness import Machine, Pods, machine, waiting_reason
 from tests.security.pod_harness import all_settled, event, fields, log_of, looking, put
 from worker.kubelet.gate import kernel_has_apparmor
@@ -199,9 +199,7 @@ if not kernel_has_apparmor():
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path) -> Iterator[Machine]:
     with machine(images, "crun", "--allowed-unsafe-sysctls=net.core.*") as made:
         profiles = made.lab.root / "kubelet/seccomp"
         put(profiles / "team/no-chmod.json", json.dumps(NO_CHMOD))

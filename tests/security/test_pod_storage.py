@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from muster.api import core
-from provision.images import build_all
 from tests.component.kubelet_harness import NODE, Machine, Pods, pod, until
 from tests.component.runtime_harness import Lab
 from tests.security.loopwatch import Watch, watched
@@ -21,10 +21,10 @@ DISK_MIB = 64
 
 
 @pytest.fixture(scope="module")
-def node_and_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Watch]]:
+def node_and_loop(
+    images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Machine, Watch]]:
     """A node whose disk for pods is a small tmpfs."""
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
     flags = ("--eviction-monitor-interval=0.3", "--eviction-pressure-transition-period=2",
              "--eviction-hard=nodefs.available<30%")  # fmt: skip
     with watched(tmp_path_factory.mktemp("loops")) as watch, Lab("crun") as lab:
@@ -44,14 +44,6 @@ def node_and_loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Ma
 @pytest.fixture
 def node(node_and_loop: tuple[Machine, Watch]) -> Machine:
     return node_and_loop[0]
-
-
-@pytest.fixture
-async def pods(node: Machine) -> AsyncIterator[Pods]:
-    async with node.client() as client:
-        made = Pods(client)
-        yield made
-        await made.clean()
 
 
 def with_volume(script: str, name: str, limit: str = "", **container: Any) -> core.Pod:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from muster.api import core
-from muster.client.client import Client
-from provision.images import build_all
 from tests.component.kubelet_harness import Machine, Pods, is_ready, machine, waiting_reason
 from tests.security.pod_attacks import FLIP, attacker, python, shell
 
@@ -19,11 +17,7 @@ VICTIMS = 24
 
 
 @pytest.fixture(scope="module", params=["crun", "containerd"])
-def node(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Machine]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
     with machine(images, request.param) as made:
         secret = made.lab.root / "secret"
         secret.mkdir()
@@ -32,19 +26,6 @@ def node(
             yield made
         finally:
             print(made.tail())  # pytest shows it with a failure
-
-
-@pytest.fixture
-async def client(node: Machine) -> AsyncIterator[Client]:
-    async with node.client() as made:
-        yield made
-
-
-@pytest.fixture
-async def pods(client: Client) -> AsyncIterator[Pods]:
-    made = Pods(client)
-    yield made
-    await made.clean()
 
 
 def _outcomes(pod: core.Pod) -> list[str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from muster.client.client import Client
-from provision.images import build_all
 from tests.component.kubelet_harness import Machine, Pods, machine, pod
 from tests.security.pod_harness import ended, event
 
@@ -17,29 +16,12 @@ STAY = ("sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done")
 
 
 @pytest.fixture(scope="module", params=["crun", "containerd"])
-def node(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[Machine]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path, request: pytest.FixtureRequest) -> Iterator[Machine]:
     with machine(images, request.param) as made:
         try:
             yield made
         finally:
             print(made.tail())
-
-
-@pytest.fixture
-async def client(node: Machine) -> AsyncIterator[Client]:
-    async with node.client() as made:
-        yield made
-
-
-@pytest.fixture
-async def pods(client: Client) -> AsyncIterator[Pods]:
-    made = Pods(client)
-    yield made
-    await made.clean()
 
 
 def first_id(node: Machine, name: str) -> int:

@@ -10,7 +10,6 @@ import grpc
 import pytest
 
 from muster.cri import api_pb2 as cri
-from provision.images import build_all
 from tests.component.runtime_harness import Lab, container, lab
 
 pytestmark = pytest.mark.root
@@ -18,9 +17,7 @@ Profile = cri.SecurityProfile
 
 
 @pytest.fixture(scope="module", params=["crun", "runc"])
-def node(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Lab]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
     with lab(images, request.param) as made:
         yield made
 

@@ -17,7 +17,6 @@ import pytest
 
 from muster.cri import api_pb2 as cri
 from muster.cri import api_pb2_grpc
-from provision.images import build_all
 from tests.component.kubelet_harness import until
 from tests.component.runtime_harness import Lab, container, lab, process_alive
 
@@ -28,9 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    images = tmp_path_factory.mktemp("images")
-    build_all(images)
+def node(images: Path) -> Iterator[Lab]:
     with lab(images) as made:
         yield made
 
