@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from muster.api import core
-from tests.component.kubelet_harness import Machine, Pods, is_ready, machine, waiting_reason
+from tests.component.kubelet_harness import (
+    ContainerdLab,
+    Machine,
+    Pods,
+    is_ready,
+    machine,
+    waiting_reason,
+)
+from tests.component.runtime_harness import wait_until
 from tests.security.pod_attacks import FLIP, attacker, python, shell
 
 pytestmark = pytest.mark.root
@@ -38,6 +46,12 @@ def _outcomes(pod: core.Pod) -> list[str]:
         elif state and state.waiting and state.waiting.reason.startswith("Create"):
             found.append(state.waiting.reason)
     return found
+
+
+def _all_tried(pod: core.Pod, well: str) -> bool:
+    """Every victim has come to something, and one at the right moment: the race was on."""
+    outcomes = _outcomes(pod)
+    return len(outcomes) == VICTIMS and well in outcomes
 
 
 @pytest.mark.parametrize("what", ["directory", "file", "expression"])
@@ -70,10 +84,9 @@ async def test_a_race_gets_nobody_out_of_the_volume(node: Machine, pods: Pods, w
             victim["env"] = [{"name": "D", "value": "here"}]
     name = f"race-{what}"
     await pods.create(attacker(name, *victims, initContainers=[flipper]))
-    done = await pods.when(name, "has tried everything", lambda pod: len(_outcomes(pod)) == VICTIMS)
+    done = await pods.when(name, "has tried everything", lambda pod: _all_tried(pod, "mine"))
     outcomes = _outcomes(done)
     assert set(outcomes) <= {"mine", "CreateContainerConfigError"}, outcomes
-    assert "mine" in outcomes  # the race was on: some came at the right moment
     assert sorted(p.name for p in secret.iterdir()) == ["mark"]
 
 
@@ -94,15 +107,16 @@ async def test_mount_points_in_a_volume_stay_in_it(node: Machine, pods: Pods) ->
     victims = [shell(f"v{n}", script, "v:/v", f"w:/v/here/b/made{n}") for n in range(VICTIMS)]
     volumes = [{"name": "w", "emptyDir": {}}]
     await pods.create(attacker("points", *victims, initContainers=[flipper], volumes=volumes))
-    done = await pods.when(
-        "points", "has tried everything", lambda pod: len(_outcomes(pod)) == VICTIMS
-    )
+    done = await pods.when("points", "has tried everything", lambda pod: _all_tried(pod, "ran"))
     outcomes = _outcomes(done)
-    assert "ran" in outcomes
     # runc says it as the message of a container that has ended.
     refused = ("CreateContainerError", "failed to create")
     assert all(o == "ran" or o.startswith(refused) for o in outcomes), outcomes
-    assert sorted(p.name for p in secret.iterdir()) == ["mark"]
+    left = {p.name for p in secret.iterdir()}
+    if isinstance(node.lab, ContainerdLab):
+        # Stock runc before 1.1.14 makes the empty directory outside (CVE-2024-45310), no more.
+        left -= {f"made{n}" for n in range(VICTIMS)}
+    assert left == {"mark"}
 
 
 @pytest.mark.parametrize(
@@ -127,6 +141,7 @@ async def test_sub_paths_work_as_upstream(node: Machine, pods: Pods) -> None:
         mkdir -p /v/d/e; echo -n one > /v/d/e/f; ln -s d/e /v/inside; ln -s ../d /v/d/up
     """, "v:/v")  # fmt: skip
     script = """
+        exec 2>&1
         test "$(cat /a/f /b /c/e/f)" = oneoneone && touch /new/x && touch /cm/x; echo $?
         cat /cm/k; trap 'exit 0' TERM; while :; do sleep 0.1; done
     """
@@ -135,6 +150,7 @@ async def test_sub_paths_work_as_upstream(node: Machine, pods: Pods) -> None:
         "v:/cm:other", securityContext={"runAsUser": 1234, "runAsGroup": 1234},
     )  # fmt: skip
     made = await pods.ready(attacker("works", main, initContainers=[plant], restartPolicy="Always"))
+    wait_until("it has tried", lambda: node.kubectl("logs", "works", "-c", "c").stdout)
     log = node.kubectl("logs", "works", "-c", "c").stdout
     assert log.startswith("0\n"), log
     pod_dir = node.lab.root / "kubelet/pods" / made.metadata.uid
