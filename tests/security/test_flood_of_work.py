@@ -24,6 +24,7 @@ MOST = 2**31 - 1
 # Each of the five workers has one that never has enough.
 FLOODS = tuple(f"flood{n}" for n in range(5))
 PODS = 1200
+RENEWALS = 3
 
 
 @pytest.fixture
@@ -64,15 +65,15 @@ async def test_the_lead_is_kept_with_a_thousand_pods_of_work(plane: ControlPlane
             lease = await leads()
             assert lease is not None
             stamps.add(lease.spec.renew_time)
+            if len(stamps) <= RENEWALS:  # the flood goes on meanwhile: it has no end
+                return False
             return len((await client.list(Pod, "default", limit=PODS)).items) >= PODS
 
-        await until(enough, f"{PODS} pods")
+        await until(enough, f"{RENEWALS} renewals and {PODS} pods")
         assert plane.processes["controllers"].poll() is None
         after = await until(leads, "somebody leads")
         assert after.spec.holder_identity == before.spec.holder_identity
         assert after.spec.lease_transitions == before.spec.lease_transitions
-        # It was renewed while the pods were made, not before and after them only.
-        assert len(stamps) > 2
         await shrinks(client)
 
 
