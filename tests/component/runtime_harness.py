@@ -84,14 +84,18 @@ class Lab:
         self.flags: tuple[str, ...] = ()  # further ones of the runtime
 
     def __enter__(self) -> Lab:
-        self.logs.mkdir(parents=True)
-        self.state.mkdir()
-        subprocess.run(["ip", "netns", "add", self.name], check=True)
-        subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
-        if not V2:
-            self._start_machine()
-        self.write_network()
-        self.start()
+        try:
+            self.logs.mkdir(parents=True)
+            self.state.mkdir()
+            subprocess.run(["ip", "netns", "add", self.name], check=True)
+            subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
+            if not V2:
+                self._start_machine()
+            self.write_network()
+            self.start()
+        except BaseException:  # the end of a test run, too
+            self.__exit__()
+            raise
         return self
 
     def _start_machine(self) -> None:
