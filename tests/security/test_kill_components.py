@@ -151,6 +151,7 @@ def kill_all_components(lab: LabDriver) -> None:
                     kill(lab, machine, name)
                     killed[machine, name] += 1
         eventually(lambda: all_is_well(lab), 60, "the lab is whole again")
+    print(f"{killed.total()} kills, {load.answered} requests answered, {len(load.failed)} failed")
     assert load.failed == []
     assert load.answered > 100
     assert pods(lab) == before
