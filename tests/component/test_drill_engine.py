@@ -139,35 +139,36 @@ async def stage(plane: ControlPlane, tmp_path: Path) -> AsyncIterator[Stage]:
     network = LabNetwork("127.0.0.0/24", "127.0.0.1", "127.0.0.1")
     spec = LabSpec("t-engine", network, MACHINES, tmp_path, "", tmp_path)
     tls = plane.pki.issue("monitoring")
-    async with server, plane.client() as client, agents(client, "w1", "w2") as made:
-        plugs.agents = made
-        lab = DrillLab(spec, plugs, tuple(plane.servers), plane.kubeconfig, tls, "fast")
-        service = Service(
-            metadata=ObjectMeta(name="web", namespace="default"),
-            spec=ServiceSpec(
-                type="NodePort", selector={"app": "web"},
-                ports=(ServicePort(port=80, target_port=8080, node_port=port),),
-            ),
-        )  # fmt: skip
-        await client.create(service)
-        await client.create(web(4))
+    async with server, plane.client() as client:
+        async with agents(client, "w1", "w2") as made:
+            plugs.agents = made
+            lab = DrillLab(spec, plugs, tuple(plane.servers), plane.kubeconfig, tls, "fast")
+            service = Service(
+                metadata=ObjectMeta(name="web", namespace="default"),
+                spec=ServiceSpec(
+                    type="NodePort", selector={"app": "web"},
+                    ports=(ServicePort(port=80, target_port=8080, node_port=port),),
+                ),
+            )  # fmt: skip
+            await client.create(service)
+            await client.create(web(4))
 
-        async def spread() -> bool:
-            pods = (await client.list(Pod, "default")).items
-            ready = [p for p in pods if any(c.type == "Ready" and c.status == "True"
-                                            for c in p.status.conditions)]  # fmt: skip
-            return len(ready) == 4 and {p.spec.node_name for p in ready} == {"w1", "w2"}
+            async def spread() -> bool:
+                pods = (await client.list(Pod, "default")).items
+                ready = [p for p in pods if any(c.type == "Ready" and c.status == "True"
+                                                for c in p.status.conditions)]  # fmt: skip
+                return len(ready) == 4 and {p.spec.node_name for p in ready} == {"w1", "w2"}
 
-        await until(spread, "four pods on two nodes")
-        yield Stage(lab, client, made)
-        await client.delete(Deployment, "web", "default")
-        await client.delete(Service, "web", "default")
+            await until(spread, "four pods on two nodes")
+            yield Stage(lab, client, made)
+            await client.delete(Deployment, "web", "default")
+            await client.delete(Service, "web", "default")
 
-        async def empty() -> bool:
-            return not (await client.list(Pod, "default")).items
+            async def empty() -> bool:
+                return not (await client.list(Pod, "default")).items
 
-        await until(empty, "no pods are left")
-        for name in made:
+            await until(empty, "no pods are left")
+        for name in ("w1", "w2"):  # an agent that speaks for a node that is gone would fail
             await client.delete(Node, name)
 
 
