@@ -13,11 +13,11 @@ packages=(
     containernetworking-plugins kmod busybox ca-certificates
 )
 
-if [[ ! -e $out/root.done ]]; then
+list=$(IFS=,; echo "${packages[*]}")
+if [[ $(cat "$out/root.done" 2>/dev/null) != "$list" ]]; then
     rm -rf "$root"
-    list=$(IFS=,; echo "${packages[*]}")
     debootstrap --variant=minbase --include="$list" bookworm "$root" "$mirror" >"$out/debootstrap.log"
-    touch "$out/root.done"
+    echo "$list" >"$out/root.done"
 fi
 
 # What Vagrant expects of a box: user vagrant with the well-known key, passwordless sudo, DHCP.
