@@ -9,8 +9,8 @@ or is handed down to all that it starts (seccomp filters, no_new_privs) is not f
 
 from __future__ import annotations
 
-# Works for whatever neither mounts for others nor starts programs of strangers.
-_CONFINED = (
+# The machine's files, devices and kernel are to be read at the most.
+_APART = (
     "NoNewPrivileges=yes",
     "ProtectSystem=strict",
     "ProtectHome=yes",
@@ -21,6 +21,10 @@ _CONFINED = (
     "ProtectControlGroups=yes",
     "ProtectClock=yes",
     "ProtectHostname=yes",
+)
+# Works for whatever neither mounts for others nor starts programs of strangers.
+_CONFINED = (
+    *_APART,
     "ProtectProc=invisible",
     "RestrictNamespaces=yes",
     "RestrictRealtime=yes",
@@ -83,16 +87,7 @@ RUNTIME = ("StateDirectory=muster/runtime", "StateDirectoryMode=0711")
 KEEPALIVED = (
     "RuntimeDirectory=muster-keepalived",
     "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BROADCAST CAP_NET_RAW",
-    "NoNewPrivileges=yes",
-    "ProtectSystem=strict",
-    "ProtectHome=yes",
-    "PrivateTmp=yes",
-    "PrivateDevices=yes",
-    "ProtectKernelModules=yes",
-    "ProtectKernelLogs=yes",
-    "ProtectControlGroups=yes",
-    "ProtectClock=yes",
-    "ProtectHostname=yes",
+    *_APART,
     "RestrictNamespaces=yes",
     "RestrictSUIDSGID=yes",
     "LockPersonality=yes",
