@@ -30,7 +30,7 @@ done
 
 def muster(*args: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "muster.cli", *args], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "muster", *args], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(f"muster {' '.join(args)}: {done.stderr}{done.stdout}")

@@ -26,14 +26,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from muster.component.tls import TlsFiles
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.rpc.channel import Channel, open_channel
-from muster.rpc.errors import Code
-from muster.rpc.listen import Listen
-from muster.rpc.names import GRPCIO, NGHTTP2, TRANSPORTS
-from muster.rpc.service import CallContext, Method, Shape
-from muster.rpc.transports import rpc_server
+from kube.component.tls import TlsFiles
+from kube.rpc.channel import Channel, open_channel
+from kube.rpc.errors import Code
+from kube.rpc.listen import Listen
+from kube.rpc.names import GRPCIO, NGHTTP2, TRANSPORTS
+from kube.rpc.service import CallContext, Method, Shape
+from kube.rpc.transports import rpc_server
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 from provision.pki.authority import LeafRequest, issue, new_authority
 
 SERVICE = "bench.Echo"

@@ -14,7 +14,7 @@ from pathlib import Path
 import aiohttp
 
 from drills.events import ApiWrite
-from muster.component.tls import client_context_from, load_kubeconfig
+from kube.component.tls import client_context_from, load_kubeconfig
 
 NAME = "drill-load"
 

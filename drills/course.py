@@ -27,7 +27,7 @@ from drills.spec import Abort, Drill
 from drills.timeline import Timeline
 from drills.verdict import Verdict, judge
 from drills.workload import pods_by_node
-from muster.client.client import Client
+from kube.client.client import Client
 
 # How often the timeline is asked whether the recovery is complete.
 CHECK_SECONDS = 0.25

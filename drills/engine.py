@@ -21,7 +21,7 @@ from drills.result import Result
 from drills.spec import Drill
 from drills.verdict import Verdict
 from drills.workload import wait_until_steady, workload
-from muster.client.client import Client
+from kube.client.client import Client
 
 Say = Callable[[str], None]
 # Given every result, also of a drill that was cut short.

@@ -9,7 +9,7 @@ from drills.errors import HealFailed
 from drills.journal import Journal, Undo, pending
 from drills.lab import DrillLab
 from drills.undo import AnyStep
-from muster.api.errors import StatusError
+from kube.machinery.errors import StatusError
 from provision.errors import ProvisionError
 from provision.providers.base import ProviderError
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from drills.errors import FaultFailed, NothingRan
-from muster.client.client import Client
-from muster.component.tls import TlsFiles
+from kube.client.client import Client
+from kube.component.tls import TlsFiles
 from provision.errors import MachineUnreachable
 from provision.providers import provider
 from provision.providers.base import Fabric, LabSpec, Provider

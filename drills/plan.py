@@ -13,10 +13,10 @@ from drills.lab import DrillLab, Unanswered
 from drills.observers import store
 from drills.spec import Guard
 from drills.targets import Candidate, Target, choose
-from muster.api.coordination import Lease
-from muster.api.core import Node, Pod
-from muster.api.errors import NotFound
-from muster.client.client import Client
+from kube.api.coordination import Lease
+from kube.api.core import Node, Pod
+from kube.client.client import Client
+from kube.machinery.errors import NotFound
 
 PodsByNode = Mapping[str, Sequence[Pod]]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import msgspec
 
 from drills.lab import DrillLab
-from muster.api.core import Node
-from muster.api.errors import NotFound
+from kube.api.core import Node
+from kube.machinery.errors import NotFound
 
 
 class Step(msgspec.Struct, frozen=True, tag_field="step"):

@@ -46,7 +46,7 @@ def heal(journal: Journal) -> int:
         if not left:
             return 0
         command = [
-            sys.executable, "-m", "muster.cli", "drill", "heal", "--name", left[0].lab,
+            sys.executable, "-m", "muster", "drill", "heal", "--name", left[0].lab,
             "--by", "watchdog", "--run", journal.folder.name,
         ]  # fmt: skip
         if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode != 0:

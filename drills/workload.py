@@ -17,12 +17,12 @@ import yaml
 
 from drills.errors import NothingRan
 from drills.faults.base import Workload
-from muster.api import selectors
-from muster.api.apps import Deployment
-from muster.api.core import Node, Pod, Service
-from muster.api.errors import NotFound, ServiceUnavailable
-from muster.api.scheme import decode_any
-from muster.client.client import Client
+from kube.api.apps import Deployment
+from kube.api.core import Node, Pod, Service
+from kube.client.client import Client
+from kube.machinery import selectors
+from kube.machinery.errors import NotFound, ServiceUnavailable
+from kube.machinery.scheme import decode_any
 
 
 @asynccontextmanager

@@ -1,1 +1,1 @@
-__version__ = "0.1.0"
+"""The command `muster`: what a user types. It may know everything; nothing knows it."""

@@ -1,4 +1,4 @@
-"""Builds `muster/rpc/h2/_shim.so`: `python tools/build_shim.py [--sanitize] [--output FILE]`.
+"""Builds `kube/rpc/h2/_shim.so`: `python tools/build_shim.py [--sanitize] [--output FILE]`.
 
 Needs gcc (or $CC) and libnghttp2-dev; no Python headers. What it builds serves every Python on
 this architecture.
@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from muster.rpc.h2.binding import FOLDER, SHIM, source_hash, why_not  # noqa: E402 - after the path
+from kube.rpc.h2.binding import FOLDER, SHIM, source_hash, why_not  # noqa: E402 - after the path
 
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wshadow", "-Wvla"]
 HARDENING = ["-O2", "-D_FORTIFY_SOURCE=2", "-fstack-protector-strong", "-Wl,-z,relro,-z,now"]

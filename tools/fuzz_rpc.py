@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from muster.rpc.h2.session import Kind, Limits, Session
-from muster.rpc.h2.wire import decode_block, decode_metadata, encode_block, is_grpc
+from kube.rpc.h2.session import Kind, Limits, Session
+from kube.rpc.h2.wire import decode_block, decode_metadata, encode_block, is_grpc
 from tools.fuzz import harness
 
 MAGIC = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Generate muster/api/*.py: one frozen msgspec struct per Kubernetes API type.
+"""Generate kube/api/*.py: one frozen msgspec struct per Kubernetes API type.
 
 The facts (type names, field names, JSON names, field types) are read from the published
 `kubernetes` client package of the pinned version, the widths of integers and the kinds of times
@@ -20,7 +20,7 @@ from kubernetes.client import models
 from master.apiserver.protobuf.numbers import MESSAGES
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "muster" / "api"
+OUT = ROOT / "kube" / "api"
 
 # Module -> (docstring subject, API version, top-level kinds that it holds).
 ROOTS: dict[str, tuple[str, str, list[str]]] = {
@@ -56,7 +56,7 @@ ALWAYS_THERE = {"metadata", "spec", "status", "template"}
 WRITTEN_EMPTY = {("V1ContainerStatus", "image"), ("V1ContainerStatus", "imageID"),
                  ("V1HTTPHeader", "value"), ("V1Sysctl", "value"),
                  ("V1EndpointSlice", "endpoints")}  # fmt: skip
-# What of muster.api.base a module may need.
+# What of kube.api.base a module may need.
 BASE = ("Int32", "Int64", "MicroTime", "Quantity", "Time", "no_items")
 # Module -> where its messages are in the table of field numbers.
 PACKAGES = {module: "meta.v1" if module == "meta" else f"{module}.v1" for module in ROOTS}
@@ -208,13 +208,13 @@ def imports(body: str, module: str, home: dict[str, str]) -> str:
     lines += ["import msgspec"] if "msgspec.field(" in body else []
     lines.append("from msgspec import Struct\n")
     base = ["OPTIONS", *(name for name in BASE if re.search(rf"\b{name}\b", body))]
-    lines.append(f"from muster.api.base import {', '.join(base)}")
+    lines.append(f"from kube.api.base import {', '.join(base)}")
     used: dict[str, list[str]] = {}
     for name in sorted(set(re.findall(r"\b[A-Z]\w+", body))):
         if home.get(name, module) != module:
             used.setdefault(home[name], []).append(name)
     for other, names_used in sorted(used.items()):
-        lines.append(f"from muster.api.{other} import {', '.join(names_used)}")
+        lines.append(f"from kube.api.{other} import {', '.join(names_used)}")
     return "\n".join(lines) + "\n\n\n"
 
 

@@ -1,4 +1,4 @@
-"""Generate the protobuf and gRPC stubs: proto/muster/X/y.proto -> muster/X/y_pb2*.py[i].
+"""Generate the protobuf and gRPC stubs: proto/kube/stubs/X/y.proto -> kube/stubs/X/y_pb2*.py[i].
 
 `python tools/gen_proto.py` writes them; `--check` fails when what is committed is stale.
 """

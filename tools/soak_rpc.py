@@ -24,16 +24,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from muster.component.tls import TlsFiles, client_context
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.rpc.channel import Channel, ChannelOptions, open_channel
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.h2.connection import Settings
-from muster.rpc.h2.server import h2_server
-from muster.rpc.h2.session import Limits, Session
-from muster.rpc.h2.wire import encode_block
-from muster.rpc.listen import Listen
-from muster.rpc.service import CallContext, Method, Shape
+from kube.component.tls import TlsFiles, client_context
+from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.h2.connection import Settings
+from kube.rpc.h2.server import h2_server
+from kube.rpc.h2.session import Limits, Session
+from kube.rpc.h2.wire import encode_block
+from kube.rpc.listen import Listen
+from kube.rpc.service import CallContext, Method, Shape
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 from provision.pki.authority import LeafRequest, issue, new_authority
 
 SERVICE = "soak.Echo"

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import grpc
 
-from muster.component.tls import TlsFiles
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
+from kube.component.tls import TlsFiles
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from provision.pki.authority import LeafRequest, issue, new_authority
 
 ROOT = Path(__file__).resolve().parents[2]

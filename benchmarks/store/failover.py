@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 
 from benchmarks.store.clusters import PROGRAMS, Cluster, Member, wait_for
 from benchmarks.store.figures import Figures, Line
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
-from muster.rpc.errors import RpcError
-from muster.rpc.h2.client import Channel
+from kube.rpc.errors import RpcError
+from kube.rpc.h2.client import Channel
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 
 OUTAGE = Line("leader killed, to the first write", "s", more_is_better=False, goal=0.5)
 _EVERY_SECONDS = 0.01

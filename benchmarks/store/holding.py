@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from benchmarks.store.clusters import PROGRAMS, Cluster, wait_for
 from benchmarks.store.figures import Figures, Line
 from benchmarks.store.processes import memory
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 
 _BATCH = 128  # etcd's --max-txn-ops
 _VALUE = b"v" * 1024

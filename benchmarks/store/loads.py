@@ -14,7 +14,7 @@ from benchmarks.store import h2load
 from benchmarks.store.clusters import PROGRAMS, Cluster
 from benchmarks.store.figures import Figures, Line
 from benchmarks.store.processes import cpu_seconds
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 
 VALUE = b"v" * 256
 TXN_OPS = 128

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 
 _HEAD = struct.Struct(">HBBBI")  # length (24 bits), type, flags, stream
 _DATA, _HEADERS, _RST, _SETTINGS, _PING, _GOAWAY, _WINDOW = 0, 1, 3, 4, 6, 7, 8

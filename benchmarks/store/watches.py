@@ -16,7 +16,7 @@ from benchmarks.store.clusters import PROGRAMS, Cluster
 from benchmarks.store.figures import Figures, Line
 from benchmarks.store.processes import cpu_seconds
 from benchmarks.store.watchclient import WatchClient, spread
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 
 _KEY = b"bench/watched"
 _MARKER = b"<delivered>"

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from drills.faults.base import Fault, Needs, Scene
 from drills.undo import AnyStep, Uncordon
-from muster.api.core import Node, Pod
-from muster.api.errors import NotFound
+from kube.api.core import Node, Pod
+from kube.machinery.errors import NotFound
 
 
 class Drain(Fault, frozen=True, kw_only=True, tag="drain"):

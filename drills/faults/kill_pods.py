@@ -9,8 +9,8 @@ from msgspec import Meta
 
 from drills.faults.base import Fault, HitPod, Needs, Scene
 from drills.undo import AnyStep
-from muster.api.core import Pod
-from muster.api.errors import NotFound
+from kube.api.core import Pod
+from kube.machinery.errors import NotFound
 
 
 class KillPods(Fault, frozen=True, kw_only=True, tag="kill-pods"):

@@ -13,10 +13,10 @@ from typing import TypeVar
 from drills.events import Seen
 from drills.faults.base import Workload
 from drills.lab import DrillLab
-from muster.api.errors import StatusError
-from muster.api.scheme import ApiObject
-from muster.client.client import Client
-from muster.component.log import get_logger
+from kube.client.client import Client
+from kube.component.log import get_logger
+from kube.machinery.errors import StatusError
+from kube.machinery.scheme import ApiObject
 
 log = get_logger(__name__)
 T = TypeVar("T", bound=ApiObject)

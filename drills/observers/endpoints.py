@@ -6,7 +6,7 @@ import time
 
 from drills.events import EndpointsSeen
 from drills.observers.base import Scope, follow
-from muster.api.discovery import EndpointSlice
+from kube.api.discovery import EndpointSlice
 
 
 async def watch(scope: Scope) -> None:

@@ -6,7 +6,7 @@ import time
 
 from drills.events import LeaderSeen
 from drills.observers.base import Scope, follow
-from muster.api.coordination import Lease
+from kube.api.coordination import Lease
 
 
 async def watch(scope: Scope) -> None:

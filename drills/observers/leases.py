@@ -7,7 +7,7 @@ from datetime import datetime
 
 from drills.events import LeaseSeen
 from drills.observers.base import Scope, follow
-from muster.api.coordination import Lease
+from kube.api.coordination import Lease
 
 
 async def watch(scope: Scope) -> None:

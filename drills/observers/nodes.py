@@ -6,7 +6,7 @@ import time
 
 from drills.events import NodeSeen
 from drills.observers.base import Scope, follow
-from muster.api.core import Node
+from kube.api.core import Node
 
 UNREACHABLE = "node.kubernetes.io/unreachable"
 

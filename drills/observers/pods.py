@@ -6,8 +6,8 @@ import time
 
 from drills.events import PodSeen
 from drills.observers.base import Scope, follow
-from muster.api import selectors
-from muster.api.core import Pod
+from kube.api.core import Pod
+from kube.machinery import selectors
 
 
 async def watch(scope: Scope) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from muster.component.tls import TlsFiles, client_context
+from kube.component.tls import TlsFiles, client_context
 
 SECONDS = 1.0
 Scrape = Callable[[], Awaitable[str]]

@@ -8,9 +8,9 @@ from msgspec import Meta
 
 from drills.lab import DrillLab
 from drills.probes.base import Probe
-from muster.api.apps import Deployment
-from muster.api.core import Node, Pod
-from muster.api.errors import StatusError
+from kube.api.apps import Deployment
+from kube.api.core import Node, Pod
+from kube.machinery.errors import StatusError
 
 KINDS: dict[str, type[Any]] = {"Deployment": Deployment, "Node": Node, "Pod": Pod}
 

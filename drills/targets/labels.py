@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from drills.targets.base import Candidate, View
-from muster.api import selectors
+from kube.machinery import selectors
 
 if TYPE_CHECKING:
     from drills.targets import Target

@@ -11,15 +11,7 @@ import asyncio
 
 import msgspec
 
-from master.apiserver.cache.cacher import Cacher
-from master.apiserver.etcd3.errors import StoreError
-from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
-from master.apiserver.registry.allocation import Ranges
-from master.apiserver.registry.metadata import with_meta
-from master.apiserver.registry.options import Target, WriteOptions
-from master.apiserver.registry.writer import Writer, at_once
-from master.apiserver.storage.keys import MASTER_LEASES
-from muster.api.core import (
+from kube.api.core import (
     EndpointAddress,
     EndpointPort,
     Endpoints,
@@ -29,12 +21,20 @@ from muster.api.core import (
     ServicePort,
     ServiceSpec,
 )
-from muster.api.discovery import Endpoint, EndpointConditions, EndpointSlice
-from muster.api.discovery import EndpointPort as SlicePort
-from muster.api.errors import AlreadyExists, NotFound, StatusError
-from muster.api.meta import ObjectMeta
-from muster.api.scheme import ApiObject, resource_for
-from muster.component.log import get_logger
+from kube.api.discovery import Endpoint, EndpointConditions, EndpointSlice
+from kube.api.discovery import EndpointPort as SlicePort
+from kube.api.meta import ObjectMeta
+from kube.component.log import get_logger
+from kube.machinery.errors import AlreadyExists, NotFound, StatusError
+from kube.machinery.scheme import ApiObject, resource_for
+from master.apiserver.cache.cacher import Cacher
+from master.apiserver.etcd3.errors import StoreError
+from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
+from master.apiserver.registry.allocation import Ranges
+from master.apiserver.registry.metadata import with_meta
+from master.apiserver.registry.options import Target, WriteOptions
+from master.apiserver.registry.writer import Writer, at_once
+from master.apiserver.storage.keys import MASTER_LEASES
 
 log = get_logger(__name__)
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")

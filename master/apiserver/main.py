@@ -10,6 +10,14 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from kube.client.channel import MAX_RECEIVE_BYTES, SERVER_KEEPALIVE
+from kube.component.log import get_logger
+from kube.component.run import notify_ready, run
+from kube.component.tls import TlsFiles, client_context, server_context
+from kube.component.webapp import serve_app
+from kube.rpc.listen import Listen
+from kube.rpc.metrics import PrometheusObserver
+from kube.rpc.transports import DEFAULT, add_flag, rpc_server
 from master.apiserver.admission.chain import Chain
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.identity import ANONYMOUS, LOOPBACK
@@ -29,18 +37,6 @@ from master.apiserver.rest.app import FrontEnd, make_app
 from master.apiserver.rest.health import HealthHandlers
 from master.apiserver.rest.kubelet import KubeletProxy
 from master.apiserver.rpc.service import ResourcesService, methods_of_resources
-from muster.client.channel import MAX_RECEIVE_BYTES, SERVER_KEEPALIVE
-from muster.component.log import get_logger
-from muster.component.run import notify_ready, run
-from muster.component.tls import (
-    TlsFiles,
-    client_context,
-    server_context,
-)
-from muster.component.webapp import serve_app
-from muster.rpc.listen import Listen
-from muster.rpc.metrics import PrometheusObserver
-from muster.rpc.transports import DEFAULT, add_flag, rpc_server
 
 log = get_logger(__name__)
 # Of the HTTPS port: watches, kubectl, streams. A connection that waits costs some 40 KiB.

@@ -10,32 +10,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from master.controllers.controller import Context, Controller, Informers
-from master.controllers.deployment import DeploymentController
-from master.controllers.endpoints import EndpointsController
-from master.controllers.endpointslice import EndpointSliceController
-from master.controllers.garbagecollector import GarbageCollector
-from master.controllers.namespace import NamespaceController
-from master.controllers.nodeipam import CidrSet, NodeIpamController
-from master.controllers.nodelifecycle import NodeLifecycleController, Options
-from master.controllers.podgc import PodGcController
-from master.controllers.replicaset import ReplicaSetController
-from master.controllers.rootca import RootCaPublisher
-from master.controllers.serviceaccount import ServiceAccountController
-from master.controllers.tainteviction import TaintEvictionController
-from muster.client.access import delegated
-from muster.client.client import Client
-from muster.client.events import EventRecorder
-from muster.client.flags import (
-    ClientFlags,
-    add_client_flags,
-    leader_elector,
-    stop_or_failure,
-    truth,
-)
-from muster.component.log import get_logger
-from muster.component.metrics import metrics_server
-from muster.component.run import notify_ready, run
+from kube.client.access import delegated
+from kube.client.client import Client
+from kube.client.events import EventRecorder
+from kube.client.flags import ClientFlags, add_client_flags, leader_elector, stop_or_failure, truth
+from kube.component.log import get_logger
+from kube.component.metrics import metrics_server
+from kube.component.run import notify_ready, run
+from master.controllers.certificates.rootca import RootCaPublisher
+from master.controllers.lifecycle.garbagecollector import GarbageCollector
+from master.controllers.lifecycle.namespace import NamespaceController
+from master.controllers.lifecycle.podgc import PodGcController
+from master.controllers.lifecycle.serviceaccount import ServiceAccountController
+from master.controllers.machinery.controller import Context, Controller, Informers
+from master.controllers.nodes.nodeipam import CidrSet, NodeIpamController
+from master.controllers.nodes.nodelifecycle import NodeLifecycleController, Options
+from master.controllers.nodes.tainteviction import TaintEvictionController
+from master.controllers.services.endpoints import EndpointsController
+from master.controllers.services.endpointslice import EndpointSliceController
+from master.controllers.workloads.deployment import DeploymentController
+from master.controllers.workloads.replicaset import ReplicaSetController
 
 log = get_logger(__name__)
 NAME = "kube-controller-manager"

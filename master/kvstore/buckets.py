@@ -12,14 +12,14 @@ from collections.abc import Iterable
 
 import msgspec
 
+from kube.component.version import ETCD_CLUSTER_VERSION
+from kube.stubs.etcd import auth_pb2, lease_pb2, rpc_pb2
 from master.kvstore.auth.store import AuthStore, User
 from master.kvstore.bolt.reader import Database, Item
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
 from master.kvstore.members import Members
 from master.kvstore.raft.messages import SnapshotMeta
-from muster.component.version import ETCD_CLUSTER_VERSION
-from muster.etcd import auth_pb2, lease_pb2, rpc_pb2
 
 REVISION = struct.Struct(">QsQ")  # the revision, "_", the place among that revision's writes
 NEVER = -1  # the compacted revision of a store that was never compacted

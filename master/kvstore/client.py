@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import grpc
 
+from kube.component.tls import TlsFiles, grpc_channel_credentials
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from master.kvstore.errors import AuthNotEnabled
-from muster.component.tls import TlsFiles, grpc_channel_credentials
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
 
 _T = TypeVar("_T")
 _SECONDS = 5.0

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.members import Members
 from master.kvstore.wal.log import Identity, MemberIdentity
-from muster.etcd import rpc_pb2
 
 
 class ClusterFlagsError(ValueError):

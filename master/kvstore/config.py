@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
+from kube.component.tls import TlsFiles
+from kube.component.version import ETCD_VERSION
+from kube.rpc.transports import DEFAULT, add_flag
 from master.kvstore.auth.options import signed_tokens
 from master.kvstore.auth.tokens import LIFE_SECONDS
 from master.kvstore.cluster import ClusterFlagsError, parse_initial_cluster
 from master.kvstore.duration import parse_duration
 from master.kvstore.wal.log import SEGMENT_BYTES
-from muster.component.tls import TlsFiles
-from muster.component.version import ETCD_VERSION
-from muster.rpc.transports import DEFAULT, add_flag
 
 if TYPE_CHECKING:
     from master.kvstore.auth.jwt import SigningKey

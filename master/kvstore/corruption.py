@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kube.component.failure import CannotRun
+from kube.component.log import get_logger
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore.errors import StoreError
 from master.kvstore.mvcc.store import Mvcc
 from master.kvstore.transport.peers import NO_ANSWER, ask
-from muster.component.failure import CannotRun
-from muster.component.log import get_logger
-from muster.etcd import command_pb2, rpc_pb2
 
 if TYPE_CHECKING:
     from master.kvstore.node import Node

@@ -11,6 +11,8 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 
+from kube.component.failure import CannotRun
+from kube.component.tls import client_context
 from master.kvstore.cluster import (
     ClusterFlagsError,
     ClusterInfo,
@@ -20,8 +22,6 @@ from master.kvstore.cluster import (
 from master.kvstore.config import Config
 from master.kvstore.transport.peers import NO_ANSWER, ask_cluster
 from master.kvstore.wal.log import Identity
-from muster.component.failure import CannotRun
-from muster.component.tls import client_context
 
 # For a member that is there, though it be busy: only it knows that this one was there before.
 _ASK_SECONDS = 10.0

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore.auth import rules
 from master.kvstore.auth.store import AUTH_KINDS, AuthStore, Caller
 from master.kvstore.errors import Corrupt, NoSpace, StoreError
@@ -20,7 +21,6 @@ from master.kvstore.members import Members
 from master.kvstore.mvcc import txn as txns
 from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import Mvcc
-from muster.etcd import command_pb2, rpc_pb2
 
 
 class Applied(msgspec.Struct, frozen=True):

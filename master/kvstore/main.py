@@ -16,6 +16,16 @@ from pathlib import Path
 
 from prometheus_client import REGISTRY, Counter
 
+from kube.component import metrics, run
+from kube.component.log import get_logger
+from kube.component.tls import client_context, server_context
+from kube.http.connection import Limits as HttpLimits
+from kube.http.messages import Pages
+from kube.http.server import http_server
+from kube.rpc.listen import Listen, Site
+from kube.rpc.metrics import PrometheusObserver
+from kube.rpc.transports import rpc_server
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore import failpoint, state
 from master.kvstore.auth.tokens import SimpleTokens, Tokens
 from master.kvstore.cluster import members_of
@@ -51,16 +61,6 @@ from master.kvstore.wal.log import Contents, Identity, Wal, segment_files
 from master.kvstore.wal.record import WalCorrupt
 from master.kvstore.wal.snapshot import SnapshotCorrupt, SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
-from muster.component import metrics, run
-from muster.component.log import get_logger
-from muster.component.tls import client_context, server_context
-from muster.etcd import command_pb2, rpc_pb2
-from muster.http.connection import Limits as HttpLimits
-from muster.http.messages import Pages
-from muster.http.server import http_server
-from muster.rpc.listen import Listen, Site
-from muster.rpc.metrics import PrometheusObserver
-from muster.rpc.transports import rpc_server
 
 log = get_logger(__name__)
 # A thread that computes (a snapshot, its restoring) gives the event loop its turn after so long,

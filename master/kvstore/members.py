@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.errors import (
     BadMemberUrls,
     MemberExists,
@@ -21,7 +22,6 @@ from master.kvstore.errors import (
     Unhealthy,
 )
 from master.kvstore.raft.messages import Membership
-from muster.etcd import rpc_pb2
 
 MAX_LEARNERS = 1
 

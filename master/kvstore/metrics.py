@@ -16,7 +16,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from muster.component.version import ETCD_CLUSTER_VERSION, ETCD_VERSION
+from kube.component.version import ETCD_CLUSTER_VERSION, ETCD_VERSION
 
 if TYPE_CHECKING:
     from master.kvstore.node import Node

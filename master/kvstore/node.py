@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 
+from kube.component.log import get_logger
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore.auth.store import AuthStore
 from master.kvstore.auth.tokens import Tokens
 from master.kvstore.barrier import ReadBarrier, Waiter
@@ -40,8 +42,6 @@ from master.kvstore.transport.peer import PeerClient
 from master.kvstore.wal.log import Identity
 from master.kvstore.wal.snapshot import SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
-from muster.component.log import get_logger
-from muster.etcd import command_pb2, rpc_pb2
 
 log = get_logger(__name__)
 

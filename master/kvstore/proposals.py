@@ -10,6 +10,7 @@ from typing import Protocol
 
 from google.protobuf.message import DecodeError
 
+from kube.stubs.etcd import command_pb2
 from master.kvstore.errors import (
     NestedTooDeeply,
     RequestTimeout,
@@ -18,7 +19,6 @@ from master.kvstore.errors import (
     TooManyRequests,
 )
 from master.kvstore.machine import Applied
-from muster.etcd import command_pb2
 
 _MAX_PENDING = 20_000
 _MAX_BATCH_BYTES = 4 << 20

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 from google.protobuf.message import DecodeError
 
+from kube.stubs.etcd import kv_pb2
 from master.kvstore import buckets
 from master.kvstore.bolt.reader import BadDatabase, Database, Item
 from master.kvstore.bolt.writer import Plan
@@ -27,7 +28,6 @@ from master.kvstore.mvcc.records import Record, deleted
 from master.kvstore.mvcc.store import Mvcc
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.snapshot import SnapshotCorrupt, opened
-from muster.etcd import kv_pb2
 
 _KEYS, _LEASES = b"key", b"lease"
 _TOMBSTONE = b"t"  # behind the revision

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
+from kube.stubs.etcd import command_pb2
 from master.kvstore.raft.messages import Entry, EntryKind, SnapshotMeta
 from master.kvstore.wal import record
 from master.kvstore.wal.log import Batch, Identity, segment_files
 from master.kvstore.wal.record import Record, RecordKind
-from muster.etcd import command_pb2
 
 _SHOWN_BYTES = 60
 

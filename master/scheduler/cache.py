@@ -6,9 +6,9 @@ binding forgets it.
 
 from __future__ import annotations
 
+from kube.api.core import Node, Pod
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.podinfo import PodInfo, pod_info
-from muster.api.core import Node, Pod
 
 
 class Cache:

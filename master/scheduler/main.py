@@ -10,18 +10,13 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kube.client.access import delegated
+from kube.client.client import Client
+from kube.client.events import EventRecorder
+from kube.client.flags import ClientFlags, add_client_flags, leader_elector, stop_or_failure
+from kube.component.metrics import metrics_server
+from kube.component.run import notify_ready, run
 from master.scheduler.scheduler import SCHEDULER_NAME, Scheduler
-from muster.client.access import delegated
-from muster.client.client import Client
-from muster.client.events import EventRecorder
-from muster.client.flags import (
-    ClientFlags,
-    add_client_flags,
-    leader_elector,
-    stop_or_failure,
-)
-from muster.component.metrics import metrics_server
-from muster.component.run import notify_ready, run
 
 NAME = "kube-scheduler"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from kube.api.core import Node
 from master.scheduler.podinfo import PODS, PodInfo, Port, amounts
-from muster.api.core import Node
 
 
 class NodeInfo:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from muster.api.base import Quantity
-from muster.api.core import Container, NodeSelector, Pod, Toleration
-from muster.api.quantity import milli, whole
-from muster.api.scheme import key_of
+from kube.api.base import Quantity
+from kube.api.core import Container, NodeSelector, Pod, Toleration
+from kube.machinery.quantity import milli, whole
+from kube.machinery.scheme import key_of
 
 CPU, MEMORY, PODS = "cpu", "memory", "pods"
 # What a container without requests is taken to need when nodes are compared

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
-from muster.api.core import Pod
-from muster.api.scheme import key_of
+from kube.api.core import Pod
+from kube.machinery.scheme import key_of
 
 FIRST_BACKOFF = 1.0
 LAST_BACKOFF = 10.0

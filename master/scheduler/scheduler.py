@@ -13,6 +13,14 @@ from datetime import datetime
 
 import msgspec
 
+from kube.api.core import Node, Pod, PodCondition
+from kube.client.client import Client
+from kube.client.events import NORMAL, WARNING, EventRecorder
+from kube.client.informer import Informer
+from kube.component.log import get_logger
+from kube.machinery.errors import Conflict, NotFound, StatusError
+from kube.machinery.scheme import key_of
+from kube.machinery.times import format_time, utc_now
 from master.scheduler import metrics
 from master.scheduler.cache import Cache
 from master.scheduler.framework import (
@@ -30,14 +38,6 @@ from master.scheduler.framework import (
 from master.scheduler.plugins import default_plugins
 from master.scheduler.podinfo import PodInfo, pod_info
 from master.scheduler.queue import SchedulingQueue, Waiting
-from muster.api.core import Node, Pod, PodCondition
-from muster.api.errors import Conflict, NotFound, StatusError
-from muster.api.scheme import key_of
-from muster.api.times import format_time, utc_now
-from muster.client.client import Client
-from muster.client.events import NORMAL, WARNING, EventRecorder
-from muster.client.informer import Informer
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 SCHEDULER_NAME = "default-scheduler"

@@ -25,9 +25,7 @@ from pathlib import Path
 from provision.errors import HostNotReady
 
 MACHINE_PYTHON = "/usr/bin/python3"
-PACKAGES = ("muster", "master", "worker")
-# Part of muster, but for the user's side only.
-HOST_ONLY = ("muster/cli/",)
+PACKAGES = ("kube", "master", "worker")
 FORMAT = "1"
 SOURCE = Path(__file__).resolve().parents[2]
 LOCK_FILE = SOURCE / "requirements" / "machine.lock"
@@ -89,9 +87,7 @@ def _sources() -> Iterator[tuple[str, Path]]:
 
 
 def _ships(name: str) -> bool:
-    return not (
-        "__pycache__" in name or name.endswith((".pyc", ".pyi")) or name.startswith(HOST_ONLY)
-    )
+    return not ("__pycache__" in name or name.endswith((".pyc", ".pyi")))
 
 
 def _code_hash(version: str, files: list[tuple[str, Path]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster.component.version import architecture
+from kube.component.version import architecture
 from provision.images import catalog, layout
 
 BUSYBOX = Path("/bin/busybox")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.component.timers import PROFILES, Timers
+from kube.component.timers import PROFILES, Timers
 from provision.identities import LabRecord
 from provision.payload.hardening import service
 from provision.payload.model import KUBERNETES, PKI, Flags, Unit, arguments

@@ -10,11 +10,11 @@ _ENVIRONMENT = (
     "Environment=PYTHONUNBUFFERED=1",
     "Environment=PYTHONDONTWRITEBYTECODE=1",
 )
-# muster/component/run.py feeds it from the event loop. Generous: an emulated machine on a busy host
+# kube/component/run.py feeds it from the event loop. Generous: an emulated machine on a busy host
 # stalls for seconds. What then dies of SIGABRT leaves its stack in the journal and no core (the
 # store's would hold its secrets); what its children may dump is for them to say.
 _WATCHDOG = ("WatchdogSec=30", "LimitCORE=0:infinity")
-# Far more than all listeners of a component together accept (muster/http/listener.py), so that a
+# Far more than all listeners of a component together accept (kube/http/listener.py), so that a
 # flood of connections never takes the descriptors that its own work needs.
 _FILES = "LimitNOFILE=65536"
 

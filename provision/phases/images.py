@@ -34,7 +34,7 @@ class Runtime:
     batch: int = 1  # how many archives `load` takes
 
 
-_OURS = ("env", f"PYTHONPATH={LIBRARY}", MACHINE_PYTHON, "-m", "worker.runtime.load")
+_OURS = ("env", f"PYTHONPATH={LIBRARY}", MACHINE_PYTHON, "-m", "worker.runtime.images.load")
 _CTR = ("ctr", "--namespace", "k8s.io", "images")
 RUNTIMES = {
     "muster": Runtime(RUNTIME_SOCKET.removeprefix("unix://"), _OURS, (*_OURS, "--list"), batch=100),

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from muster.component.tls import TlsFiles
+from kube.component.tls import TlsFiles
 from tests.component.kvstore_harness import ROOT, free_ports, wait_until
 from tests.component.pki_fixture import Pki
 

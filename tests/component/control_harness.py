@@ -23,9 +23,9 @@ from typing import Any, TypeVar
 import msgspec
 import yaml
 
-from muster.api.apps import Deployment, DeploymentSpec, PodTemplateSpec
-from muster.api.coordination import Lease, LeaseSpec
-from muster.api.core import (
+from kube.api.apps import Deployment, DeploymentSpec, PodTemplateSpec
+from kube.api.coordination import Lease, LeaseSpec
+from kube.api.core import (
     Container,
     ContainerPort,
     Node,
@@ -35,13 +35,13 @@ from muster.api.core import (
     PodCondition,
     PodSpec,
 )
-from muster.api.errors import AlreadyExists, Conflict, NotFound
-from muster.api.meta import LabelSelector, ObjectMeta, OwnerReference
-from muster.api.scheme import key_of
-from muster.api.times import format_micro, format_time, utc_now
-from muster.client.client import Client
-from muster.client.informer import Informer
-from muster.component.tls import TlsFiles
+from kube.api.meta import LabelSelector, ObjectMeta, OwnerReference
+from kube.client.client import Client
+from kube.client.informer import Informer
+from kube.component.tls import TlsFiles
+from kube.machinery.errors import AlreadyExists, Conflict, NotFound
+from kube.machinery.scheme import key_of
+from kube.machinery.times import format_micro, format_time, utc_now
 from tests.component.kvstore_harness import ROOT, free_ports
 from tests.component.pki_fixture import Pki
 

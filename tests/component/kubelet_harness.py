@@ -27,11 +27,12 @@ from typing import Any, TypeVar
 import aiohttp
 import grpc
 
-from muster.api import core, errors, scheme
-from muster.client.client import Client
-from muster.component.tls import TlsFiles, client_context
-from muster.cri import api_pb2 as cri
-from muster.cri import api_pb2_grpc
+from kube.api import core
+from kube.client.client import Client
+from kube.component.tls import TlsFiles, client_context
+from kube.machinery import errors, scheme
+from kube.stubs.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2_grpc
 from provision.pki.authority import KeyPair, LeafRequest, issue, new_authority
 from provision.pki.kubeconfig import kubeconfig_bytes
 from tests.component.runtime_harness import BUSYBOX, REPO, V2, Lab, wait_until

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muster.component.tls import TlsFiles
+from kube.component.tls import TlsFiles
 from tests.component.pki_fixture import Pki
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from muster.component.tls import TlsFiles
+from kube.component.tls import TlsFiles
 
 _DAY = datetime.timedelta(days=1)
 

@@ -29,13 +29,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from muster.client.channel import SERVER_KEEPALIVE
-from muster.resources import resources_pb2 as pb
-from muster.rpc.listen import Listen
-from muster.rpc.metrics import PrometheusObserver
-from muster.rpc.names import DEFAULT
-from muster.rpc.service import methods_of
-from muster.rpc.transports import rpc_server
+from kube.client.channel import SERVER_KEEPALIVE
+from kube.rpc.listen import Listen
+from kube.rpc.metrics import PrometheusObserver
+from kube.rpc.names import DEFAULT
+from kube.rpc.service import methods_of
+from kube.rpc.transports import rpc_server
+from kube.stubs.resources import resources_pb2 as pb
 from tests.component.pki_fixture import Pki
 
 REPO = Path(__file__).resolve().parents[2]

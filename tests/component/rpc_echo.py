@@ -10,15 +10,15 @@ from typing import Any
 
 import grpc.aio
 
-from muster.component.tls import TlsFiles, client_context
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.grpcio import grpc_server
-from muster.rpc.h2.client import Channel
-from muster.rpc.h2.connection import Settings
-from muster.rpc.h2.server import h2_server
-from muster.rpc.listen import Listen
-from muster.rpc.service import CallContext, Method, Shape
+from kube.component.tls import TlsFiles, client_context
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.grpcio import grpc_server
+from kube.rpc.h2.client import Channel
+from kube.rpc.h2.connection import Settings
+from kube.rpc.h2.server import h2_server
+from kube.rpc.listen import Listen
+from kube.rpc.service import CallContext, Method, Shape
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 
 SERVICE = "test.Echo"
 

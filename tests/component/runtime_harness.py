@@ -17,9 +17,9 @@ from typing import TypeVar
 
 import grpc
 
-from muster.cri import api_pb2 as cri
-from muster.cri import api_pb2_grpc
-from muster.runtime import images_pb2, images_pb2_grpc
+from kube.stubs.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2_grpc
+from kube.stubs.runtime import images_pb2, images_pb2_grpc
 
 REPO = Path(__file__).resolve().parents[2]
 BUSYBOX = "muster.local/busybox:1"

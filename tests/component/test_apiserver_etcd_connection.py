@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from kube.rpc.channel import Channel
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.names import GRPCIO, NGHTTP2
+from kube.stubs.etcd import rpc_pb2 as pb
 from master.apiserver.etcd3 import connection as etcd3
 from master.apiserver.etcd3.connection import Connection
 from master.apiserver.etcd3.errors import StoreUnavailable
 from master.apiserver.etcd3.watch import watch_everything
-from muster.etcd import rpc_pb2 as pb
-from muster.rpc.channel import Channel
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.names import GRPCIO, NGHTTP2
 from tests.component.kvstore_harness import StoreCluster, store_cluster
 from tests.component.pki_fixture import Pki
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from muster.component.tls import client_context
+from kube.component.tls import client_context
 from tests.component.apiserver_harness import Cluster, cluster
 from tests.component.pki_fixture import Pki
 

@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from muster.api import errors
-from muster.api.core import ConfigMap, Service, ServicePort, ServiceSpec
-from muster.api.meta import ObjectMeta
-from muster.client.client import Client
+from kube.api.core import ConfigMap, Service, ServicePort, ServiceSpec
+from kube.api.meta import ObjectMeta
+from kube.client.client import Client
+from kube.machinery import errors
 from tests.component.apiserver_harness import STORES, ApiServer, Cluster, cluster
 from tests.component.kvstore_harness import wait_until
 from tests.component.pki_fixture import Pki

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import WSMsgType, web
 
-from muster.component.tls import server_context
+from kube.component.tls import server_context
 from tests.component.apiserver_harness import Cluster, cluster, pod
 from tests.component.kvstore_harness import wait_until
 from tests.component.pki_fixture import Pki

@@ -17,20 +17,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from muster.api import errors
-from muster.api.core import ConfigMap
-from muster.api.meta import ObjectMeta
-from muster.api.scheme import decode, encode
-from muster.client.channel import MAX_RECEIVE_BYTES, SERVER_KEEPALIVE, ServerList
-from muster.client.client import Client, status_error
-from muster.client.informer import Informer
-from muster.resources import resources_pb2 as pb
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.listen import Listen
-from muster.rpc.metrics import PrometheusObserver
-from muster.rpc.names import TRANSPORTS
-from muster.rpc.service import CallContext, methods_of
-from muster.rpc.transports import rpc_server
+from kube.api.core import ConfigMap
+from kube.api.meta import ObjectMeta
+from kube.client.channel import MAX_RECEIVE_BYTES, SERVER_KEEPALIVE, ServerList
+from kube.client.client import Client, status_error
+from kube.client.informer import Informer
+from kube.machinery import errors
+from kube.machinery.scheme import decode, encode
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.listen import Listen
+from kube.rpc.metrics import PrometheusObserver
+from kube.rpc.names import TRANSPORTS
+from kube.rpc.service import CallContext, methods_of
+from kube.rpc.transports import rpc_server
+from kube.stubs.resources import resources_pb2 as pb
 
 
 @dataclass
@@ -279,7 +279,7 @@ async def test_who_goes_on_with_a_closed_client_opens_no_connection(net: Net) ->
 
 _ASKED_IN_EVERY_TURN = """
 import asyncio, socket
-from muster.client.channel import NoServer, ServerList
+from kube.client.channel import NoServer, ServerList
 
 async def main():
     with socket.socket() as refusing:  # bound, not listening

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from master.controllers.node_health import UNREACHABLE
-from muster.api.apps import Deployment, ReplicaSet
-from muster.api.coordination import Lease
-from muster.api.core import (
+from kube.api.apps import Deployment, ReplicaSet
+from kube.api.coordination import Lease
+from kube.api.core import (
     ConfigMap,
     Endpoints,
     Event,
@@ -25,11 +24,12 @@ from muster.api.core import (
     ServicePort,
     ServiceSpec,
 )
-from muster.api.discovery import EndpointSlice
-from muster.api.errors import NotFound, StatusError
-from muster.api.meta import ObjectMeta
-from muster.api.times import parse_time, utc_now
-from muster.client.client import Client
+from kube.api.discovery import EndpointSlice
+from kube.api.meta import ObjectMeta
+from kube.client.client import Client
+from kube.machinery.errors import NotFound, StatusError
+from kube.machinery.times import parse_time, utc_now
+from master.controllers.nodes.node_health import UNREACHABLE
 from tests.component.control_harness import (
     GRACE,
     TOLERATION,
@@ -386,7 +386,7 @@ async def test_the_ports_are_closed_to_strangers(plane: ControlPlane) -> None:
     """mTLS on the metrics port: a client of another CA is refused, ours is served."""
     import aiohttp
 
-    from muster.component.tls import client_context
+    from kube.component.tls import client_context
 
     port = int((plane.directory / "scheduler.port").read_text())
     url = f"https://127.0.0.1:{port}/metrics"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from muster.api.apps import Deployment
-from muster.api.coordination import Lease
-from muster.client.client import Client
+from kube.api.apps import Deployment
+from kube.api.coordination import Lease
+from kube.client.client import Client
 from tests.component.control_harness import ControlPlane, agents, control_plane, until, web
 from tests.component.pki_fixture import Pki
 

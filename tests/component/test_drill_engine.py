@@ -29,11 +29,11 @@ from drills.probes.tcp import Tcp
 from drills.report import report_of
 from drills.result import Result
 from drills.verdict import Verdict
-from muster.api.apps import Deployment
-from muster.api.core import ConfigMap, Node, Pod, Service, ServicePort, ServiceSpec
-from muster.api.errors import NotFound
-from muster.api.meta import ObjectMeta
-from muster.client.client import Client
+from kube.api.apps import Deployment
+from kube.api.core import ConfigMap, Node, Pod, Service, ServicePort, ServiceSpec
+from kube.api.meta import ObjectMeta
+from kube.client.client import Client
+from kube.machinery.errors import NotFound
 from provision.providers.base import LabNetwork, LabSpec, MachineSpec
 from provision.providers.local.provider import LocalProvider
 from tests.component.control_harness import (

@@ -256,7 +256,7 @@ def test_a_drill_that_was_killed_with_its_watchdog_is_healed_by_hand(lab: DrillL
     asyncio.run(lab.provider.pause(lab.spec, ["w2"]))
     asyncio.run(lab.fabric.unplug(lab.spec, ["w2"]))
     done = subprocess.run(
-        [sys.executable, "-m", "muster.cli", "drill", "heal", "--name", NAME],
+        [sys.executable, "-m", "muster", "drill", "heal", "--name", NAME],
         cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "plugged in again: w2\nresumed: w2\n"), done.stderr

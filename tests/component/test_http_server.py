@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from muster.component.tls import client_context, server_context
-from muster.http.connection import HttpConnection, Limits
-from muster.http.messages import Request, Response, text
-from muster.http.server import http_server
+from kube.component.tls import client_context, server_context
+from kube.http.connection import HttpConnection, Limits
+from kube.http.messages import Request, Response, text
+from kube.http.server import http_server
 from tests.component.pki_fixture import Pki
 
 LIMITS = Limits(

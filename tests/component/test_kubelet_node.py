@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from muster.api import coordination, core, errors
-from muster.api.meta import ObjectMeta
-from muster.client.client import Client
-from muster.cri import api_pb2 as cri
+from kube.api import coordination, core
+from kube.api.meta import ObjectMeta
+from kube.client.client import Client
+from kube.machinery import errors
+from kube.stubs.cri import api_pb2 as cri
 from provision.images import build_all
 from tests.component.kubelet_harness import (
     NODE,

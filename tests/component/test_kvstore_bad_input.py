@@ -13,8 +13,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from muster.component.tls import TlsFiles, grpc_channel_credentials
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
+from kube.component.tls import TlsFiles, grpc_channel_credentials
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.component.kvstore_harness import StoreCluster, store_cluster, wait_until
 from tests.component.pki_fixture import Pki
 

@@ -24,7 +24,7 @@ def muster(
     *arguments: str, check: bool = True, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:
     result = subprocess.run(
-        [sys.executable, "-m", "muster.cli", "kv", *arguments],
+        [sys.executable, "-m", "muster", "kv", *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=120, input=stdin,
         env={**os.environ, "NO_COLOR": "1"},
     )  # fmt: skip

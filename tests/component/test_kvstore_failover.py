@@ -12,8 +12,8 @@ from pathlib import Path
 
 import grpc
 
-from muster.component.tls import grpc_channel_credentials
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
+from kube.component.tls import grpc_channel_credentials
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.component.kvstore_harness import StoreCluster, StoreProcess, store_cluster, wait_until
 from tests.component.pki_fixture import Pki
 

@@ -83,7 +83,7 @@ def restore(program: tuple[str, ...], member: StoreProcess, file: Path) -> None:
         command = ["etcdctl", "snapshot", "restore", *flags,
                    "--initial-advertise-peer-urls", member.peer_url]  # fmt: skip
     else:
-        command = [sys.executable, "-m", "muster.cli", "kv", "snapshot", "restore", *flags]
+        command = [sys.executable, "-m", "muster", "kv", "snapshot", "restore", *flags]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60)
 
 
@@ -155,6 +155,6 @@ def check_status(file: Path, revision: int) -> None:
 
 def muster(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "muster.cli", "kv", "snapshot", *arguments],
+        [sys.executable, "-m", "muster", "kv", "snapshot", *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=60,
     )  # fmt: skip

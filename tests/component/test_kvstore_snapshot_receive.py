@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore import state
 from master.kvstore.cluster import bootstrap_identity
 from master.kvstore.config import Config
@@ -21,7 +22,6 @@ from master.kvstore.raft.messages import Entry, Membership, Message, MessageType
 from master.kvstore.wal.log import Wal
 from master.kvstore.wal.snapshot import SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
-from muster.etcd import command_pb2, rpc_pb2
 
 CLUSTER = "a=http://127.0.0.1:1,b=http://127.0.0.1:2,c=http://127.0.0.1:3"
 TERM = 5

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from muster.api.core import Node, NodeAddress, NodeSpec, NodeStatus
-from muster.api.meta import ObjectMeta
-from muster.client.client import Client
-from muster.client.events import EventRecorder
-from muster.client.informer import Informer
+from kube.api.core import Node, NodeAddress, NodeSpec, NodeStatus
+from kube.api.meta import ObjectMeta
+from kube.client.client import Client
+from kube.client.events import EventRecorder
+from kube.client.informer import Informer
 from worker.network.agent import Agent
 from worker.runtime import kernel
-from worker.runtime.cni import Attachment, Cni
+from worker.runtime.sandboxes.cni import Attachment, Cni
 
 pytestmark = pytest.mark.root
 CLUSTER = "10.253.0.0/16"

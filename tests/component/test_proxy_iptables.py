@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
 from tests.component.proxy_harness import REPO, Netns
 from worker.proxy.commands import RulesError, execute
 from worker.proxy.endpoints import Node

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
-from muster.component.tls import TlsFiles
+from kube.component.tls import TlsFiles
 from tests.component.pki_fixture import Pki
 from tests.component.proxy_harness import (
     NODE_IP,

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from muster.rpc.h2.binding import why_not
-from muster.rpc.h2.session import Kind, Limits, Session
-from muster.rpc.h2.wire import encode_block
+from kube.rpc.h2.binding import why_not
+from kube.rpc.h2.session import Kind, Limits, Session
+from kube.rpc.h2.wire import encode_block
 from tests.component.rpc_echo import SERVICE
 from tests.component.rpc_frames import (
     ACK,

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from muster.component.tls import TlsFiles
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.rpc.channel import Channel, ChannelOptions, open_channel
-from muster.rpc.errors import Code
-from muster.rpc.h2.binding import why_not
-from muster.rpc.h2.connection import Settings
-from muster.rpc.h2.server import h2_server
-from muster.rpc.listen import Listen
-from muster.rpc.names import TRANSPORTS
-from muster.rpc.transports import rpc_server
+from kube.component.tls import TlsFiles
+from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.errors import Code
+from kube.rpc.h2.binding import why_not
+from kube.rpc.h2.connection import Settings
+from kube.rpc.h2.server import h2_server
+from kube.rpc.listen import Listen
+from kube.rpc.names import TRANSPORTS
+from kube.rpc.transports import rpc_server
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 from tests.component.pki_fixture import Pki
 from tests.component.rpc_echo import Recorder, caller, echo_server, failure, methods, until
 from tests.component.rpc_frames import GOAWAY, RST, SETTINGS, frame

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.h2.binding import why_not
-from muster.rpc.h2.client import Channel
-from muster.rpc.h2.connection import Settings
-from muster.rpc.h2.session import Event, Kind, Limits, Session
-from muster.rpc.h2.wire import decode_block, encode_block
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.h2.binding import why_not
+from kube.rpc.h2.client import Channel
+from kube.rpc.h2.connection import Settings
+from kube.rpc.h2.session import Event, Kind, Limits, Session
+from kube.rpc.h2.wire import decode_block, encode_block
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 from tests.component.rpc_echo import (
     SERVICE,
     Recorder,

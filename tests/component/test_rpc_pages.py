@@ -12,16 +12,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from muster.component.tls import TlsFiles, client_context
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.http.connection import Limits as HttpLimits
-from muster.http.messages import Request, Response, text
-from muster.rpc.errors import RpcError
-from muster.rpc.h2.binding import why_not
-from muster.rpc.h2.connection import Settings
-from muster.rpc.h2.server import h2_server
-from muster.rpc.h2.session import Limits
-from muster.rpc.listen import Listen, Site
+from kube.component.tls import TlsFiles, client_context
+from kube.http.connection import Limits as HttpLimits
+from kube.http.messages import Request, Response, text
+from kube.rpc.errors import RpcError
+from kube.rpc.h2.binding import why_not
+from kube.rpc.h2.connection import Settings
+from kube.rpc.h2.server import h2_server
+from kube.rpc.h2.session import Limits
+from kube.rpc.listen import Listen, Site
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 from tests.component.pki_fixture import Pki
 from tests.component.rpc_echo import SERVICE, Recorder, caller, channel, methods
 from tests.component.rpc_frames import (

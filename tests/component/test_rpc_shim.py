@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.rpc import transports
-from muster.rpc.errors import Code
-from muster.rpc.h2 import binding
-from muster.rpc.listen import Listen
+from kube.rpc import transports
+from kube.rpc.errors import Code
+from kube.rpc.h2 import binding
+from kube.rpc.listen import Listen
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 from tests.component.rpc_echo import SERVICE, Recorder, caller, channel, echo_server, methods
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-from muster.etcd.rpc_pb2 import PutRequest as Msg
-from muster.rpc.errors import Code
-from muster.rpc.h2.binding import why_not
+from kube.rpc.errors import Code
+from kube.rpc.h2.binding import why_not
+from kube.stubs.etcd.rpc_pb2 import PutRequest as Msg
 from tests.component.pki_fixture import Pki
 from tests.component.rpc_echo import (
     Recorder,

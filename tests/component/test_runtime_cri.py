@@ -20,7 +20,7 @@ import aiohttp
 import grpc
 import pytest
 
-from muster.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2 as cri
 from provision.images import build_all
 from tests.component.runtime_harness import (
     BUSYBOX,

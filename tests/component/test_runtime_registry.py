@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from muster.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2 as cri
 from provision.images import layout
 from tests.component.kvstore_harness import free_ports
 from tests.component.runtime_harness import REPO, Lab, lab, wait_until
 from worker.runtime.errors import NotFound, RuntimeFailure, Unavailable
-from worker.runtime.images import ImageStore
-from worker.runtime.registry import Puller
+from worker.runtime.images.registry import Puller
+from worker.runtime.images.store import ImageStore
 
 REGISTRY = shutil.which("docker-registry")
 IMAGE = layout.Image("x/app:1", (layout.layer([layout.File("f", b"pulled")]),), cmd=("f",))
@@ -161,6 +161,6 @@ def test_a_full_disk_is_told_as_such_and_nothing_half_loaded_stays(tmp_path: Pat
 
 def load_command(node: Lab, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "worker.runtime.load", f"--socket={node.socket}", *args],
+        [sys.executable, "-m", "worker.runtime.images.load", f"--socket={node.socket}", *args],
         cwd=REPO, capture_output=True, text=True, timeout=60,
     )  # fmt: skip

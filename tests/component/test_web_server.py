@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
-from muster.component.tls import client_context, server_context
-from muster.component.webapp import serve_app
-from muster.component.webhandler import WebLimits, be_patient
+from kube.component.tls import client_context, server_context
+from kube.component.webapp import serve_app
+from kube.component.webhandler import WebLimits, be_patient
 from tests.component.pki_fixture import Pki
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"

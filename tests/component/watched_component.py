@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from muster.component.run import notify_ready, run
+from kube.component.run import notify_ready, run
 
 
 def spin_for_ever() -> NoReturn:

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 from tests.component.kvstore_harness import StoreCluster, StoreProcess, wait_until
 from tests.differential.commands import KNOWN
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from muster.etcd import election_pb2, lock_pb2, rpc_pb2
+from kube.stubs.etcd import election_pb2, lock_pb2, rpc_pb2
 from tests.component.kvstore_harness import StoreCluster, wait_until
 from tests.differential.pair import Pair, difference
 from tests.differential.stubs import SECONDS, Stubs, WatchStream, answer, channel, shown

@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from google.protobuf.message import Message
 
+from kube.stubs.etcd import auth_pb2, rpc_pb2, rpc_pb2_grpc
 from master.kvstore.auth.jwt import JwtTokens
 from master.kvstore.auth.options import signed_tokens
 from master.kvstore.config import Config
-from muster.etcd import auth_pb2, rpc_pb2, rpc_pb2_grpc
 from tests.component.kvstore_harness import StoreCluster, free_ports, store_cluster, wait_until
 from tests.component.pki_fixture import Pki
 from tests.differential.pair import Pair, Tally, difference, lead_by_first

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 from tests.differential.hunt.compare import Comparison, Pairs, Tally, shrink
 from tests.differential.hunt.generate import THEMES, sequence
 from tests.differential.hunt.steps import MEMBER, Asked, Call, Close, Watch

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.component.kvstore_harness import StoreCluster, wait_until
 from tests.differential.pair import ENVIRONMENT, Pair, Running, Tally, member_id, normal, running
 from tests.differential.stubs import channel

@@ -47,7 +47,7 @@ class LabDriver:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def muster(self, *args: str, timeout: float = 300) -> Done:
-        return self.run(sys.executable, "-m", "muster.cli", *args, timeout=timeout)
+        return self.run(sys.executable, "-m", "muster", *args, timeout=timeout)
 
     def kubectl(self, *args: str, timeout: float = 120, stdin: str | None = None) -> str:
         """Stdout of a kubectl command that must succeed."""

@@ -111,7 +111,7 @@ def test_ctrl_c_heals_says_so_and_leaves_a_report(lab: LabDriver, tmp_path: Path
     log = tmp_path / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "muster.cli", "drill", "run", "node-power-off", "--name", NAME,
+            [sys.executable, "-m", "muster", "drill", "run", "node-power-off", "--name", NAME,
              "--report", str(tmp_path / "report")],
             cwd=ROOT, env=lab.env, stdout=out, stderr=subprocess.STDOUT,
         )  # fmt: skip

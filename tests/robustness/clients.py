@@ -9,7 +9,7 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
-from muster.rpc.errors import Code, RpcError
+from kube.rpc.errors import Code, RpcError
 from tests.robustness.history import Compare, Found, Op, Run, Write
 from tests.robustness.members import Member
 from tests.robustness.rpcs import perform

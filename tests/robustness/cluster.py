@@ -10,8 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
-from muster.rpc.errors import Code, RpcError
+from kube.rpc.errors import Code, RpcError
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.robustness.disk import SmallDisk, Throttle
 from tests.robustness.members import CLIENT_PORT, PEER_PORT, Member
 from tests.robustness.network import Network, address_of, relay_address_of, slot_of

@@ -10,10 +10,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.names import NGHTTP2
 from master.kvstore.failpoint import VARIABLE as FAILPOINT
 from master.kvstore.wal.sync import VARIABLE as NOTES
-from muster.rpc.channel import Channel, ChannelOptions, open_channel
-from muster.rpc.names import NGHTTP2
 from tests.robustness.network import Network, address_of, relay_address_of
 from tests.robustness.powerloss import lose_unsynced
 from tests.robustness.programs import Program

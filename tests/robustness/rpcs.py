@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muster.etcd import kv_pb2, rpc_pb2, rpc_pb2_grpc
+from kube.stubs.etcd import kv_pb2, rpc_pb2, rpc_pb2_grpc
 from tests.robustness.history import Event, Found, Op
 
 Channel = Any

@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
-from muster.rpc.errors import RpcError
+from kube.rpc.errors import RpcError
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.robustness import failpoints
 from tests.robustness.clients import (
     Clients,

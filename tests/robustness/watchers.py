@@ -7,8 +7,8 @@ import random
 from time import monotonic
 from typing import Any
 
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
-from muster.rpc.errors import RpcError
+from kube.rpc.errors import RpcError
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.robustness.clients import Clients
 from tests.robustness.history import Response, Session, Watch
 from tests.robustness.members import Member

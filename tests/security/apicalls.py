@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 
 import grpc
 
-from muster.api.errors import TRAILER
-from muster.component.tls import TlsFiles, client_context
-from muster.resources import resources_pb2 as pb
-from muster.resources.resources_pb2_grpc import ResourcesStub
+from kube.component.tls import TlsFiles, client_context
+from kube.machinery.errors import TRAILER
+from kube.stubs.resources import resources_pb2 as pb
+from kube.stubs.resources.resources_pb2_grpc import ResourcesStub
 from tests.component.apiserver_harness import ApiServer
 
 TIMEOUT_SECONDS = 60

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.client.client import Client
+from kube.client.client import Client
 from provision.images import build_all
 from tests.component.kubelet_harness import Machine, Pods
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from muster.component.tls import TlsFiles, client_context
+from kube.component.tls import TlsFiles, client_context
 from tests.component.kubelet_harness import NODE, NODE_IP, Identities, Machine
 from tests.component.runtime_harness import REPO, Lab, wait_until
 from worker.runtime.kernel import run_in_network_namespace

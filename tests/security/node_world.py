@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muster.component.tls import TlsFiles
-from muster.resources import resources_pb2 as pb
+from kube.component.tls import TlsFiles
+from kube.stubs.resources import resources_pb2 as pb
 from tests.component.apiserver_harness import Cluster, cluster, pod
 from tests.component.pki_fixture import Pki
 from tests.security.apicalls import PATCHES, Answer, Grpc, Rest, ref

@@ -6,7 +6,8 @@ import json
 import textwrap
 from typing import Any
 
-from muster.api import core, scheme
+from kube.api import core
+from kube.machinery import scheme
 from tests.component.kubelet_harness import NODE
 from tests.component.runtime_harness import BUSYBOX
 

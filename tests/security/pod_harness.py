@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from muster.api import core, errors
-from muster.client.client import Client
+from kube.api import core
+from kube.client.client import Client
+from kube.machinery import errors
 from tests.component.kubelet_harness import Machine, Pods, pod, until, waiting_reason
 
 # Tells everything about the confinement of the process that runs it.

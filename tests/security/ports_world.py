@@ -13,7 +13,7 @@ from http.client import HTTPSConnection
 from pathlib import Path
 from typing import TypeVar
 
-from muster.component.tls import TlsFiles, client_context
+from kube.component.tls import TlsFiles, client_context
 from provision.pki.authority import KeyPair, LeafRequest, issue, new_authority
 from tests.component.kubelet_harness import CLONE_NEWNET, NODE, NODE_IP, Machine, machine
 from tests.component.runtime_harness import REPO, wait_until

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from muster.component.tls import TlsFiles, client_context
-from muster.resources import resources_pb2 as pb
+from kube.component.tls import TlsFiles, client_context
+from kube.stubs.resources import resources_pb2 as pb
 from tests.component.apiserver_harness import ApiServer, Cluster, cluster
 from tests.component.pki_fixture import Pki
 from tests.security import bad_inputs

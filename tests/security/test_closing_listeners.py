@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from muster.component.tls import client_context, server_context
-from muster.component.webapp import serve_app
-from muster.http.connection import Limits
-from muster.http.messages import Pages, Request, Response, text
-from muster.http.server import http_server
-from muster.rpc.h2.server import h2_server
-from muster.rpc.listen import Listen, Site
-from muster.rpc.metrics import PrometheusObserver
+from kube.component.tls import client_context, server_context
+from kube.component.webapp import serve_app
+from kube.http.connection import Limits
+from kube.http.messages import Pages, Request, Response, text
+from kube.http.server import http_server
+from kube.rpc.h2.server import h2_server
+from kube.rpc.listen import Listen, Site
+from kube.rpc.metrics import PrometheusObserver
 from tests.component.pki_fixture import Pki
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

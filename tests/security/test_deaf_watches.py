@@ -16,8 +16,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from muster.component.tls import TlsFiles, client_context
-from muster.resources import resources_pb2 as pb
+from kube.component.tls import TlsFiles, client_context
+from kube.stubs.resources import resources_pb2 as pb
 from tests.component.apiserver_harness import Cluster, cluster
 from tests.component.pki_fixture import Pki
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from muster.api.apps import PodTemplateSpec, ReplicaSet, ReplicaSetSpec
-from muster.api.coordination import Lease
-from muster.api.core import Container, Pod, PodSpec
-from muster.api.meta import LabelSelector, ObjectMeta
-from muster.client.client import Client
+from kube.api.apps import PodTemplateSpec, ReplicaSet, ReplicaSetSpec
+from kube.api.coordination import Lease
+from kube.api.core import Container, Pod, PodSpec
+from kube.api.meta import LabelSelector, ObjectMeta
+from kube.client.client import Client
 from tests.component.control_harness import ControlPlane, control_plane, until
 from tests.component.pki_fixture import Pki
 

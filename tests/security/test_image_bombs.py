@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from muster.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2 as cri
 from tests.component.runtime_harness import Lab, container, lab
 from tests.security.hostile_images import (
     Blob,
@@ -23,9 +23,9 @@ from tests.security.hostile_images import (
     repeated,
     sparse,
 )
-from worker.runtime import layers
 from worker.runtime.errors import InvalidArgument
-from worker.runtime.limits import Budget, ImageLimits
+from worker.runtime.images import layers
+from worker.runtime.images.limits import Budget, ImageLimits
 
 MiB, GiB = 1 << 20, 1 << 30
 

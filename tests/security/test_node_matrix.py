@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from muster.resources import resources_pb2 as pb
+from kube.stubs.resources import resources_pb2 as pb
 from tests.component.pki_fixture import Pki
 from tests.security.apicalls import ref
 from tests.security.node_cells import Cell, cells, mirror, node

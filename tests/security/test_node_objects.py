@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from muster.resources import resources_pb2 as pb
+from kube.stubs.resources import resources_pb2 as pb
 from tests.component.apiserver_harness import Cluster, cluster
 from tests.component.pki_fixture import Pki
 from tests.security.apicalls import Grpc, Rest, ref

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from muster.api import core
-from muster.api.meta import ObjectMeta
-from muster.client.client import Client
+from kube.api import core
+from kube.api.meta import ObjectMeta
+from kube.client.client import Client
 from tests.component.kubelet_harness import Machine, Pods, machine, until, waiting_reason
 from tests.component.kubelet_harness import pod as simple_pod
 from tests.component.runtime_harness import wait_until

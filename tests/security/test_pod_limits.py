@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.api import core
+from kube.api import core
 from tests.component.kubelet_harness import Machine, Pods, machine, pod, until
 from tests.component.runtime_harness import V2
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.api import core
+from kube.api import core
 from tests.component.kubelet_harness import Machine, Pods, machine, pod, until
 from tests.security.pod_harness import ended
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from muster.api.core import Node, NodeAddress, NodeSpec, NodeStatus
-from muster.api.meta import ObjectMeta
+from kube.api.core import Node, NodeAddress, NodeSpec, NodeStatus
+from kube.api.meta import ObjectMeta
 from tests.component.kubelet_harness import NODE
 from tests.component.runtime_harness import wait_until
 from tests.component.test_network_agent import Machine, machines

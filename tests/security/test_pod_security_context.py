@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from muster.api import core, errors
+from kube.api import core
+from kube.machinery import errors
 from tests.component.kubelet_harness import Machine, Pods, machine, waiting_reason
 from tests.security.pod_harness import all_settled, event, fields, log_of, looking, put
-from worker.kubelet.gate import kernel_has_apparmor
+from worker.kubelet.pod.gate import kernel_has_apparmor
 
 pytestmark = [pytest.mark.root, pytest.mark.asyncio(loop_scope="module")]
 Spec = dict[str, Any]

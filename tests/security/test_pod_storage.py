@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from muster.api import core
+from kube.api import core
 from tests.component.kubelet_harness import NODE, Machine, Pods, pod, until
 from tests.component.runtime_harness import Lab
 from tests.security.loopwatch import Watch, watched

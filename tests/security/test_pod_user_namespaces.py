@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.client.client import Client
+from kube.client.client import Client
 from tests.component.kubelet_harness import Machine, Pods, machine, pod
 from tests.security.pod_harness import ended, event
 

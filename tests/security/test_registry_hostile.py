@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from muster.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2 as cri
 from tests.security.hostile_images import Blob, digest_of, documents, entries, entry, plain
-from worker.runtime import registry_auth
 from worker.runtime.errors import InvalidArgument, RuntimeFailure
-from worker.runtime.images import ImageStore
-from worker.runtime.registry import Puller
+from worker.runtime.images import registry_auth
+from worker.runtime.images.registry import Puller
+from worker.runtime.images.store import ImageStore
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AUTH = cri.AuthConfig(username="me", password="secret")

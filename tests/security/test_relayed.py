@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from muster.component.tls import client_context, server_context
+from kube.component.tls import client_context, server_context
 from tests.component.apiserver_harness import Cluster, cluster, pod
 from tests.component.kvstore_harness import wait_until
 from tests.component.pki_fixture import Pki

@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from muster.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2 as cri
 from tests.component.runtime_harness import V2, Lab, container, lab, wait_until
 
 pytestmark = pytest.mark.root

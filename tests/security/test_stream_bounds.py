@@ -15,8 +15,8 @@ import aiohttp
 import grpc
 import pytest
 
-from muster.cri import api_pb2 as cri
-from muster.cri import api_pb2_grpc
+from kube.stubs.cri import api_pb2 as cri
+from kube.stubs.cri import api_pb2_grpc
 from tests.component.kubelet_harness import until
 from tests.component.runtime_harness import Lab, container, lab, process_alive
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from muster.component.tls import TlsFiles
+from kube.component.tls import TlsFiles
 
 
 def accepts(

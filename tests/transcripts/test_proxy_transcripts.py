@@ -16,8 +16,8 @@ import msgspec
 import pytest
 import yaml
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
 from worker.proxy.endpoints import Node
 from worker.proxy.pending import service_key
 from worker.proxy.restore import Restore, changes, cleanup, full, parse_save

@@ -19,6 +19,9 @@ from unittest.mock import patch
 
 from google.protobuf.message import DecodeError, Message
 
+from kube.rpc.errors import RpcError
+from kube.rpc.service import CallContext, Method, Shape
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore import state
 from master.kvstore.cluster import bootstrap_identity, members_of
 from master.kvstore.config import Config
@@ -29,9 +32,6 @@ from master.kvstore.services import all_methods
 from master.kvstore.wal.log import Wal
 from master.kvstore.wal.snapshot import SnapshotDirectory
 from master.kvstore.wal.writer import DiskWriter
-from muster.etcd import rpc_pb2
-from muster.rpc.errors import RpcError
-from muster.rpc.service import CallContext, Method, Shape
 from tools.fuzz.damage import damaged, in_memory
 from tools.fuzz.essence import essence
 from tools.fuzz.messages import filled, nested

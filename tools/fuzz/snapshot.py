@@ -12,12 +12,12 @@ import random
 from pathlib import Path
 from typing import Any
 
+from kube.stubs.etcd import auth_pb2, command_pb2, rpc_pb2
 from master.kvstore import state
 from master.kvstore.bolt.page import BRANCH, BRANCH_ELEMENT, HEADER, PAGE_SIZE
 from master.kvstore.machine import Machine
 from master.kvstore.raft.messages import Membership, SnapshotMeta
 from master.kvstore.wal.snapshot import HASH_BYTES, SnapshotCorrupt, SnapshotDirectory
-from muster.etcd import auth_pb2, command_pb2, rpc_pb2
 from tools.fuzz.damage import damaged, in_memory, shuffled
 from tools.fuzz.essence import essence
 

@@ -12,43 +12,44 @@ from pathlib import Path
 
 import aiohttp
 
-from muster.api import core
-from muster.api.nodelabels import KUBELET_DOMAINS, KUBELET_LABELS, is_kubelets
-from muster.api.quantity import whole
-from muster.client.access import delegated
-from muster.client.client import Client
-from muster.client.events import EventRecorder
-from muster.client.informer import Informer
-from muster.component.log import get_logger
-from muster.component.run import notify_ready
-from muster.component.tls import TlsFiles, load_kubeconfig, server_context
-from muster.component.version import architecture
-from muster.component.webapp import serve_app
-from worker.kubelet import machine, metrics
-from worker.kubelet.admission import HostPort, NodeOffers, allowed_sysctls
-from worker.kubelet.authorization import ALLOWED_SECONDS, DENIED_SECONDS
-from worker.kubelet.certificates import not_after
-from worker.kubelet.cgroups import Cgroups
-from worker.kubelet.configs import NodeShape
-from worker.kubelet.cri import Runtime, RuntimeFailure
-from worker.kubelet.dns import ClusterDns, parse_resolv_conf
-from worker.kubelet.eviction import DEFAULT_THRESHOLDS, Pressures, parse_thresholds
-from worker.kubelet.evictor import EvictionSettings, Evictor
-from worker.kubelet.gate import Gate, RuntimeFeatures, kernel_has_apparmor
-from worker.kubelet.heartbeat import Heartbeat
-from worker.kubelet.images import Images
-from worker.kubelet.logrotation import LogRotation, RotationPolicy
-from worker.kubelet.node import NodeFacts, parse_labels, parse_taint
-from worker.kubelet.nodeagent import AgentSettings, NodeAgent
-from worker.kubelet.podfiles import PodFiles
-from worker.kubelet.podset import PodSet
-from worker.kubelet.security import SeccompSettings
-from worker.kubelet.server import Server
-from worker.kubelet.sources import SourceReader
-from worker.kubelet.statuses import StatusWriter
+from kube.api import core
+from kube.client.access import delegated
+from kube.client.client import Client
+from kube.client.events import EventRecorder
+from kube.client.informer import Informer
+from kube.component.log import get_logger
+from kube.component.run import notify_ready
+from kube.component.tls import TlsFiles, load_kubeconfig, server_context
+from kube.component.version import architecture
+from kube.component.webapp import serve_app
+from kube.machinery.nodelabels import KUBELET_DOMAINS, KUBELET_LABELS, is_kubelets
+from kube.machinery.quantity import whole
+from worker.kubelet import metrics
+from worker.kubelet.cri.configs import NodeShape
+from worker.kubelet.cri.images import Images
+from worker.kubelet.cri.logrotation import LogRotation, RotationPolicy
+from worker.kubelet.cri.runtime import Runtime, RuntimeFailure
+from worker.kubelet.node import machine
+from worker.kubelet.node.certificates import not_after
+from worker.kubelet.node.cgroups import Cgroups
+from worker.kubelet.node.eviction import DEFAULT_THRESHOLDS, Pressures, parse_thresholds
+from worker.kubelet.node.evictor import EvictionSettings, Evictor
+from worker.kubelet.node.heartbeat import Heartbeat
+from worker.kubelet.node.node import NodeFacts, parse_labels, parse_taint
+from worker.kubelet.node.nodeagent import AgentSettings, NodeAgent
+from worker.kubelet.pod.admission import HostPort, NodeOffers, allowed_sysctls
+from worker.kubelet.pod.dns import ClusterDns, parse_resolv_conf
+from worker.kubelet.pod.gate import Gate, RuntimeFeatures, kernel_has_apparmor
+from worker.kubelet.pod.podset import PodSet
+from worker.kubelet.pod.security import SeccompSettings
+from worker.kubelet.pod.sources import SourceReader
+from worker.kubelet.pod.statuses import StatusWriter
+from worker.kubelet.pod.usernamespaces import UserNamespaces
+from worker.kubelet.server.authorization import ALLOWED_SECONDS, DENIED_SECONDS
+from worker.kubelet.server.server import Server
 from worker.kubelet.tools import NodeSettings, Tools
-from worker.kubelet.usernamespaces import UserNamespaces
-from worker.kubelet.volumes import Volumes
+from worker.kubelet.volumes.podfiles import PodFiles
+from worker.kubelet.volumes.volumes import Volumes
 
 log = get_logger(__name__)
 STARTS_AT_ONCE = 4

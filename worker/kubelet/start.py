@@ -12,9 +12,9 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from muster.client.client import Client
-from muster.component.run import run
-from worker.kubelet.heartbeat import EARLY_STARTS, Heartbeat, Starts
+from kube.client.client import Client
+from kube.component.run import run
+from worker.kubelet.node.heartbeat import EARLY_STARTS, Heartbeat, Starts
 
 Serve = Callable[[asyncio.Event, Client, Heartbeat], Awaitable[None]]
 

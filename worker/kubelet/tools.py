@@ -8,19 +8,19 @@ from pathlib import Path
 
 import aiohttp
 
-from muster.client.client import Client
-from muster.client.events import EventRecorder
-from worker.kubelet.cgroups import Cgroups
-from worker.kubelet.configs import NodeShape
-from worker.kubelet.cri import Runtime
-from worker.kubelet.dns import ClusterDns
-from worker.kubelet.gate import Gate
-from worker.kubelet.images import Images
-from worker.kubelet.podfiles import PodFiles
-from worker.kubelet.sources import SourceReader
-from worker.kubelet.statuses import StatusWriter
-from worker.kubelet.usernamespaces import UserNamespaces
-from worker.kubelet.volumes import Volumes
+from kube.client.client import Client
+from kube.client.events import EventRecorder
+from worker.kubelet.cri.configs import NodeShape
+from worker.kubelet.cri.images import Images
+from worker.kubelet.cri.runtime import Runtime
+from worker.kubelet.node.cgroups import Cgroups
+from worker.kubelet.pod.dns import ClusterDns
+from worker.kubelet.pod.gate import Gate
+from worker.kubelet.pod.sources import SourceReader
+from worker.kubelet.pod.statuses import StatusWriter
+from worker.kubelet.pod.usernamespaces import UserNamespaces
+from worker.kubelet.volumes.podfiles import PodFiles
+from worker.kubelet.volumes.volumes import Volumes
 
 
 @dataclass(frozen=True, slots=True)

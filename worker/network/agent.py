@@ -10,10 +10,10 @@ from pathlib import Path
 
 from prometheus_client import Counter, Gauge
 
-from muster.api.core import Node
-from muster.client.events import WARNING, EventRecorder
-from muster.client.informer import Informer
-from muster.component.log import get_logger
+from kube.api.core import Node
+from kube.client.events import WARNING, EventRecorder
+from kube.client.informer import Informer
+from kube.component.log import get_logger
 from worker.network import kernel, plan
 
 log = get_logger(__name__)

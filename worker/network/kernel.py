@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from muster.component.log import get_logger
+from kube.component.log import get_logger
 from worker.network import plan
 from worker.network.plan import Action, Delete, Route
 

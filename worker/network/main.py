@@ -10,15 +10,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster.api.core import Node
-from muster.client.access import delegated
-from muster.client.client import Client
-from muster.client.events import EventRecorder
-from muster.client.informer import Informer
-from muster.component.log import get_logger
-from muster.component.metrics import metrics_server
-from muster.component.run import notify_ready, run
-from muster.component.tls import TlsFiles, server_context
+from kube.api.core import Node
+from kube.client.access import delegated
+from kube.client.client import Client
+from kube.client.events import EventRecorder
+from kube.client.informer import Informer
+from kube.component.log import get_logger
+from kube.component.metrics import metrics_server
+from kube.component.run import notify_ready, run
+from kube.component.tls import TlsFiles, server_context
 from worker.network.agent import Agent
 
 log = get_logger(__name__)

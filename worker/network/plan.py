@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from muster.api.core import Node
+from kube.api.core import Node
 
 # Routes of ours carry this protocol number, so that we never touch anybody else's.
 ROUTE_PROTOCOL = 77

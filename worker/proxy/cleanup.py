@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 
-from muster.component.log import get_logger
+from kube.component.log import get_logger
 from worker.proxy.commands import RulesError
 from worker.proxy.iptables import BACKENDS, Iptables, legacy_in_use
 from worker.proxy.nft.removal import remove_table

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Collection
 from typing import Any
 
-from muster.component.log import get_logger
+from kube.component.log import get_logger
 from worker.proxy.commands import RulesError, execute
 from worker.proxy.flows import LIST, has_udp, parse, stale
 from worker.proxy.rendered import RenderedService

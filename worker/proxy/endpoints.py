@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from muster.api.core import Node as ApiNode
-from muster.api.discovery import Endpoint as ApiEndpoint
-from muster.api.discovery import EndpointPort, EndpointSlice
+from kube.api.core import Node as ApiNode
+from kube.api.discovery import Endpoint as ApiEndpoint
+from kube.api.discovery import EndpointPort, EndpointSlice
 from worker.proxy.serviceports import Port, is_ipv4
 
 _NOBODY: frozenset[str] = frozenset()

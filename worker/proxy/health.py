@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from muster.api.core import Node
+from kube.api.core import Node
 from worker.proxy.rendered import RenderedService
 
 # The cluster autoscaler taints a node that it is about to delete.

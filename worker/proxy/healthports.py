@@ -12,9 +12,9 @@ from typing import Self
 
 from prometheus_client import Counter
 
-from muster.component.log import get_logger
-from muster.http.messages import Pages, Request, Response, failure, json_page
-from muster.http.server import http_server
+from kube.component.log import get_logger
+from kube.http.messages import Pages, Request, Response, failure, json_page
+from kube.http.server import http_server
 from worker.proxy.health import Check, Health, answer, checks_of
 from worker.proxy.metrics import HEALTHZ, LIVEZ
 from worker.proxy.syncer import Syncer

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster.component.log import get_logger
+from kube.component.log import get_logger
 from worker.proxy.commands import RulesError, execute
 from worker.proxy.generation import generation
 from worker.proxy.restore import Restore, explain

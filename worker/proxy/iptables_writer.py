@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
 from worker.proxy.endpoints import Node
 from worker.proxy.generation import Witness
 from worker.proxy.iptables import Iptables

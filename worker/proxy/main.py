@@ -13,18 +13,18 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
-from muster.api import core
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
-from muster.client.access import delegated
-from muster.client.client import Client
-from muster.client.informer import Informer
-from muster.component.access import Access
-from muster.component.log import get_logger
-from muster.component.metrics import metrics_server
-from muster.component.run import notify_ready, run
-from muster.component.tls import TlsFiles, server_context
-from muster.http.server import http_server
+from kube.api import core
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
+from kube.client.access import delegated
+from kube.client.client import Client
+from kube.client.informer import Informer
+from kube.component.access import Access
+from kube.component.log import get_logger
+from kube.component.metrics import metrics_server
+from kube.component.run import notify_ready, run
+from kube.component.tls import TlsFiles, server_context
+from kube.http.server import http_server
 from worker.proxy.cleanup import remove_everything, remove_other_mode
 from worker.proxy.endpoints import Node, node_of
 from worker.proxy.health import Health, eligible

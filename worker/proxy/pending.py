@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
-from muster.api.times import parse_time
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
+from kube.machinery.times import parse_time
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 # Set by the endpointslice controller: when the change happened that led to this slice.

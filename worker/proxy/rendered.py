@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
 from worker.proxy.endpoints import Node, Reachable, endpoints_of, reachable
 from worker.proxy.serviceports import Port, ports_of
 

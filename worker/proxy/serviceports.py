@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 
-from muster.api.core import Service, ServicePort
+from kube.api.core import Service, ServicePort
 
 DEFAULT_AFFINITY_SECONDS = 10800  # core/v1 DefaultClientIPServiceAffinitySeconds: three hours
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"

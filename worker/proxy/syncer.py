@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
-from muster.client.informer import Backoff, Informer
-from muster.component.log import get_logger
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
+from kube.client.informer import Backoff, Informer
+from kube.component.log import get_logger
 from worker.proxy import metrics
 from worker.proxy.commands import RulesError
 from worker.proxy.conntrack import forget_stale

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
 from worker.proxy.endpoints import Node
 from worker.proxy.rendered import RenderedService
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
-from muster.component.log import get_logger
+from kube.component.log import get_logger
 
 log = get_logger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)

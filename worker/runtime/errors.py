@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.rpc.errors import Code
+from kube.rpc.errors import Code
 
 
 class RuntimeFailure(Exception):

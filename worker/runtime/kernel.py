@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from muster.files.mounts import MS_BIND, check, mount
+from kube.files.mounts import MS_BIND, check, mount
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -11,33 +11,33 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from muster.client.access import QUIET, delegated
-from muster.client.channel import ServerList
-from muster.component.access import Access
-from muster.component.log import get_logger
-from muster.component.metrics import metrics_server
-from muster.component.openfiles import INHERITED
-from muster.component.run import notify_ready, run
-from muster.component.tls import TlsFiles, server_context
-from muster.cri import api_pb2 as cri
-from muster.rpc.listen import Listen
-from muster.rpc.metrics import PrometheusObserver
-from muster.rpc.names import DEFAULT
-from muster.rpc.service import Method, methods_of
-from muster.rpc.transports import rpc_server
-from muster.runtime import images_pb2
-from worker.runtime import capabilities
-from worker.runtime.cgroups import Cgroups
-from worker.runtime.cni import Cni
-from worker.runtime.image_service import ImageService, LoadService
+from kube.client.access import QUIET, delegated
+from kube.client.channel import ServerList
+from kube.component.access import Access
+from kube.component.log import get_logger
+from kube.component.metrics import metrics_server
+from kube.component.openfiles import INHERITED
+from kube.component.run import notify_ready, run
+from kube.component.tls import TlsFiles, server_context
+from kube.rpc.listen import Listen
+from kube.rpc.metrics import PrometheusObserver
+from kube.rpc.names import DEFAULT
+from kube.rpc.service import Method, methods_of
+from kube.rpc.transports import rpc_server
+from kube.stubs.cri import api_pb2 as cri
+from kube.stubs.runtime import images_pb2
+from worker.runtime.containers.streaming import StreamingServer
+from worker.runtime.images.registry import Puller
 from worker.runtime.node import Node
-from worker.runtime.oci_runtime import OciRuntime
-from worker.runtime.operations import Operations
-from worker.runtime.registry import Puller
-from worker.runtime.resources import NodeFacts, device_rules
-from worker.runtime.runtime_service import RuntimeService
-from worker.runtime.sandboxes import Places
-from worker.runtime.streaming import StreamingServer
+from worker.runtime.oci import capabilities
+from worker.runtime.oci.cgroups import Cgroups
+from worker.runtime.oci.resources import NodeFacts, device_rules
+from worker.runtime.oci.runtime import OciRuntime
+from worker.runtime.sandboxes.cni import Cni
+from worker.runtime.sandboxes.sandboxes import Places
+from worker.runtime.service.image_service import ImageService, LoadService
+from worker.runtime.service.operations import Operations
+from worker.runtime.service.runtime_service import RuntimeService
 
 log = get_logger(__name__)
 DEFAULT_SOCKET = "/run/muster/runtime.sock"

@@ -11,22 +11,23 @@ import secrets
 import time
 from pathlib import Path
 
-from muster.component.log import get_logger
-from muster.cri import api_pb2 as cri
-from worker.runtime import convert, user_namespaces
-from worker.runtime.cgroups import Cgroups
-from worker.runtime.cni import Cni
-from worker.runtime.containers import Containers
+from kube.component.log import get_logger
+from kube.stubs.cri import api_pb2 as cri
+from worker.runtime.containers.containers import Containers
+from worker.runtime.containers.execs import Execs
+from worker.runtime.containers.lifecycle import state
 from worker.runtime.errors import FailedPrecondition, InvalidArgument
-from worker.runtime.events import EventBroker
-from worker.runtime.execs import Execs
-from worker.runtime.images import ImageStore
-from worker.runtime.lifecycle import state
+from worker.runtime.images.store import ImageStore
 from worker.runtime.locks import KeyedLocks
-from worker.runtime.oci_runtime import OciRuntime
+from worker.runtime.oci.cgroups import Cgroups
+from worker.runtime.oci.resources import NodeFacts
+from worker.runtime.oci.runtime import OciRuntime
 from worker.runtime.records import ContainerRecord, SandboxRecord
-from worker.runtime.resources import NodeFacts
-from worker.runtime.sandboxes import Places, Sandboxes, prepare
+from worker.runtime.sandboxes import user_namespaces
+from worker.runtime.sandboxes.cni import Cni
+from worker.runtime.sandboxes.sandboxes import Places, Sandboxes, prepare
+from worker.runtime.service import convert
+from worker.runtime.service.events import EventBroker
 
 log = get_logger(__name__)
 

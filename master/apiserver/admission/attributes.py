@@ -8,10 +8,10 @@ from typing import Literal
 
 import msgspec
 
+from kube.api.meta import StatusDetails
+from kube.machinery.errors import Forbidden, StatusError
+from kube.machinery.scheme import ApiObject, Resource
 from master.apiserver.auth.identity import User
-from muster.api.errors import Forbidden, StatusError
-from muster.api.meta import StatusDetails
-from muster.api.scheme import ApiObject, Resource
 
 Operation = Literal["CREATE", "UPDATE", "DELETE"]
 # An object by kind, namespace and name as the server knows it now, or None.

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from kube.api.meta import ObjectMeta
+from kube.machinery import scheme
+from kube.machinery.scheme import ApiObject, resource_for
 from master.apiserver.admission import noderestriction, serviceaccount
 from master.apiserver.admission.attributes import Attributes, Operation, Plugin
 from master.apiserver.auth.identity import User
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.registry.options import Target
-from muster.api import scheme
-from muster.api.meta import ObjectMeta
-from muster.api.scheme import ApiObject, resource_for
 
 PLUGINS: tuple[Plugin, ...] = (serviceaccount.admit, noderestriction.admit)
 # Of a write: the object wanted (None: delete) and the object stored (None: create). Raises.

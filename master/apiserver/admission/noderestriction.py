@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kube.api.coordination import Lease
+from kube.api.core import Node, Pod
+from kube.api.meta import OwnerReference
+from kube.machinery.errors import StatusError, not_found
+from kube.machinery.nodelabels import is_kubelets
 from master.apiserver.admission.attributes import Attributes, Lookup, forbidden
 from master.apiserver.auth.node import MIRROR_ANNOTATION, NODE_LEASES
 from master.apiserver.auth.references import refers_to
-from muster.api.coordination import Lease
-from muster.api.core import Node, Pod
-from muster.api.errors import StatusError, not_found
-from muster.api.meta import OwnerReference
-from muster.api.nodelabels import is_kubelets
 
 _SAME_NAME = "can only access node lease with the same name as the requesting node"
 

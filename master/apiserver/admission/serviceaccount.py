@@ -5,11 +5,11 @@ A mirror pod shows what a kubelet runs from a file; nothing of the API can have 
 
 from __future__ import annotations
 
+from kube.api.core import Pod
+from kube.machinery.errors import StatusError
 from master.apiserver.admission.attributes import Attributes, Lookup, forbidden
 from master.apiserver.auth.node import MIRROR_ANNOTATION
 from master.apiserver.auth.references import refers_to
-from muster.api.core import Pod
-from muster.api.errors import StatusError
 
 
 def admit(asked: Attributes, _: Lookup) -> StatusError | None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kube.api.core import Pod
+from kube.api.meta import StatusDetails
+from kube.machinery import scheme
+from kube.machinery.errors import Forbidden
+from kube.machinery.scheme import resource_for
+from kube.machinery.selectors import FieldRequirement
 from master.apiserver.auth.identity import User
 from master.apiserver.auth.node import ALLOW, NO_OPINION, Decision, Graph, authorize_node
 from master.apiserver.auth.rules import GROUP_RULES, USER_RULES, Attributes, PolicyRule
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.cache.entry import Selection
-from muster.api import scheme
-from muster.api.core import Pod
-from muster.api.errors import Forbidden
-from muster.api.meta import StatusDetails
-from muster.api.scheme import resource_for
-from muster.api.selectors import FieldRequirement
 
 
 class Authorizer:

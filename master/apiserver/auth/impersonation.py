@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
+from kube.machinery.errors import BadRequest
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.identity import ANONYMOUS_NAME, AUTHENTICATED, UNAUTHENTICATED, User
 from master.apiserver.auth.rules import Attributes
-from muster.api.errors import BadRequest
 
 _PREFIX = "impersonate-"
 _USER, _UID, _GROUP = "impersonate-user", "impersonate-uid", "impersonate-group"

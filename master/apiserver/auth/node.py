@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from kube.api.core import Pod
 from master.apiserver.auth.references import references
 from master.apiserver.auth.rules import READ, Attributes, PolicyRule
-from muster.api.core import Pod
 
 NODE_LEASES = "kube-node-lease"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"

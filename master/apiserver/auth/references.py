@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muster.api.core import EnvFromSource, EnvVar, Pod, Volume
+from kube.api.core import EnvFromSource, EnvVar, Pod, Volume
 
 Reference = tuple[str, str]  # plural, name
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
+from kube.api.meta import StatusCause
+from kube.machinery.errors import BadRequest, NotFound, invalid
 from master.apiserver.auth.authorizer import Authorizer, rules_of
 from master.apiserver.auth.identity import User
 from master.apiserver.auth.rules import Attributes, PolicyRule
 from master.apiserver.decoding.typed import to_typed
-from muster.api.errors import BadRequest, NotFound, invalid
-from muster.api.meta import StatusCause
 
 AUTHORIZATION, AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
 GROUPS = (AUTHORIZATION, AUTHENTICATION)

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 import msgspec
 
+from kube.component.log import get_logger
+from kube.machinery.scheme import RESOURCES, Resource
+from kube.stubs.etcd.kv_pb2 import Event, KeyValue
 from master.apiserver.cache.resource import ResourceCache
 from master.apiserver.etcd3.errors import Compacted, StoreError
 from master.apiserver.etcd3.store import Store, prefix_end
 from master.apiserver.etcd3.watch import watch_everything
 from master.apiserver.storage.keys import CLUSTER_IPS, NODE_PORTS, ROOT, resource_of_key
-from muster.api.scheme import RESOURCES, Resource
-from muster.component.log import get_logger
-from muster.etcd.kv_pb2 import Event, KeyValue
 
 log = get_logger(__name__)
 PAGE = 2000

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kube.machinery.scheme import Resource
+from kube.machinery.selectors import EVERYTHING, FieldRequirement, Selector, fields_match
 from master.apiserver.storage.codec import with_revision
 from master.apiserver.storage.fields import Selectable, selectable
-from muster.api.scheme import Resource
-from muster.api.selectors import EVERYTHING, FieldRequirement, Selector, fields_match
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import msgspec
 from sortedcontainers import SortedDict
 
+from kube.component.log import get_logger
+from kube.machinery.scheme import Resource
 from master.apiserver.cache.entry import Entry, Selection, make_entry
 from master.apiserver.cache.watcher import Watcher
 from master.apiserver.cache.window import ADDED, DELETED, MODIFIED, CacheEvent, Window
-from muster.api.scheme import Resource
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 # Watchers that pin this field to one value are only offered the events that concern it: with

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
+from kube.api.meta import DeleteOptions
+from kube.machinery.errors import BadRequest
+from kube.machinery.scheme import Resource
 from master.apiserver.decoding.query import unsupported
-from muster.api.errors import BadRequest
-from muster.api.meta import DeleteOptions
-from muster.api.scheme import Resource
 
 POLICIES = ("Background", "Foreground", "Orphan")
 # Evictions of kubectl before 1.22.

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from muster.api import quantity
-from muster.api.base import Int32, Int64, Quantity
+from kube.api.base import Int32, Int64, Quantity
+from kube.machinery import quantity
 
 _PATH = re.compile(r" - at `(?:key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+|\.\.\.)\]")

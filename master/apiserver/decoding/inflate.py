@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 
+from kube.machinery.errors import BadRequest, UnsupportedMediaType
 from master.apiserver.decoding import limits
-from muster.api.errors import BadRequest, UnsupportedMediaType
 
 # What zlib calls the formats: 16 more than the window's size is gzip's frame.
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}

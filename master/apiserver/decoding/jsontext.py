@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from kube.machinery.errors import BadRequest
 from master.apiserver.decoding import limits
-from muster.api.errors import BadRequest
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 MAX_NOTED = 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muster.api.errors import BadRequest, TooLarge
+from kube.machinery.errors import BadRequest, TooLarge
 
 # etcd's default request limit; upstream's limit for resource bodies is twice that.
 MAX_BODY_BYTES = 3 * 512 * 1024

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from muster.api.errors import BadRequest, StatusError, invalid
-from muster.api.meta import StatusCause
+from kube.api.meta import StatusCause
+from kube.machinery.errors import BadRequest, StatusError, invalid
 
 _INTEGER = re.compile(r"[+-]?[0-9]+")
 _INT64 = 2**63

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from kube.api.base import Quantity
 from master.apiserver.decoding.times import Kind
-from muster.api.base import Quantity
 
 StructType = type[msgspec.Struct]
 

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from kube.machinery import quantity
+from kube.machinery.errors import BadRequest
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.goerrors import explain
 from master.apiserver.decoding.jsontext import decode_json
 from master.apiserver.decoding.shapes import Field, StructType, fields_of, time_plan
 from master.apiserver.decoding.times import NotATime, is_stored_form, to_stored_form
-from muster.api import quantity
-from muster.api.errors import BadRequest
 
 S = TypeVar("S", bound=msgspec.Struct)
 Json = Any

@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 import yaml
 
+from kube.machinery.errors import BadRequest
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.jsontext import Problems, decode_json
-from muster.api.errors import BadRequest
 
 # libyaml, where PyYAML was built with it (its wheels are); else its own parser, ten times slower.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

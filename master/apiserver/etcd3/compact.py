@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 
+from kube.component.log import get_logger
+from kube.rpc.channel import Channel
+from kube.stubs.etcd import rpc_pb2 as pb
 from master.apiserver.etcd3.connection import Connection
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import KV, Store
-from muster.component.log import get_logger
-from muster.etcd import rpc_pb2 as pb
-from muster.rpc.channel import Channel
 
 log = get_logger(__name__)
 KEY = b"compact_rev_key"

@@ -15,6 +15,13 @@ from contextlib import contextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+from kube.component.log import get_logger
+from kube.component.tls import TlsMaterial
+from kube.rpc.channel import ANY_SIZE, Channel, ChannelOptions, open_channel
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.listen import Keepalive
+from kube.rpc.names import DEFAULT
+from kube.stubs.etcd import rpc_pb2 as pb
 from master.apiserver import metrics
 from master.apiserver.etcd3.errors import (
     Compacted,
@@ -23,13 +30,6 @@ from master.apiserver.etcd3.errors import (
     StoreUnavailable,
     ValueTooLarge,
 )
-from muster.component.log import get_logger
-from muster.component.tls import TlsMaterial
-from muster.etcd import rpc_pb2 as pb
-from muster.rpc.channel import ANY_SIZE, Channel, ChannelOptions, open_channel
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.listen import Keepalive
-from muster.rpc.names import DEFAULT
 
 log = get_logger(__name__)
 T = TypeVar("T")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from kube.rpc.channel import Channel
+from kube.stubs.etcd import rpc_pb2 as pb
+from kube.stubs.etcd.kv_pb2 import KeyValue
 from master.apiserver.etcd3.connection import Connection
-from muster.etcd import rpc_pb2 as pb
-from muster.etcd.kv_pb2 import KeyValue
-from muster.rpc.channel import Channel
 
 # A page of 10,000 pods takes the store a while; small reads keep the short attempt.
 LIST_ATTEMPT_SECONDS = 15.0

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from kube.rpc.errors import RpcError
+from kube.stubs.etcd import rpc_pb2 as pb
+from kube.stubs.etcd.kv_pb2 import Event
 from master.apiserver.etcd3.connection import Connection, translate
 from master.apiserver.etcd3.errors import Compacted, StoreUnavailable
-from muster.etcd import rpc_pb2 as pb
-from muster.etcd.kv_pb2 import Event
-from muster.rpc.errors import RpcError
 
 _WATCH = pb.DESCRIPTOR.services_by_name["Watch"]
 # The member cancels the watch when it has lost its leader, so a cut-off member is left.

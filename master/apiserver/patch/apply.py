@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Hashable
 from typing import Any
 
+from kube.api.meta import StatusCause, StatusDetails
+from kube.machinery.errors import BadRequest, Conflict
 from master.apiserver.patch.fieldset import (
     NoFieldSet,
     Path,
@@ -22,8 +24,6 @@ from master.apiserver.patch.fieldset import (
 )
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.patch.strategic import identity
-from muster.api.errors import BadRequest, Conflict
-from muster.api.meta import StatusCause, StatusDetails
 
 Json = Any
 Map = dict[str, Any]

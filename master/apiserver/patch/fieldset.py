@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from kube.machinery.errors import BadRequest
 from master.apiserver.decoding.limits import MAX_DEPTH
 from master.apiserver.patch.mergekeys import Shape
-from muster.api.errors import BadRequest
 
 # A path is a tuple of steps in the notation above; leaves only, and keyed list elements.
 Path = tuple[str, ...]

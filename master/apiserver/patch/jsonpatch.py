@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
+from kube.machinery.errors import BadRequest, Invalid, TooLarge
 from master.apiserver.decoding import limits
-from muster.api.errors import BadRequest, Invalid, TooLarge
 
 Json = Any
 # A patch of more operations is refused (apiserver: maxJSONPatchOperations).

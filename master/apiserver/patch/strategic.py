@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from kube.machinery.errors import BadRequest
 from master.apiserver.patch.mergekeys import Shape
-from muster.api.errors import BadRequest
 
 Json = Any
 Map = dict[str, Any]

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
+from kube.machinery.errors import BadRequest
 from master.apiserver.decoding import limits
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.protobuf.numbers import MESSAGES
-from muster.api.errors import BadRequest
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\0"

@@ -14,8 +14,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from kube.api.core import Service, ServicePort
 from master.apiserver.storage.keys import CLUSTER_IPS, NODE_PORTS
-from muster.api.core import Service, ServicePort
 
 # Returns a number in [0, n).
 Choose = Callable[[int], int]

@@ -14,6 +14,22 @@ from typing import Any, cast
 
 import msgspec
 
+from kube.api.autoscaling import Scale
+from kube.api.core import Binding, Namespace, Pod
+from kube.api.meta import DeleteOptions
+from kube.api.policy import Eviction
+from kube.machinery import scheme
+from kube.machinery.errors import (
+    BadRequest,
+    Expired,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    StatusError,
+    UnsupportedMediaType,
+)
+from kube.machinery.scheme import ApiObject, Resource
+from kube.machinery.selectors import SelectorError, parse_fields
 from master.apiserver.admission.chain import Chain
 from master.apiserver.auth.authorizer import Authorizer
 from master.apiserver.auth.identity import User
@@ -40,22 +56,6 @@ from master.apiserver.registry.options import (
 from master.apiserver.registry.reader import Reader, WatchStream
 from master.apiserver.registry.subresources import bind, scale_of, with_scale
 from master.apiserver.registry.writer import Deleted, Writer, at_once
-from muster.api import scheme
-from muster.api.autoscaling import Scale
-from muster.api.core import Binding, Namespace, Pod
-from muster.api.errors import (
-    BadRequest,
-    Expired,
-    MethodNotAllowed,
-    NotFound,
-    ServiceUnavailable,
-    StatusError,
-    UnsupportedMediaType,
-)
-from muster.api.meta import DeleteOptions
-from muster.api.policy import Eviction
-from muster.api.scheme import ApiObject, Resource
-from muster.api.selectors import SelectorError, parse_fields
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"

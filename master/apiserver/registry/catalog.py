@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kube.machinery.scheme import RESOURCES, Resource
 from master.apiserver.registry.strategies.apps import DeploymentStrategyRules, ReplicaSetStrategy
 from master.apiserver.registry.strategies.cluster import NamespaceStrategy, NodeStrategy
 from master.apiserver.registry.strategies.config import (
@@ -20,7 +21,6 @@ from master.apiserver.registry.strategies.records import (
 )
 from master.apiserver.registry.strategies.service import ServiceStrategy
 from master.apiserver.registry.strategy import Strategy
-from muster.api.scheme import RESOURCES, Resource
 
 AnyStrategy = Strategy[Any]
 _BY_KIND: dict[str, type[AnyStrategy]] = {

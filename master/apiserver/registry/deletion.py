@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from kube.api.meta import DeleteOptions
+from kube.machinery.scheme import ApiObject
 from master.apiserver.registry.metadata import timestamp, with_meta
-from muster.api.meta import DeleteOptions
-from muster.api.scheme import ApiObject
 
 ORPHAN = "orphan"
 FOREGROUND = "foregroundDeletion"

@@ -7,9 +7,9 @@ from typing import TypeVar
 
 import msgspec
 
-from muster.api.errors import BadRequest, Conflict, conflict
-from muster.api.meta import ObjectMeta, Preconditions
-from muster.api.scheme import ApiObject, Resource
+from kube.api.meta import ObjectMeta, Preconditions
+from kube.machinery.errors import BadRequest, Conflict, conflict
+from kube.machinery.scheme import ApiObject, Resource
 
 T = TypeVar("T", bound=ApiObject)
 # Names made from generateName end in five of these (no vowels: no words; apimachinery's rand).

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from muster.api.meta import DeleteOptions
-from muster.api.scheme import Resource
+from kube.api.meta import DeleteOptions
+from kube.machinery.scheme import Resource
 
 # A request's body, read and parsed when it is called: after the request was authorized.
 ObjectBody = Callable[[], Awaitable[msgspec.Struct]]

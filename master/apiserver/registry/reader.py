@@ -12,6 +12,16 @@ from typing import Annotated
 
 import msgspec
 
+from kube.machinery.errors import (
+    BadRequest,
+    Expired,
+    ServiceUnavailable,
+    Timeout,
+    encode_status,
+    not_found,
+)
+from kube.machinery.scheme import Resource
+from kube.machinery.selectors import SelectorError, parse_fields, parse_labels
 from master.apiserver.cache.cacher import Cacher, StaleCache
 from master.apiserver.cache.entry import Entry, Selection, make_entry
 from master.apiserver.cache.resource import ResourceCache
@@ -23,16 +33,6 @@ from master.apiserver.registry.options import Listed, ListOptions, Target, Watch
 from master.apiserver.storage.codec import with_revision
 from master.apiserver.storage.fields import supported_fields
 from master.apiserver.storage.keys import key_of, prefix_of
-from muster.api.errors import (
-    BadRequest,
-    Expired,
-    ServiceUnavailable,
-    Timeout,
-    encode_status,
-    not_found,
-)
-from muster.api.scheme import Resource
-from muster.api.selectors import SelectorError, parse_fields, parse_labels
 
 # How often an idle watch hears the current revision, so that it can resume from there.
 BOOKMARK_SECONDS = 10.0

@@ -6,9 +6,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from kube.api.meta import DeleteOptions, StatusCause
+from kube.machinery.scheme import ApiObject, Resource
 from master.apiserver.registry.validation.metadata import dns_subdomain
-from muster.api.meta import DeleteOptions, StatusCause
-from muster.api.scheme import ApiObject, Resource
 
 T = TypeVar("T", bound=ApiObject)
 Causes = list[StatusCause]

@@ -6,14 +6,14 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from kube.api.apps import Deployment, ReplicaSet
+from kube.api.autoscaling import Scale, ScaleSpec, ScaleStatus
+from kube.api.core import Binding, Pod, PodCondition
+from kube.api.meta import LabelSelector, ObjectMeta, StatusCause
+from kube.machinery.errors import BadRequest, Conflict, conflict, invalid
+from kube.machinery.scheme import ApiObject
+from kube.machinery.selectors import from_label_selector
 from master.apiserver.registry.metadata import timestamp, with_meta
-from muster.api.apps import Deployment, ReplicaSet
-from muster.api.autoscaling import Scale, ScaleSpec, ScaleStatus
-from muster.api.core import Binding, Pod, PodCondition
-from muster.api.errors import BadRequest, Conflict, conflict, invalid
-from muster.api.meta import LabelSelector, ObjectMeta, StatusCause
-from muster.api.scheme import ApiObject
-from muster.api.selectors import from_label_selector
 
 
 def bind(pod: Pod, binding: Binding, now: datetime) -> Pod:

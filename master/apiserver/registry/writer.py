@@ -16,6 +16,22 @@ from typing import Any
 
 import msgspec
 
+from kube.api.core import Namespace, Service
+from kube.api.meta import DeleteOptions, StatusCause
+from kube.machinery.errors import (
+    BadRequest,
+    Conflict,
+    Forbidden,
+    InternalError,
+    StatusError,
+    TooLarge,
+    already_exists,
+    conflict,
+    invalid,
+    not_found,
+)
+from kube.machinery.scheme import ApiObject, Resource, resource_for
+from kube.stubs.etcd.kv_pb2 import KeyValue
 from master.apiserver.admission.chain import Admit, admit_all
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.decoding import limits
@@ -40,22 +56,6 @@ from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import validate_metadata
 from master.apiserver.storage.codec import from_stored, to_stored, with_revision
 from master.apiserver.storage.keys import CLUSTER_IPS, NODE_PORTS, key_of
-from muster.api.core import Namespace, Service
-from muster.api.errors import (
-    BadRequest,
-    Conflict,
-    Forbidden,
-    InternalError,
-    StatusError,
-    TooLarge,
-    already_exists,
-    conflict,
-    invalid,
-    not_found,
-)
-from muster.api.meta import DeleteOptions, StatusCause
-from muster.api.scheme import ApiObject, Resource, resource_for
-from muster.etcd.kv_pb2 import KeyValue
 
 # How often a write is decided again because others wrote in between.
 ATTEMPTS = 100

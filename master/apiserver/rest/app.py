@@ -9,6 +9,16 @@ from datetime import UTC, datetime
 
 from aiohttp import web
 
+from kube.component.log import get_logger
+from kube.component.version import version_info
+from kube.machinery.errors import (
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    StatusError,
+    Unauthorized,
+)
 from master.apiserver import metrics
 from master.apiserver.auth import reviews
 from master.apiserver.auth.identity import ANONYMOUS, User, credential_from_der
@@ -24,16 +34,6 @@ from master.apiserver.rest.health import HealthHandlers
 from master.apiserver.rest.kubelet import KubeletProxy
 from master.apiserver.rest.requestinfo import ResourcePath, parse_path
 from master.apiserver.rest.responses import error_response, json_response, plain_response
-from muster.api.errors import (
-    BadRequest,
-    InternalError,
-    MethodNotAllowed,
-    NotFound,
-    StatusError,
-    Unauthorized,
-)
-from muster.component.log import get_logger
-from muster.component.version import version_info
 
 log = get_logger(__name__)
 # Of a query, which is read before anything is known of its sender: a URL may be 1 MiB long, and

@@ -8,6 +8,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from kube.api.meta import DeleteOptions
+from kube.machinery.errors import BadRequest, TooLarge, UnsupportedMediaType
+from kube.machinery.scheme import Resource
 from master.apiserver import metrics
 from master.apiserver.decoding import limits, query
 from master.apiserver.decoding.checks import check_kind, checked
@@ -18,9 +21,6 @@ from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.protobuf.decode import MEDIA_TYPE, decode_body
 from master.apiserver.registry.api import APPLY_PATCH, most_values
-from muster.api.errors import BadRequest, TooLarge, UnsupportedMediaType
-from muster.api.meta import DeleteOptions
-from muster.api.scheme import Resource
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 _ANY = Shape()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import h11
 
-from muster.api.errors import InternalError, ServiceUnavailable
+from kube.machinery.errors import InternalError, ServiceUnavailable
 
 DIAL_SECONDS = 5.0
 HEAD_SECONDS = 30.0

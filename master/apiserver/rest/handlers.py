@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from kube.api.meta import DeleteOptions
+from kube.component.webhandler import abort
+from kube.machinery.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from master.apiserver import metrics
 from master.apiserver.auth.identity import User
 from master.apiserver.decoding.limits import check_depth
@@ -44,9 +47,6 @@ from master.apiserver.rest.tables.render import (
     render_table,
 )
 from master.apiserver.rest.watch import stream_watch
-from muster.api.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
-from muster.api.meta import DeleteOptions
-from muster.component.webhandler import abort
 
 DEFAULT_WATCH_SECONDS = 1800.0
 _RETURNS_DELETED = frozenset({"Pod", "Namespace", "Service"})

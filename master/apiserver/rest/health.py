@@ -7,12 +7,12 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from kube.component.webapp import health_response
+from kube.machinery.scheme import RESOURCES
 from master.apiserver import metrics
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import Store
-from muster.api.scheme import RESOURCES
-from muster.component.webapp import health_response
 
 # The store must answer within this (apiserver etcd3 health check).
 PROBE_SECONDS = 2.0

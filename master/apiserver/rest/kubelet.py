@@ -10,6 +10,18 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from kube.api.core import Node, Pod
+from kube.component.webhandler import abort, be_patient, drained
+from kube.machinery import scheme
+from kube.machinery.errors import (
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    ServiceUnavailable,
+    StatusError,
+)
+from kube.machinery.scheme import resource_for
 from master.apiserver import metrics
 from master.apiserver.auth.identity import User
 from master.apiserver.registry.api import Api
@@ -19,18 +31,6 @@ from master.apiserver.rest.dial import DIAL_SECONDS
 from master.apiserver.rest.relay import relay_upgrade
 from master.apiserver.rest.requestinfo import ResourcePath
 from master.apiserver.rest.watch import client_has_gone
-from muster.api import scheme
-from muster.api.core import Node, Pod
-from muster.api.errors import (
-    BadRequest,
-    InternalError,
-    MethodNotAllowed,
-    NotFound,
-    ServiceUnavailable,
-    StatusError,
-)
-from muster.api.scheme import resource_for
-from muster.component.webhandler import abort, be_patient, drained
 
 DEFAULT_PORT = 10250
 IDLE_SECONDS = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from muster.api.errors import NotAcceptable
+from kube.machinery.errors import NotAcceptable
 
 Form = Literal["object", "table", "metadata"]
 _JSON = ("application/json", "application/*", "*/*")

@@ -11,13 +11,13 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 from aiohttp import web
 
+from kube.component.version import GIT_VERSION
+from kube.machinery.errors import NotFound
+from kube.machinery.scheme import Resource
 from master.apiserver.patch.mergekeys import MERGE_KEYS
 from master.apiserver.rest import openapi_v2
 from master.apiserver.rest.discovery import GROUPS
 from master.apiserver.rest.responses import json_response
-from muster.api.errors import NotFound
-from muster.api.scheme import Resource
-from muster.component.version import GIT_VERSION
 
 Json = dict[str, Any]
 _PATCH_TYPES = (

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from muster.component.version import GIT_VERSION
-from muster.openapi import v2_pb2 as pb
+from kube.component.version import GIT_VERSION
+from kube.stubs.openapi import v2_pb2 as pb
 
 # The "@" that kubectl asks with is no legal character of a media type; upstream answers a dot.
 CONTENT_TYPE = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"

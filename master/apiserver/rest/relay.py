@@ -13,15 +13,10 @@ import ssl
 
 from aiohttp import web
 
+from kube.component.webhandler import be_patient
+from kube.machinery.errors import BadRequest, InternalError, StatusError, encode_status
 from master.apiserver.rest.dial import CHUNK_BYTES, DIAL_SECONDS, HEAD_SECONDS, dial
 from master.apiserver.rest.frames import FrameCutter
-from muster.api.errors import (
-    BadRequest,
-    InternalError,
-    StatusError,
-    encode_status,
-)
-from muster.component.webhandler import be_patient
 
 CLOSE_SECONDS = 0.5
 # Frames that are written in one turn of the loop: each is a TLS record.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from muster.api.scheme import Resource, resource_for_plural
+from kube.machinery.scheme import Resource, resource_for_plural
 
 # Namespaces are objects and also prefixes: these say which one the path means.
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")

@@ -8,9 +8,9 @@ from itertools import islice
 import msgspec
 from aiohttp import web
 
+from kube.machinery.errors import NotFound, StatusError, TooLarge, TooManyRequests, encode_status
+from kube.machinery.scheme import Resource
 from master.apiserver.registry.options import Listed
-from muster.api.errors import NotFound, StatusError, TooLarge, TooManyRequests, encode_status
-from muster.api.scheme import Resource
 
 JSON = "application/json"
 # Of one warning, and of all of an answer (upstream: 256 each, 4 KiB together, beyond it few).

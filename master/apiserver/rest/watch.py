@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from kube.component.webhandler import drained
+from kube.machinery.scheme import Resource
 from master.apiserver.cache.window import BOOKMARK
 from master.apiserver.registry.reader import IDLE, Frame
 from master.apiserver.rest.negotiate import Form
 from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
-from muster.api.scheme import Resource
-from muster.component.webhandler import drained
 
 PIECE_BYTES = 16 << 10
 

@@ -12,6 +12,22 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from kube.api.meta import DeleteOptions
+from kube.component.log import get_logger
+from kube.machinery.errors import (
+    TRAILER,
+    BadRequest,
+    InternalError,
+    NotFound,
+    StatusError,
+    Unauthorized,
+    UnsupportedMediaType,
+    encode_status,
+)
+from kube.machinery.scheme import resource_for_plural
+from kube.rpc.errors import RpcError
+from kube.rpc.service import CallContext, Method, methods_of
+from kube.stubs.resources import resources_pb2 as pb
 from master.apiserver import metrics
 from master.apiserver.auth import reviews
 from master.apiserver.auth.identity import ANONYMOUS, User, user_from_pem
@@ -39,22 +55,6 @@ from master.apiserver.registry.options import (
     WriteOptions,
 )
 from master.apiserver.registry.reader import IDLE
-from muster.api.errors import (
-    TRAILER,
-    BadRequest,
-    InternalError,
-    NotFound,
-    StatusError,
-    Unauthorized,
-    UnsupportedMediaType,
-    encode_status,
-)
-from muster.api.meta import DeleteOptions
-from muster.api.scheme import resource_for_plural
-from muster.component.log import get_logger
-from muster.resources import resources_pb2 as pb
-from muster.rpc.errors import RpcError
-from muster.rpc.service import CallContext, Method, methods_of
 
 log = get_logger(__name__)
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from muster.api import scheme
-from muster.api.scheme import ApiObject, Resource
+from kube.machinery import scheme
+from kube.machinery.scheme import ApiObject, Resource
 
 _encoder = msgspec.json.Encoder()
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from muster.api.scheme import Resource
+from kube.machinery.scheme import Resource
 
 
 class _Meta(Struct, rename="camel", frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.api.scheme import RESOURCES, Resource
+from kube.machinery.scheme import RESOURCES, Resource
 
 ROOT = "/registry/"
 # What is not /registry/<plural>/ upstream for historical reasons.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kube.stubs.etcd import auth_pb2
 from master.kvstore.mvcc.store import TO_THE_END
-from muster.etcd import auth_pb2
 
 READ, WRITE, BOTH = (
     auth_pb2.Permission.READ,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.auth.store import AUTH_KINDS, AuthStore, Caller
 from master.kvstore.lease.lessor import Lessor
-from muster.etcd import rpc_pb2
 
 
 def check_command(auth: AuthStore, lessor: Lessor, caller: Caller, kind: str, request: Any) -> None:

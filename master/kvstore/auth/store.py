@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from kube.stubs.etcd import auth_pb2, command_pb2, rpc_pb2
 from master.kvstore.auth import permissions
 from master.kvstore.errors import (
     AuthNotEnabled,
@@ -29,7 +30,6 @@ from master.kvstore.errors import (
     UserExists,
     UserNotFound,
 )
-from muster.etcd import auth_pb2, command_pb2, rpc_pb2
 
 ROOT = "root"  # the user, and the role that may do everything
 _Permission = auth_pb2.Permission

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kube.component.log import get_logger
+from kube.stubs.etcd import command_pb2
 from master.kvstore.auth.tokens import Tokens
 from master.kvstore.driver.contacts import Contacts
 from master.kvstore.driver.leases import Leases
@@ -11,8 +13,6 @@ from master.kvstore.machine import Applied
 from master.kvstore.members import membership_of
 from master.kvstore.raft.core import Core
 from master.kvstore.raft.messages import Entry, EntryKind
-from muster.component.log import get_logger
-from muster.etcd import command_pb2
 
 log = get_logger(__name__)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kube.component.log import get_logger
 from master.kvstore import state
 from master.kvstore.driver.disk import Disk
 from master.kvstore.errors import StoreError
@@ -13,7 +14,6 @@ from master.kvstore.machine import Machine
 from master.kvstore.raft.core import Core
 from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
 from master.kvstore.wal.snapshot import Incoming, SnapshotCorrupt, SnapshotDirectory
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from kube.component.log import get_logger
 from master.kvstore.driver.contacts import Contacts
 from master.kvstore.errors import (
     LearnerNotReady,
@@ -15,7 +16,6 @@ from master.kvstore.errors import (
 )
 from master.kvstore.raft.core import Core, Role
 from master.kvstore.raft.messages import NOBODY
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 

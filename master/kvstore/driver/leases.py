@@ -12,6 +12,8 @@ from time import monotonic
 
 import msgspec
 
+from kube.component.log import get_logger
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore.auth.store import ROOT
 from master.kvstore.driver.clock import Timing
 from master.kvstore.driver.leadership import Leadership
@@ -19,8 +21,6 @@ from master.kvstore.driver.replica import Replica
 from master.kvstore.errors import LeaseNotFound
 from master.kvstore.lease.expiry import Expiry
 from master.kvstore.raft.core import Core, ProposalDropped
-from muster.component.log import get_logger
-from muster.etcd import command_pb2, rpc_pb2
 
 log = get_logger(__name__)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from kube.component.log import get_logger
 from master.kvstore.driver.contacts import Contacts
 from master.kvstore.driver.lifecycle import Lifecycle
 from master.kvstore.raft.core import Core
 from master.kvstore.raft.messages import Message, MessageType
 from master.kvstore.transport.peer import PeerClient
 from master.kvstore.wal.snapshot import SnapshotDirectory
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 

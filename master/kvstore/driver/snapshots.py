@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from kube.component.log import get_logger
 from master.kvstore import state
 from master.kvstore.driver.disk import Disk
 from master.kvstore.driver.lifecycle import Lifecycle
@@ -15,7 +16,6 @@ from master.kvstore.metrics import SNAPSHOT_SAVE
 from master.kvstore.raft.core import Core
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.snapshot import SnapshotDirectory
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 

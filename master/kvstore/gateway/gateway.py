@@ -14,13 +14,13 @@ from time import monotonic
 
 from google.protobuf.message import Message
 
+from kube.component.log import get_logger
+from kube.http.messages import Request, Response, failure
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.h2.wire import BadHeader, parse_timeout
+from kube.rpc.service import CallContext, Method, Observer, Shape
 from master.kvstore.gateway.jsonpb import BadJson, dumped, json_of, message_of, values
 from master.kvstore.gateway.routes import Route, routes
-from muster.component.log import get_logger
-from muster.http.messages import Request, Response, failure
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.h2.wire import BadHeader, parse_timeout
-from muster.rpc.service import CallContext, Method, Observer, Shape
 
 log = get_logger(__name__)
 

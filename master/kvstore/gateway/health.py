@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from kube.component.log import get_logger
+from kube.http.messages import Request, Response, failure, text
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.errors import StoreError
 from master.kvstore.node import Node
-from muster.component.log import get_logger
-from muster.etcd import rpc_pb2
-from muster.http.messages import Request, Response, failure, text
 
 log = get_logger(__name__)
 _READ_SECONDS = 1.0

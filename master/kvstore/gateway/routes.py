@@ -9,8 +9,8 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from kube.rpc.service import Method
 from master.kvstore.services import DESCRIPTORS
-from muster.rpc.service import Method
 
 _PATHS = {
     "KV": {

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from kube.component.metrics import metrics_page
+from kube.component.version import ETCD_CLUSTER_VERSION, ETCD_VERSION
+from kube.http.messages import Handler, Request, Response, failure, json_page
 from master.kvstore.gateway.health import Health
 from master.kvstore.node import Node
 from master.kvstore.services.common import common_name
-from muster.component.metrics import metrics_page
-from muster.component.version import ETCD_CLUSTER_VERSION, ETCD_VERSION
-from muster.http.messages import Handler, Request, Response, failure, json_page
 
 # etcd lets pages of any origin ask (--cors=*).
 _CORS = (

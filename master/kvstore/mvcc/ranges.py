@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.mvcc.records import Record, fields, varint
 from master.kvstore.mvcc.store import Mvcc
-from muster.etcd import rpc_pb2
 
 _Request = rpc_pb2.RangeRequest
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from muster.etcd import kv_pb2
+from kube.stubs.etcd import kv_pb2
 
 # mvccpb.KeyValue: 1 key, 2 create_revision, 3 mod_revision, 4 version, 5 value.
 _PLAIN_PAIR = b"\x0a%b%b\x10%b\x18%b\x20%b\x2a%b%b"

@@ -11,11 +11,11 @@ from itertools import islice
 
 from sortedcontainers import SortedList
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.errors import Compacted, FutureRevision
 from master.kvstore.mvcc.compaction import History, Sweep
 from master.kvstore.mvcc.records import Change, Record, deleted, first_versions, written
 from master.kvstore.mvcc.sorting import sorted_gently
-from muster.etcd import rpc_pb2
 
 TO_THE_END = b"\0"  # a range_end that means: every key from `key` on
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.errors import Compacted, FutureRevision, KeyNotFound, LeaseNotFound
 from master.kvstore.mvcc import ranges
 from master.kvstore.mvcc.records import Change, Record, field, fields, varint
 from master.kvstore.mvcc.store import Mvcc, WriteTxn
-from muster.etcd import rpc_pb2
 
 _Compare = rpc_pb2.Compare
 

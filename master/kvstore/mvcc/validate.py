@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.errors import (
     DuplicateKey,
     EmptyKey,
@@ -15,7 +16,6 @@ from master.kvstore.errors import (
     ValueProvided,
 )
 from master.kvstore.mvcc.store import TO_THE_END
-from muster.etcd import rpc_pb2
 
 MAX_TXN_OPS = 128
 _SORT_ORDERS = frozenset(rpc_pb2.RangeRequest.SortOrder.values())

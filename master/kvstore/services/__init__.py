@@ -1,9 +1,11 @@
-"""etcd's v3 services as plain async methods; `muster.rpc` carries them. No grpc in here."""
+"""etcd's v3 services as plain async methods; `kube.rpc` carries them. No grpc in here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kube.rpc.service import Method, methods_of
+from kube.stubs.etcd import election_pb2, lock_pb2, rpc_pb2
 from master.kvstore.node import Node
 from master.kvstore.services.auth import AuthService
 from master.kvstore.services.cluster import ClusterService
@@ -14,8 +16,6 @@ from master.kvstore.services.lock import LockService
 from master.kvstore.services.maintenance import MaintenanceService
 from master.kvstore.services.turns import Turns
 from master.kvstore.services.watch import WatchService
-from muster.etcd import election_pb2, lock_pb2, rpc_pb2
-from muster.rpc.service import Method, methods_of
 
 DESCRIPTORS = [
     *(rpc_pb2.DESCRIPTOR.services_by_name[name] for name in (

@@ -6,12 +6,12 @@ import asyncio
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore.auth import password
 from master.kvstore.errors import AuthFailed, AuthNotEnabled, AuthOldRevision, PasswordNotUsed
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, require_admin, signed
-from muster.etcd import command_pb2, rpc_pb2
-from muster.rpc.service import CallContext
 
 _Command = command_pb2.Command
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore import members as rules
 from master.kvstore.node import Node
 from master.kvstore.services.common import check_call, require_admin
-from muster.etcd import command_pb2, rpc_pb2
-from muster.rpc.service import CallContext
 
 
 class ClusterService:

@@ -6,11 +6,11 @@ from functools import lru_cache
 
 from google.protobuf.message import Message
 
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import command_pb2
 from master.kvstore.auth.store import Caller
 from master.kvstore.errors import InvalidAuthToken, NotForLearner, RequestTooLarge
 from master.kvstore.node import Node
-from muster.etcd import command_pb2
-from muster.rpc.service import CallContext
 
 # A transport lets in a little more than a request may have, so that the answer is etcd's and not
 # the transport's (etcd: grpcOverheadBytes).

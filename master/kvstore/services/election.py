@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import election_pb2, kv_pb2, rpc_pb2
 from master.kvstore.services.turns import Place, Turns, created_at, end_of, put, told_as_unknown
-from muster.etcd import election_pb2, kv_pb2, rpc_pb2
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.service import CallContext
 
 _Create = rpc_pb2.WatchCreateRequest
 

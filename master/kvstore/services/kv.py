@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kube.rpc.service import CallContext, Reply
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore.auth import rules
 from master.kvstore.machine import Applied
 from master.kvstore.mvcc import ranges, txn, validate
@@ -10,8 +12,6 @@ from master.kvstore.mvcc.txn import Answer
 from master.kvstore.node import Node
 from master.kvstore.proposals import checked
 from master.kvstore.services.common import caller_of, check_call, check_size, signature, signed
-from muster.etcd import command_pb2, rpc_pb2
-from muster.rpc.service import CallContext, Reply
 
 # Tags of encoded fields: a Command's `put`, `delete_range`, `txn`; a PutResponse's `prev_kv`.
 _PUT, _DELETE_RANGE, _TXN = b"\x1a", b"\x22", b"\x2a"

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore.auth import rules
 from master.kvstore.errors import LeaseNotFound
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, signed
-from muster.etcd import command_pb2, rpc_pb2
-from muster.rpc.service import CallContext
 
 
 class LeaseService:

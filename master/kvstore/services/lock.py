@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import lock_pb2, rpc_pb2
 from master.kvstore.services.kv import KvService
 from master.kvstore.services.turns import Turns, told_as_unknown
-from muster.etcd import lock_pb2, rpc_pb2
-from muster.rpc.service import CallContext
 
 
 class LockService:

@@ -7,6 +7,9 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
+from kube.component.version import ETCD_VERSION
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore import state
 from master.kvstore.errors import (
     BadLeaderTransferee,
@@ -21,9 +24,6 @@ from master.kvstore.machine import alarm_response
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, require_admin
 from master.kvstore.wal import snapshot
-from muster.component.version import ETCD_VERSION
-from muster.etcd import command_pb2, rpc_pb2
-from muster.rpc.service import CallContext
 
 # etcd's file before the first key. JSON leaves a size of 0 out, and etcd never has one.
 _EMPTY_BYTES = 5 * 4096

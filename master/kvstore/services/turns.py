@@ -12,13 +12,13 @@ from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from kube.rpc.errors import Code, RpcError
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import kv_pb2, rpc_pb2
 from master.kvstore.errors import Compacted, StoreError
 from master.kvstore.services.kv import KvService
 from master.kvstore.services.lease import LeaseService
 from master.kvstore.services.watch import WatchService
-from muster.etcd import kv_pb2, rpc_pb2
-from muster.rpc.errors import Code, RpcError
-from muster.rpc.service import CallContext
 
 LEASE_SECONDS = 60  # of those who bring none
 _Range = rpc_pb2.RangeRequest

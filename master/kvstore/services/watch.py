@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from kube.rpc.service import CallContext
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.errors import NoLeader, StoreError
 from master.kvstore.mvcc.store import TO_THE_END
 from master.kvstore.node import Node
 from master.kvstore.services.common import caller_of, check_call, wants_leader
 from master.kvstore.watch.watcher import Stream
-from muster.etcd import rpc_pb2
-from muster.rpc.service import CallContext
 
 
 class WatchService:

@@ -11,11 +11,11 @@ from itertools import count
 from time import monotonic
 from urllib.parse import urlsplit
 
+from kube.component.log import get_logger
 from master.kvstore.errors import Stopped
 from master.kvstore.raft.messages import Message
 from master.kvstore.transport import frames
 from master.kvstore.transport.frames import BadFrame, Hello, Request, Response, SnapshotPart
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from kube.component.log import get_logger
+from kube.http.listener import Accepted, Listener, listening_socket
+from kube.rpc.errors import RpcError
 from master.kvstore.errors import BadMemberUrls
 from master.kvstore.members import check_urls
 from master.kvstore.raft.messages import Message, MessageType, SnapshotMeta
@@ -24,9 +27,6 @@ from master.kvstore.transport.frames import (
     SnapshotPart,
 )
 from master.kvstore.wal.snapshot import Incoming
-from muster.component.log import get_logger
-from muster.http.listener import Accepted, Listener, listening_socket
-from muster.rpc.errors import RpcError
 
 log = get_logger(__name__)
 _HELLO_SECONDS = 5.0

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
+from kube.component.failure import CannotRun
+from kube.component.log import get_logger
 from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import Entry, HardState, Membership, SnapshotMeta
 from master.kvstore.wal import record, sync
 from master.kvstore.wal.record import RecordKind, WalCorrupt
 from master.kvstore.wal.sync import sync_directory
-from muster.component.failure import CannotRun
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 SEGMENT_BYTES = 16 << 20

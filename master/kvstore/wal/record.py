@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from muster.component.failure import CannotRun
+from kube.component.failure import CannotRun
 
 _HEADER = struct.Struct("<IIIIBQQ")
 _MAGIC = 0x4C41574D  # "MWAL"

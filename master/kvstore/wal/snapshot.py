@@ -17,11 +17,11 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO
 
+from kube.component.failure import CannotRun
 from master.kvstore.bolt.reader import Database
 from master.kvstore.failpoint import hit
 from master.kvstore.raft.messages import SnapshotMeta
 from master.kvstore.wal.sync import fdatasync, fsync, sync_directory
-from muster.component.failure import CannotRun
 
 HASH_BYTES = hashlib.sha256().digest_size
 _PIECE = 256 << 10

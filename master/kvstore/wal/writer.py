@@ -15,8 +15,8 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
+from kube.component.log import get_logger
 from master.kvstore.wal.log import Wal
-from muster.component.log import get_logger
 
 log = get_logger(__name__)
 

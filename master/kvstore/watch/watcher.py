@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from kube.stubs.etcd import rpc_pb2
 from master.kvstore.mvcc.records import varint
 from master.kvstore.watch.group import Group, Header, Wanted, body, revision_header
 from master.kvstore.watch.queue import MAX_RESPONSE_BYTES, Batch, Queue
-from muster.etcd import rpc_pb2
 
 # What one `take` gives, roughly. It is what a stream keeps while its client does not read.
 _TAKE_BYTES = 256 << 10

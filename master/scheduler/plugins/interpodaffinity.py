@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kube.api.core import PodAffinity, PodAffinityTerm, PodAntiAffinity
+from kube.machinery.selectors import Requirement, Selector, from_label_selector
 from master.scheduler.framework import (
     MAX_SCORE,
     NODE_ADD,
@@ -23,8 +25,6 @@ from master.scheduler.framework import (
 )
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.podinfo import PodInfo
-from muster.api.core import PodAffinity, PodAffinityTerm, PodAntiAffinity
-from muster.api.selectors import Requirement, Selector, from_label_selector
 
 Domain = tuple[str, str]  # topology key and value
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kube.api.core import NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm
 from master.scheduler.framework import NODE_ADD, NODE_LABEL, SKIP, Plugin, Rejection, scaled
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.podinfo import PodInfo
-from muster.api.core import NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm
 
 
 class NodeAffinity(Plugin):

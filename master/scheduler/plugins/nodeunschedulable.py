@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from kube.api.core import Taint
 from master.scheduler.framework import NODE_ADD, NODE_TAINT, Plugin, Rejection
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.plugins.tainttoleration import tolerates
 from master.scheduler.podinfo import PodInfo
-from muster.api.core import Taint
 
 _TAINT = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 

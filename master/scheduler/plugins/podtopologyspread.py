@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from kube.api.core import TopologySpreadConstraint
+from kube.machinery.selectors import Requirement, Selector, from_label_selector
 from master.scheduler.framework import (
     MAX_SCORE,
     NODE_ADD,
@@ -29,8 +31,6 @@ from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.plugins.nodeaffinity import matches_required
 from master.scheduler.plugins.tainttoleration import tolerates
 from master.scheduler.podinfo import PodInfo
-from muster.api.core import TopologySpreadConstraint
-from muster.api.selectors import Requirement, Selector, from_label_selector
 
 HOSTNAME = "kubernetes.io/hostname"
 ZONE = "topology.kubernetes.io/zone"

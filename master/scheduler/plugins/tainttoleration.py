@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kube.api.core import Taint, Toleration
 from master.scheduler.framework import NODE_ADD, NODE_TAINT, Plugin, Rejection, scaled
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.podinfo import PodInfo
-from muster.api.core import Taint, Toleration
 
 
 class TaintToleration(Plugin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from muster.etcd import auth_pb2, rpc_pb2
+from kube.stubs.etcd import auth_pb2, rpc_pb2
 from tests.differential.hunt.asking import Asking
 from tests.differential.hunt.steps import Asked, Step
 

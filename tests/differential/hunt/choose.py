@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 from tests.differential.hunt.steps import COMPACTED, NOW
 
 _T = TypeVar("_T")

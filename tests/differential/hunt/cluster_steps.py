@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 from tests.differential.hunt.asking import Asking
 from tests.differential.hunt.steps import MEMBER, Step
 

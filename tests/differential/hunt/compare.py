@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 from tests.component.pki_fixture import Pki
 from tests.differential.hunt import normal
 from tests.differential.hunt.known import known

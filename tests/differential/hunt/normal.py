@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
-from muster.etcd import rpc_pb2
+from kube.stubs.etcd import rpc_pb2
 from tests.differential.hunt.side import Outcome, Side, Stream, response_class
 
 _GIVEN_IDS = 1 << 32  # what a client chooses is less

@@ -17,7 +17,7 @@ import grpc
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from muster.etcd import election_pb2, lock_pb2, rpc_pb2
+from kube.stubs.etcd import election_pb2, lock_pb2, rpc_pb2
 from tests.component.kvstore_harness import StoreCluster, store_cluster
 from tests.component.pki_fixture import Pki
 from tests.differential.hunt.steps import Asked, Call, Names, Watch

@@ -8,8 +8,8 @@ from collections import Counter
 from itertools import count
 from typing import Any
 
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
-from muster.rpc.errors import RpcError
+from kube.rpc.errors import RpcError
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.robustness.cluster import Cluster
 from tests.robustness.members import Member
 from tests.robustness.soak.window import Window

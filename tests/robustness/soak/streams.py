@@ -13,10 +13,10 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
-from muster.etcd import rpc_pb2, rpc_pb2_grpc
-from muster.rpc.channel import ANY_SIZE, ChannelOptions, open_channel
-from muster.rpc.errors import RpcError
-from muster.rpc.names import NGHTTP2
+from kube.rpc.channel import ANY_SIZE, ChannelOptions, open_channel
+from kube.rpc.errors import RpcError
+from kube.rpc.names import NGHTTP2
+from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc
 from tests.robustness.history import Response, Watch
 from tests.robustness.members import CLIENT_PORT, Member
 from tests.robustness.rpcs import event_of, watch_request

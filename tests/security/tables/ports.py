@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 
-from muster.component.tls import TlsFiles
+from kube.component.tls import TlsFiles
 from tests.security.listener_world import PORTS, Port, World, world
 from tests.security.tables import Table
 from tests.security.tlsprobe import accepts

@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from muster.api.core import Service
-from muster.api.discovery import EndpointSlice
-from muster.component.log import get_logger
+from kube.api.core import Service
+from kube.api.discovery import EndpointSlice
+from kube.component.log import get_logger
 from worker.proxy.commands import RulesError, execute
 from worker.proxy.endpoints import Node
 from worker.proxy.generation import Witness, generation

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from master.apiserver.registry.strategies.podspec import default_pod_spec
-from master.apiserver.registry.strategy import Causes, StatusStrategy
-from master.apiserver.registry.validation.apps import (
-    validate_deployment,
-    validate_replicaset,
-    validate_selector_unchanged,
-)
-from muster.api.apps import (
+from kube.api.apps import (
     Deployment,
     DeploymentStatus,
     DeploymentStrategy,
@@ -19,6 +12,13 @@ from muster.api.apps import (
     ReplicaSet,
     ReplicaSetStatus,
     RollingUpdateDeployment,
+)
+from master.apiserver.registry.strategies.podspec import default_pod_spec
+from master.apiserver.registry.strategy import Causes, StatusStrategy
+from master.apiserver.registry.validation.apps import (
+    validate_deployment,
+    validate_replicaset,
+    validate_selector_unchanged,
 )
 
 QUARTER = "25%"

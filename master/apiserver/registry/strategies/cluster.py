@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from kube.api.core import Namespace, NamespaceStatus, Node, NodeSpec
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.strategy import Causes, StatusStrategy
 from master.apiserver.registry.validation.metadata import dns_label
 from master.apiserver.registry.validation.node import validate_node, validate_node_update
-from muster.api.core import Namespace, NamespaceStatus, Node, NodeSpec
 
 NAMESPACE_FINALIZER = "kubernetes"
 # What the NamespaceLifecycle admission plugin keeps from deletion.

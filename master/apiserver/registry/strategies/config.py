@@ -8,11 +8,11 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from kube.api.core import ConfigMap, Secret, ServiceAccount
+from kube.machinery.errors import MAX_CAUSES
 from master.apiserver.registry.strategy import Causes, Strategy
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.sources import config_key_problem
-from muster.api.core import ConfigMap, Secret, ServiceAccount
-from muster.api.errors import MAX_CAUSES
 
 MAX_DATA_BYTES = 1024 * 1024
 _IMMUTABLE_TEXT = "field is immutable when `immutable` is set"

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from kube.api.core import Container, Pod, PodSpec, PodStatus, ResourceRequirements, Toleration
+from kube.api.meta import DeleteOptions
+from kube.machinery import quantity
+from kube.machinery.scheme import Resource
 from master.apiserver.auth.node import MIRROR_ANNOTATION
 from master.apiserver.registry.strategies.podspec import default_pod_spec
 from master.apiserver.registry.strategy import Causes, StatusStrategy
 from master.apiserver.registry.validation.network import validate_pod_status
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
-from muster.api import quantity
-from muster.api.core import Container, Pod, PodSpec, PodStatus, ResourceRequirements, Toleration
-from muster.api.meta import DeleteOptions
-from muster.api.scheme import Resource
 
 DEFAULT_GRACE_SECONDS = 30
 NOT_READY = "node.kubernetes.io/not-ready"

@@ -7,8 +7,7 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from master.apiserver.registry.validation.counts import too_many_parts
-from muster.api.core import (
+from kube.api.core import (
     Container,
     ContainerPort,
     EmptyDirVolumeSource,
@@ -24,6 +23,7 @@ from muster.api.core import (
     Volume,
     VolumeProjection,
 )
+from master.apiserver.registry.validation.counts import too_many_parts
 
 FILE_MODE = 0o644
 S = TypeVar("S", bound=msgspec.Struct)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from kube.api import core, discovery
+from kube.api.coordination import Lease
+from kube.api.core import Endpoints, Event
+from kube.api.discovery import EndpointSlice
 from master.apiserver.registry.strategy import Causes, Strategy
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.endpoints import validate_endpoints, validate_slice
-from muster.api import core, discovery
-from muster.api.coordination import Lease
-from muster.api.core import Endpoints, Event
-from muster.api.discovery import EndpointSlice
 
 EVENT_TTL_SECONDS = 3600
 

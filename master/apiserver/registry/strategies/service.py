@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from master.apiserver.registry.strategy import Causes, StatusStrategy
-from master.apiserver.registry.validation.metadata import dns_1035
-from master.apiserver.registry.validation.service import (
-    validate_service,
-    validate_service_status,
-    validate_service_update,
-)
-from muster.api.core import (
+from kube.api.core import (
     ClientIPConfig,
     LoadBalancerStatus,
     Service,
@@ -19,6 +12,13 @@ from muster.api.core import (
     ServiceSpec,
     ServiceStatus,
     SessionAffinityConfig,
+)
+from master.apiserver.registry.strategy import Causes, StatusStrategy
+from master.apiserver.registry.validation.metadata import dns_1035
+from master.apiserver.registry.validation.service import (
+    validate_service,
+    validate_service_status,
+    validate_service_update,
 )
 
 AFFINITY_SECONDS = 10800

@@ -6,13 +6,13 @@ import re
 
 import msgspec
 
+from kube.api.apps import Deployment, PodTemplateSpec, ReplicaSet, RollingUpdateDeployment
+from kube.api.meta import LabelSelector, StatusCause
+from kube.machinery.selectors import from_label_selector
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import validate_annotations, validate_labels
 from master.apiserver.registry.validation.pod import validate_pod_spec
 from master.apiserver.registry.validation.selectors import validate_selector
-from muster.api.apps import Deployment, PodTemplateSpec, ReplicaSet, RollingUpdateDeployment
-from muster.api.meta import LabelSelector, StatusCause
-from muster.api.selectors import from_label_selector
 
 _PERCENT = re.compile(r"[0-9]{1,9}%")
 _MISMATCH = "`selector` does not match template `labels`"

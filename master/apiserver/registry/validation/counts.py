@@ -6,9 +6,9 @@ costs time wherever the pod is looked at.
 
 from __future__ import annotations
 
+from kube.api.core import PodSpec
+from kube.api.meta import StatusCause
 from master.apiserver.registry.validation import field
-from muster.api.core import PodSpec
-from muster.api.meta import StatusCause
 
 MAX_CONTAINERS, MAX_VOLUMES = 250, 500
 

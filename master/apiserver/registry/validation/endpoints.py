@@ -5,13 +5,13 @@ from __future__ import annotations
 from ipaddress import IPv4Address
 from typing import Protocol
 
+from kube.api import discovery
+from kube.api.core import EndpointAddress, Endpoints, EndpointSubset
+from kube.api.discovery import Endpoint, EndpointSlice
+from kube.api.meta import StatusCause
+from kube.machinery.addresses import parsed_ip
 from master.apiserver.registry.validation import field, formats
 from master.apiserver.registry.validation.metadata import dns_label, dns_subdomain, qualified_name
-from muster.api import discovery
-from muster.api.addresses import parsed_ip
-from muster.api.core import EndpointAddress, Endpoints, EndpointSubset
-from muster.api.discovery import Endpoint, EndpointSlice
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 MAX_ENDPOINTS, MAX_ADDRESSES, MAX_PORTS, MAX_HINTS = 1000, 100, 1000, 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from muster.api.meta import StatusCause
+from kube.api.meta import StatusCause
 
 # An answer does not repeat a body of megabytes.
 _SHOWN = 1024

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from ipaddress import ip_network
 
+from kube.api.meta import StatusCause
+from kube.machinery.addresses import parsed_ip, special
 from master.apiserver.registry.validation import field
-from muster.api.addresses import parsed_ip, special
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 NOT_AN_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kube.api.meta import ManagedFieldsEntry, StatusCause
 from master.apiserver.patch.fieldset import NoFieldSet, check_fields_v1
 from master.apiserver.registry.validation import field
-from muster.api.meta import ManagedFieldsEntry, StatusCause
 
 MAX_MANAGER, MAX_SUBRESOURCE = 128, 256
 

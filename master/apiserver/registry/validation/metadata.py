@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from kube.api.meta import ObjectMeta, StatusCause
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.managed import validate_managed_fields
-from muster.api.meta import ObjectMeta, StatusCause
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")

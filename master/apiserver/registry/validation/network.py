@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from kube.api.core import Container, HostAlias, PodDNSConfig, PodSpec, PodStatus
+from kube.api.meta import StatusCause
 from master.apiserver.registry.validation import field, formats
 from master.apiserver.registry.validation.metadata import dns_subdomain
-from muster.api.core import Container, HostAlias, PodDNSConfig, PodSpec, PodStatus
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 MAX_NAMESERVERS, MAX_SEARCHES, MAX_SEARCH_CHARACTERS = 3, 32, 2048

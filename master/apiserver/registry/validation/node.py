@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
+from kube.api.base import Quantity
+from kube.api.core import Node, NodeAddress, Taint
+from kube.api.meta import StatusCause
+from kube.machinery import quantity
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import label_value, qualified_name
-from muster.api import quantity
-from muster.api.base import Quantity
-from muster.api.core import Node, NodeAddress, Taint
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")

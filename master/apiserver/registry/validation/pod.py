@@ -9,6 +9,10 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
+from kube.api.base import Quantity
+from kube.api.core import Container, Pod, PodSpec, ResourceRequirements, Toleration
+from kube.api.meta import StatusCause
+from kube.machinery import quantity
 from master.apiserver.registry.validation import field, formats
 from master.apiserver.registry.validation.counts import validate_counts
 from master.apiserver.registry.validation.metadata import (
@@ -29,10 +33,6 @@ from master.apiserver.registry.validation.security import (
 )
 from master.apiserver.registry.validation.sources import validate_env
 from master.apiserver.registry.validation.volumes import validate_mounts, validate_volumes
-from muster.api import quantity
-from muster.api.base import Quantity
-from muster.api.core import Container, Pod, PodSpec, ResourceRequirements, Toleration
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 _PULL = ("Always", "IfNotPresent", "Never")

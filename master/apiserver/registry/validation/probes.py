@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from master.apiserver.registry.validation import field, formats
-from muster.api.core import (
+from kube.api.core import (
     Container,
     ExecAction,
     HTTPGetAction,
@@ -11,7 +10,8 @@ from muster.api.core import (
     Probe,
     TCPSocketAction,
 )
-from muster.api.meta import StatusCause
+from kube.api.meta import StatusCause
+from master.apiserver.registry.validation import field, formats
 
 Causes = list[StatusCause]
 _SCHEMES = ("HTTP", "HTTPS")

@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from master.apiserver.registry.validation import field, formats
-from master.apiserver.registry.validation.metadata import (
-    dns_label,
-    label_value,
-    qualified_name,
-    validate_labels,
-)
-from master.apiserver.registry.validation.selectors import validate_selector
-from muster.api.core import (
+from kube.api.core import (
     NodeAffinity,
     NodeSelectorRequirement,
     NodeSelectorTerm,
@@ -19,7 +11,15 @@ from muster.api.core import (
     Toleration,
     TopologySpreadConstraint,
 )
-from muster.api.meta import StatusCause
+from kube.api.meta import StatusCause
+from master.apiserver.registry.validation import field, formats
+from master.apiserver.registry.validation.metadata import (
+    dns_label,
+    label_value,
+    qualified_name,
+    validate_labels,
+)
+from master.apiserver.registry.validation.selectors import validate_selector
 
 Causes = list[StatusCause]
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")

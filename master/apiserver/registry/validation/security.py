@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
+from kube.api.core import AppArmorProfile, PodSpec, SeccompProfile, SecurityContext
+from kube.api.meta import StatusCause
 from master.apiserver.registry.validation import field, formats
-from muster.api.core import AppArmorProfile, PodSpec, SeccompProfile, SecurityContext
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 _PROFILES = ("Localhost", "RuntimeDefault", "Unconfined")

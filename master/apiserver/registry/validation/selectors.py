@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from kube.api.meta import LabelSelector, LabelSelectorRequirement, StatusCause
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import label_value, qualified_name
-from muster.api.meta import LabelSelector, LabelSelectorRequirement, StatusCause
 
 Causes = list[StatusCause]
 _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")

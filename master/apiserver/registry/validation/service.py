@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from kube.api.core import Service, ServicePort, ServiceSpec
+from kube.api.meta import StatusCause
 from master.apiserver.registry.validation import field, formats
 from master.apiserver.registry.validation.metadata import (
     dns_label,
@@ -9,8 +11,6 @@ from master.apiserver.registry.validation.metadata import (
     qualified_name,
     validate_labels,
 )
-from muster.api.core import Service, ServicePort, ServiceSpec
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 _TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")

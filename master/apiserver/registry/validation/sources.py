@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from kube.api.core import Container, EnvFromSource, EnvVar, ObjectFieldSelector
+from kube.api.core import ResourceFieldSelector as ResourceRef
+from kube.api.meta import StatusCause
 from master.apiserver.registry.validation import field, formats
 from master.apiserver.registry.validation.metadata import qualified_name
-from muster.api.core import Container, EnvFromSource, EnvVar, ObjectFieldSelector
-from muster.api.core import ResourceFieldSelector as ResourceRef
-from muster.api.meta import StatusCause
 
 Causes = list[StatusCause]
 _ENV = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")

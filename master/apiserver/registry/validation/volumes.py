@@ -6,16 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from master.apiserver.registry.validation import field, formats
-from master.apiserver.registry.validation.metadata import dns_label
-from master.apiserver.registry.validation.sources import (
-    VOLUME_FIELDS,
-    config_key,
-    field_ref,
-    resource_ref,
-)
-from muster.api import quantity
-from muster.api.core import (
+from kube.api.core import (
     Container,
     DownwardAPIVolumeFile,
     EmptyDirVolumeSource,
@@ -26,7 +17,16 @@ from muster.api.core import (
     VolumeMount,
     VolumeProjection,
 )
-from muster.api.meta import StatusCause
+from kube.api.meta import StatusCause
+from kube.machinery import quantity
+from master.apiserver.registry.validation import field, formats
+from master.apiserver.registry.validation.metadata import dns_label
+from master.apiserver.registry.validation.sources import (
+    VOLUME_FIELDS,
+    config_key,
+    field_ref,
+    resource_ref,
+)
 
 Causes = list[StatusCause]
 _HOST_PATH_TYPES = (

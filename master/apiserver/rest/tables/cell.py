@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from muster.api.core import Container
-from muster.api.meta import LabelSelector
-from muster.api.selectors import format_labels
+from kube.api.core import Container
+from kube.api.meta import LabelSelector
+from kube.machinery.selectors import format_labels
 
 UNKNOWN, NONE = "<unknown>", "<none>"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from kube.api.coordination import Lease
+from kube.api.core import Event, EventSource, Namespace, Node, NodeSystemInfo, ObjectReference
 from master.apiserver.rest.tables.cell import NONE, UNKNOWN, age, human_duration, parse_time
-from muster.api.coordination import Lease
-from muster.api.core import Event, EventSource, Namespace, Node, NodeSystemInfo, ObjectReference
 
 Cells = list[str | int | None]
 _ROLE = "node-role.kubernetes.io/"

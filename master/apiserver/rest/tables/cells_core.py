@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from kube.api.core import ConfigMap, Endpoints, Secret, Service, ServiceAccount, ServicePort
+from kube.api.discovery import EndpointSlice
 from master.apiserver.rest.tables.cell import NONE, age, labels, limited
-from muster.api.core import ConfigMap, Endpoints, Secret, Service, ServiceAccount, ServicePort
-from muster.api.discovery import EndpointSlice
 
 Cells = list[str | int | None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from kube.api.core import ContainerState, ContainerStatus, Pod
 from master.apiserver.rest.tables.cell import NONE, age, human_duration, parse_time
-from muster.api.core import ContainerState, ContainerStatus, Pod
 
 _EMPTY = ContainerState()
 

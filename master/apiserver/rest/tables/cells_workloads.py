@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from kube.api.apps import Deployment, ReplicaSet
 from master.apiserver.rest.tables.cell import age, containers, selector
-from muster.api.apps import Deployment, ReplicaSet
 
 Cells = list[str | int | None]
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
+from kube.machinery import scheme
+from kube.machinery.scheme import Resource
 from master.apiserver.rest.tables.columns import Column, printer_for
-from muster.api import scheme
-from muster.api.scheme import Resource
 
 
 @dataclass(frozen=True, slots=True)

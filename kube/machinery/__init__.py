@@ -1,0 +1,1 @@
+"""What a Kubernetes object is made of: kinds, quantities, selectors, times, errors."""

@@ -1,0 +1,1 @@
+"""Protobuf and gRPC stubs, generated from `proto/`. Never edited."""

@@ -1,0 +1,1 @@
+"""What ends objects, and what every namespace is given."""

@@ -1,0 +1,1 @@
+"""What controllers share: the loop, expectations, ownership, pods of a selector."""

@@ -1,0 +1,143 @@
+"""What every controller is: informers that add keys, a queue, workers that reconcile.
+
+A controller sets `name`, adds its handlers in `__init__` and writes `reconcile(key)`.
+Decisions are in the pure functions of its module; `reconcile` only carries them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from kube.client.client import Client
+from kube.client.events import EventRecorder
+from kube.client.informer import Informer
+from kube.client.workqueue import ShutDown, WorkQueue
+from kube.component.log import get_logger
+from kube.machinery.errors import Conflict, StatusError
+from kube.machinery.scheme import ApiObject
+from kube.machinery.times import utc_now
+
+log = get_logger(__name__)
+T = TypeVar("T", bound=ApiObject)
+V = TypeVar("V")
+
+
+class Retry(Exception):
+    """Part of the work failed and has been reported: try the key again later."""
+
+
+class Informers:
+    """One informer for each type, shared by all controllers of the process."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._informers: dict[type[Any], Informer[Any]] = {}
+
+    def of(self, type_: type[T]) -> Informer[T]:
+        if type_ not in self._informers:
+            self._informers[type_] = Informer(self._client, type_)
+        return self._informers[type_]
+
+    @property
+    def synced(self) -> bool:
+        return all(informer.synced for informer in self._informers.values())
+
+    async def wait_synced(self) -> None:
+        for informer in self._informers.values():
+            await informer.wait_synced()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for type_, informer in self._informers.items():
+                tasks.create_task(informer.run(), name=f"informer {type_.__name__}")
+
+
+# Calls of the controllers' bursts that are on their way at a time. More would only wait in the
+# api-server, and everybody else's calls behind them.
+WRITES_AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a controller is given: ways in, ways out, and the clock."""
+
+    client: Client
+    informers: Informers
+    recorder: EventRecorder
+    now: Callable[[], datetime] = field(default=utc_now)
+    writes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITES_AT_ONCE))
+
+
+class Controller:
+    """The shell of a controller. One key is never reconciled twice at once."""
+
+    name = "controller"
+    # Who its events are from (`kubectl describe`).
+    event_source = "controller-manager"
+    workers = 5
+
+    def __init__(self, context: Context) -> None:
+        self.client = context.client
+        self.informers = context.informers
+        self.recorder = context.recorder.named(self.event_source)
+        self.now = context.now
+        self.writes = context.writes
+        self.queue = WorkQueue(self.name)
+
+    async def reconcile(self, key: str) -> None:
+        """Make one object as it should be. May run at any time, any number of times."""
+        raise AssertionError(f"{type(self).__name__} reconciles nothing")
+
+    async def all_of(self, calls: Iterable[Awaitable[V]]) -> list[V]:
+        """The results of calls to the api-server, of which few are on their way at a time."""
+
+        async def one(call: Awaitable[V]) -> V:
+            async with self.writes:
+                return await call
+
+        return await asyncio.gather(*(one(call) for call in calls))
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        await self.informers.wait_synced()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(self.workers):
+                tasks.create_task(self._work(), name=f"{self.name} {number}")
+
+    async def _work(self) -> None:
+        while True:
+            try:
+                key = await self.queue.get()
+            except ShutDown:
+                return
+            try:
+                await self._reconcile_once(key)
+            finally:
+                self.queue.done(key)
+
+    async def _reconcile_once(self, key: str) -> None:
+        try:
+            await self.reconcile(key)
+        except (Conflict, Retry) as error:
+            # Ordinary: the cache was behind. The next try sees the newer object.
+            log.debug("retrying", controller=self.name, key=key, error=str(error))
+            self.queue.add_rate_limited(key)
+        except StatusError as error:
+            log.warning("reconcile failed", controller=self.name, key=key, error=str(error))
+            self.queue.add_rate_limited(key)
+        except Exception:
+            # A bug that one object provokes must not stop the work on all others.
+            log.exception("reconcile crashed", controller=self.name, key=key)
+            self.queue.add_rate_limited(key)
+        else:
+            self.queue.forget(key)
+
+
+def namespace_and_name(key: str) -> tuple[str, str]:
+    """`ns/name` or `name`, apart."""
+    namespace, _, name = key.rpartition("/")
+    return namespace, name

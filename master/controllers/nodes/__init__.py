@@ -1,0 +1,1 @@
+"""Health, pod ranges and taints of nodes."""

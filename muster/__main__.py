@@ -1,0 +1,3 @@
+from muster.main import main
+
+raise SystemExit(main())

@@ -1,3 +1,0 @@
-from muster.cli.main import main
-
-raise SystemExit(main())

@@ -1,0 +1,374 @@
+"""The pure rules of the registry: defaults, validation, deletion, addresses, storage form."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from ipaddress import ip_address
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from kube.api.apps import Deployment, DeploymentSpec, PodTemplateSpec
+from kube.api.core import (
+    Binding,
+    ConfigMap,
+    Container,
+    Namespace,
+    Node,
+    ObjectReference,
+    Pod,
+    PodSpec,
+    ResourceRequirements,
+    Service,
+    ServicePort,
+    ServiceSpec,
+    Toleration,
+)
+from kube.api.meta import DeleteOptions, LabelSelector, ObjectMeta, OwnerReference
+from kube.machinery import scheme
+from kube.machinery.errors import BadRequest, Conflict
+from kube.machinery.scheme import RESOURCES, resource_for
+from master.apiserver.decoding.typed import to_typed, unknown_fields
+from master.apiserver.registry import allocation, deletion
+from master.apiserver.registry.catalog import strategies
+from master.apiserver.registry.metadata import carried_over, generated_name
+from master.apiserver.registry.strategies.pod import TolerationSeconds, qos_class
+from master.apiserver.registry.strategies.podspec import pull_policy
+from master.apiserver.registry.strategies.service import carry_over_allocations
+from master.apiserver.registry.subresources import bind, scale_of, with_scale
+from master.apiserver.registry.validation.metadata import validate_metadata
+from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
+from master.apiserver.storage.codec import from_stored, to_stored, with_revision
+from master.apiserver.storage.fields import selectable, supported_fields
+from master.apiserver.storage.keys import key_of, resource_of_key
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+TABLE = strategies(TolerationSeconds(1, 2))
+META = ObjectMeta(name="x", namespace="default", uid="u")
+
+
+def pod(**spec: object) -> Pod:
+    given = {"containers": (Container(name="c", image="busybox:1"),), **spec}
+    return Pod(metadata=META, spec=PodSpec(**given))
+
+
+def created(obj: Pod) -> Pod:
+    strategy = TABLE[resource_for(Pod)]
+    made: Pod = strategy.default(strategy.prepare_create(obj))
+    return made
+
+
+# storage form
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
+def test_stored_bytes_hold_no_revision_and_come_back_whole(resource: scheme.Resource) -> None:
+    obj = resource.type(metadata=ObjectMeta(name="x", resource_version="5", labels={"a": "b"}))
+    stored = to_stored(resource, obj)
+    assert b"resourceVersion" not in stored
+    assert stored.count(b'"kind"') == stored.count(b'"apiVersion"') == 1
+    seen = with_revision(resource, stored, 42)
+    assert scheme.decode(resource.type, seen).metadata.resource_version == "42"
+    assert from_stored(resource, stored, 42).metadata.labels == {"a": "b"}
+    # An object that was decoded (and so holds no shared defaults) is stored as the same bytes.
+    assert to_stored(resource, from_stored(resource, stored, 42)) == stored
+
+
+def test_a_foreign_value_is_brought_into_form() -> None:
+    resource = resource_for(ConfigMap)
+    data = with_revision(resource, b'{"data":{"a":"b"},"metadata":{"name":"x"}}', 7)
+    assert msgspec.json.decode(data) == {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"resourceVersion": "7", "name": "x"},
+        "data": {"a": "b"},
+    }
+
+
+@pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
+def test_keys_lead_back_to_their_kind(resource: scheme.Resource) -> None:
+    key = key_of(resource, "ns", "x").decode()
+    tail = "ns/x" if resource.namespaced else "x"
+    assert resource_of_key(key) == (resource, tail)
+
+
+def test_keys_are_upstreams() -> None:
+    assert key_of(resource_for(Node), "", "w1") == b"/registry/minions/w1"
+    assert key_of(resource_for(Service), "a", "b") == b"/registry/services/specs/a/b"
+
+
+def test_selectable_fields() -> None:
+    stored = to_stored(resource_for(Pod), pod(node_name="w1"))
+    fields = selectable(resource_for(Pod), stored).fields
+    assert fields["spec.nodeName"] == "w1"
+    assert fields["metadata.namespace"] == "default"
+    assert "metadata.namespace" not in supported_fields(resource_for(Node))
+
+
+# pods
+
+
+def test_pods_get_upstreams_defaults() -> None:
+    spec = created(pod()).spec
+    assert (spec.restart_policy, spec.dns_policy) == ("Always", "ClusterFirst")
+    assert spec.termination_grace_period_seconds == 30
+    assert spec.service_account_name == spec.service_account == "default"
+    assert [(t.key, t.toleration_seconds) for t in spec.tolerations] == [
+        ("node.kubernetes.io/not-ready", 1),
+        ("node.kubernetes.io/unreachable", 2),
+    ]
+    assert created(created(pod())) == created(pod())
+
+
+def test_a_pod_that_tolerates_everything_gets_no_default_tolerations() -> None:
+    everything = (Toleration(operator="Exists"),)
+    assert created(pod(tolerations=everything)).spec.tolerations == everything
+
+
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("a", "Always"), ("a:latest", "Always"), ("a:1", "IfNotPresent"),
+        ("host:5000/a", "Always"), ("host:5000/a:1", "IfNotPresent"),
+        ("a@sha256:00", "IfNotPresent"),
+    ],
+)  # fmt: skip
+def test_pull_policy_follows_the_tag(image: str, policy: str) -> None:
+    assert pull_policy(image) == policy
+
+
+def test_qos_classes() -> None:
+    def of(**resources: dict[str, str]) -> str:
+        made = ResourceRequirements(**resources)
+        return qos_class(created(pod(containers=(Container(resources=made),))).spec)
+
+    assert of() == "BestEffort"
+    assert of(requests={"cpu": "1"}) == "Burstable"
+    assert of(limits={"cpu": "1", "memory": "1Gi"}) == "Guaranteed"
+    assert of(limits={"cpu": "1", "memory": "1Gi"}, requests={"cpu": "500m"}) == "Burstable"
+    assert of(limits={"cpu": "1", "memory": "1Gi"}, requests={"cpu": "1000m"}) == "Guaranteed"
+
+
+@pytest.mark.parametrize(
+    ("bad", "path"),
+    [
+        (pod(containers=()), "spec.containers"),
+        (pod(containers=(Container(image="a"),)), "spec.containers[0].name"),
+        (pod(containers=(Container(name="A", image="a"),)), "spec.containers[0].name"),
+        (pod(containers=(Container(name="a"),)), "spec.containers[0].image"),
+        (pod(restart_policy="Sometimes"), "spec.restartPolicy"),
+        (pod(node_selector={"a b": "c"}), "spec.nodeSelector"),
+        (pod(tolerations=(Toleration(effect="No"),)), "spec.tolerations[0].operator"),
+    ],
+)
+def test_invalid_pods_name_the_field(bad: Pod, path: str) -> None:
+    assert path in [cause.field for cause in validate_pod(created(bad))]
+
+
+def test_a_good_pod_has_no_causes() -> None:
+    assert validate_pod(created(pod())) == []
+
+
+def test_only_images_and_added_tolerations_of_a_pod_change() -> None:
+    old = created(pod(node_name="w1"))
+    image = replace(old.spec.containers[0], image="busybox:2")
+    added = (*old.spec.tolerations, Toleration(key="k", operator="Exists"))
+    fine = replace(old, spec=replace(old.spec, containers=(image,), tolerations=added))
+    assert validate_pod_update(fine, old) == []
+    moved = replace(old, spec=replace(old.spec, node_name="w2"))
+    assert validate_pod_update(moved, old)[0].field == "spec"
+    fewer = replace(old, spec=replace(old.spec, tolerations=()))
+    assert "spec.tolerations" in [c.field for c in validate_pod_update(fewer, old)]
+
+
+# metadata
+
+
+def test_metadata_rules() -> None:
+    bad = ObjectMeta(
+        labels={"-a": "b", "c": "d e"},
+        annotations={"/x": ""},
+        finalizers=("no slash?",),
+        owner_references=(OwnerReference(name="x"),),
+    )
+    fields = {cause.field for cause in validate_metadata(bad)}
+    assert {"metadata.labels", "metadata.annotations", "metadata.finalizers[0]"} <= fields
+    assert "metadata.ownerReferences[0].uid" in fields
+
+
+def test_updates_cannot_touch_identity_or_revive() -> None:
+    old = replace(META, deletion_timestamp="t", finalizers=("a/b",), generation=3)
+    new = ObjectMeta(name="y", uid="z", labels={"l": "m"}, finalizers=("a/b", "c/d"))
+    kept = carried_over(new, old)
+    assert (kept.name, kept.uid, kept.generation) == ("x", "u", 3)
+    assert kept.deletion_timestamp == "t"
+    assert kept.finalizers == ("a/b",)
+    assert kept.labels == {"l": "m"}
+
+
+def test_generated_names_stay_within_a_label() -> None:
+    assert generated_name("web-", "abcde") == "web-abcde"
+    assert len(generated_name("w" * 80, "abcde")) == 63
+
+
+# deletion
+
+
+def test_kinds_without_grace_go_at_once_unless_held() -> None:
+    assert deletion.decide(pod(), DeleteOptions(), None, NOW) == deletion.Remove()
+    held = replace(pod(), metadata=replace(META, finalizers=("a/b",)))
+    verdict = deletion.decide(held, DeleteOptions(), None, NOW)
+    assert isinstance(verdict, deletion.Mark)
+    assert verdict.obj.metadata.deletion_timestamp == "2026-01-01T00:00:00Z"
+    assert deletion.decide(verdict.obj, DeleteOptions(), None, NOW) == deletion.Keep()
+
+
+def test_grace_is_given_once_and_may_only_shrink() -> None:
+    marked = deletion.decide(pod(), DeleteOptions(), 30, NOW)
+    assert isinstance(marked, deletion.Mark)
+    assert marked.obj.metadata.deletion_timestamp == "2026-01-01T00:00:30Z"
+    assert deletion.decide(marked.obj, DeleteOptions(), 40, NOW) == deletion.Keep()
+    sooner = deletion.decide(marked.obj, DeleteOptions(), 5, NOW)
+    assert isinstance(sooner, deletion.Mark)
+    assert sooner.obj.metadata.deletion_grace_period_seconds == 5
+    assert deletion.decide(marked.obj, DeleteOptions(), 0, NOW) == deletion.Remove()
+
+
+@pytest.mark.parametrize(
+    ("policy", "finalizers"),
+    [
+        ("Foreground", ("a/b", "foregroundDeletion")),
+        ("Orphan", ("a/b", "orphan")),
+        ("Background", ("a/b",)),
+        ("", ("a/b", "orphan")),
+    ],
+)
+def test_propagation_is_written_as_finalizers(policy: str, finalizers: tuple[str, ...]) -> None:
+    obj = replace(pod(), metadata=replace(META, finalizers=("a/b", "orphan")))
+    options = DeleteOptions(propagation_policy=policy)
+    assert deletion.propagation_finalizers(obj, options) == finalizers
+
+
+def test_a_dying_object_is_finished_without_finalizers_and_grace() -> None:
+    dying = replace(META, deletion_timestamp="t", deletion_grace_period_seconds=0)
+    assert deletion.is_finished(replace(pod(), metadata=dying))
+    assert not deletion.is_finished(pod())
+    held = replace(dying, finalizers=("a/b",))
+    assert not deletion.is_finished(replace(pod(), metadata=held))
+    assert not deletion.is_finished(replace(pod(), metadata=dying), holds=True)
+
+
+# services
+
+RANGES = allocation.parse_ranges("10.96.0.0/29", "30000-30002")
+
+
+def service(**spec: object) -> Service:
+    given = {"ports": (ServicePort(port=80),), **spec}
+    strategy = TABLE[resource_for(Service)]
+    made: Service = strategy.default(Service(metadata=META, spec=ServiceSpec(**given)))
+    return made
+
+
+def test_addresses_are_drawn_until_the_range_is_full() -> None:
+    taken: set[str] = set()
+    for _ in range(5):
+        made = allocation.allocate(service(), RANGES, taken, set(), lambda n: 0)
+        address = made.spec.cluster_ip
+        assert ip_address(address) in RANGES.cluster_ips
+        assert address not in taken | {"10.96.0.0", "10.96.0.1", "10.96.0.7"}
+        assert made.spec.cluster_ips == (address,)
+        taken.add(address)
+    with pytest.raises(allocation.Exhausted):
+        allocation.allocate(service(), RANGES, taken, set(), lambda n: 0)
+
+
+def test_node_ports_of_one_service_differ() -> None:
+    ports = tuple(ServicePort(name=f"p{i}", port=i) for i in (1, 2, 3))
+    made = allocation.allocate(
+        service(type="NodePort", ports=ports), RANGES, set(), set(), lambda n: 0
+    )
+    assert sorted(port.node_port or 0 for port in made.spec.ports) == [30000, 30001, 30002]
+    assert len(allocation.claims(made)) == 4
+
+
+def test_headless_and_external_services_get_no_address() -> None:
+    for made in (
+        service(cluster_ip="None"),
+        service(type="ExternalName", external_name="a.b", ports=()),
+    ):
+        same = allocation.allocate(made, RANGES, set(), set(), lambda n: 0)
+        assert allocation.claims(same) == frozenset()
+
+
+def test_an_update_keeps_what_was_allocated() -> None:
+    old = allocation.allocate(service(type="NodePort"), RANGES, set(), set(), lambda n: 1)
+    kept = carry_over_allocations(service(type="NodePort").spec, old.spec)
+    assert kept.cluster_ip == old.spec.cluster_ip
+    assert kept.ports[0].node_port == old.spec.ports[0].node_port
+    closed = carry_over_allocations(replace(old.spec, type="ClusterIP"), old.spec)
+    assert closed.ports[0].node_port is None
+
+
+def test_choices_outside_of_the_ranges_are_found() -> None:
+    wrong = service(
+        type="NodePort", cluster_ip="10.97.0.1", ports=(ServicePort(port=1, node_port=80),)
+    )
+    kinds = [problem[0] for problem in allocation.out_of_range(wrong, RANGES)]
+    assert kinds == ["clusterIP", "nodePort"]
+
+
+# subresources
+
+
+def test_binding_sets_node_and_condition_once() -> None:
+    binding = Binding(metadata=META, target=ObjectReference(kind="Node", name="w1"))
+    bound = bind(pod(), binding, NOW)
+    assert bound.spec.node_name == "w1"
+    assert [(c.type, c.status) for c in bound.status.conditions] == [("PodScheduled", "True")]
+    with pytest.raises(Conflict, match='already assigned to node "w1"'):
+        bind(bound, binding, NOW)
+    with pytest.raises(Conflict, match="is being deleted"):
+        bind(replace(pod(), metadata=replace(META, deletion_timestamp="t")), binding, NOW)
+
+
+def test_scale_stands_for_its_deployment() -> None:
+    spec = DeploymentSpec(
+        replicas=2,
+        selector=LabelSelector(match_labels={"a": "b"}),
+        template=PodTemplateSpec(),
+    )
+    obj = Deployment(metadata=META, spec=spec)
+    scale = scale_of(obj)
+    assert (scale.spec.replicas, scale.status.selector) == (2, "a=b")
+    more = replace(scale, spec=replace(scale.spec, replicas=0))
+    changed = with_scale(obj, more)
+    assert isinstance(changed, Deployment)
+    assert changed.spec.replicas == 0
+
+
+# namespaces, generation, decoding
+
+
+def test_a_namespace_is_held_by_its_spec_finalizer() -> None:
+    strategy = TABLE[resource_for(Namespace)]
+    made = strategy.default(strategy.prepare_create(Namespace(metadata=ObjectMeta(name="n"))))
+    assert made.metadata.labels == {"kubernetes.io/metadata.name": "n"}
+    assert strategy.holds(made)
+    assert strategy.mark_deleted(made).status.phase == "Terminating"
+
+
+def test_nulls_are_absent_and_wrong_types_name_their_path() -> None:
+    value = {"metadata": {"name": "x", "creationTimestamp": None}, "data": {"a": "b", "c": None}}
+    assert to_typed(ConfigMap, value, "ConfigMap").data == {"a": "b"}
+    with pytest.raises(BadRequest, match=r"\$\.spec\.replicas"):
+        to_typed(Deployment, {"spec": {"replicas": "x"}}, "Deployment")
+
+
+def test_unknown_fields_are_named_by_path() -> None:
+    value = {"spec": {"containers": [{"name": "a", "imagee": "b"}], "x": 1}, "metadata": {}}
+    assert unknown_fields(value, Pod) == [
+        'unknown field "spec.containers[0].imagee"',
+        'unknown field "spec.x"',
+    ]

@@ -1,0 +1,1 @@
+"""The runtime as the kubelet sees it: calls, records, events, images, logs."""

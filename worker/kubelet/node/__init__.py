@@ -1,0 +1,1 @@
+"""The node itself: its registration, its lease, its size, and eviction."""

@@ -1,0 +1,1 @@
+"""One pod: whether it may run here, what must happen next, and who does it."""

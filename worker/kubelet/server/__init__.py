@@ -1,0 +1,1 @@
+"""The HTTPS server on port 10250."""

@@ -1,0 +1,1 @@
+"""Volumes, and the files that the kubelet keeps for a pod."""

@@ -1,0 +1,1 @@
+"""Containers: bundles, monitors, execs, streams, logs."""

@@ -1,0 +1,1 @@
+"""Images: pulled or loaded, bounded, unpacked, kept."""

@@ -1,0 +1,1 @@
+"""The OCI runtime, and the spec that it is given."""

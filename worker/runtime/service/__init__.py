@@ -1,0 +1,1 @@
+"""CRI's two services over the node's parts."""
