@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
-	test-vagrant check format lint types contracts proto api stubs sim differential hunt test-go \
+	test-vagrant check format lint types contracts tidy proto api stubs sim differential hunt test-go \
 	mutants robustness drills soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-proxy bench-store security clean
 
 help: ## Show this menu
@@ -74,7 +74,7 @@ setup-vagrant: ## The same, with Vagrant, libvirt and QEMU
 test-vagrant: setup-vagrant ## A real `vagrant up` through libvirt and QEMU (slow, needs root)
 	$(PYTEST) tests/lab -m vagrant --timeout 1800 --capture=no
 
-check: setup-test lint types contracts stubs ## Format, lint, types, import contracts, fresh stubs
+check: setup-test lint types contracts stubs tidy ## Format, lint, types, import contracts, fresh stubs, house rules
 
 lint:
 	$(BIN)/ruff format --check .
@@ -85,6 +85,9 @@ types:
 
 contracts:
 	$(BIN)/lint-imports
+
+tidy:
+	$(PYTEST) -q tests/unit/test_tidy.py tests/unit/tools/test_contracts.py
 
 stubs:
 	$(BIN)/python tools/gen_proto.py --check

@@ -27,7 +27,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kube.component.tls import TlsFiles
-from kube.rpc.channel import Channel, open_channel
+from kube.rpc.channel import Channel
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code
 from kube.rpc.listen import Listen
 from kube.rpc.names import GRPCIO, NGHTTP2, TRANSPORTS

@@ -1,4 +1,7 @@
-"""The base of all in a drill's document: frozen, camelCase outside, unknown fields refused."""
+"""The base of all in a drill's document: frozen, camelCase outside, unknown fields refused.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measured figures against stated levels. Pure."""
+"""Measured figures against stated levels."""
 
 from __future__ import annotations
 

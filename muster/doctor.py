@@ -77,7 +77,7 @@ def _print(findings: Sequence[Finding]) -> None:
 
 
 def _common() -> Iterator[Finding]:
-    from provision.bundle.build import MACHINE_PYTHON
+    from provision.bundle.layer import MACHINE_PYTHON
     from provision.state import state_root
 
     yield Finding(

@@ -25,7 +25,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from kube.component.tls import TlsFiles, client_context
-from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.channel import Channel, ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code, RpcError
 from kube.rpc.h2.connection import Settings
 from kube.rpc.h2.server import h2_server

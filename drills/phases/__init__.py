@@ -1,6 +1,6 @@
 """The phases that a drill may declare: a file for each thing that is watched, named by this list.
 
-A new phase is a `PhaseKind` in one of the files here, and its line below.
+A new phase is a `PhaseKind` in one of the files here, and its line below. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a drill's result to its report. Pure decisions over what was seen."""
+"""From a drill's result to its report. Decides over what was seen."""
 
 from __future__ import annotations
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from drills.targets.base import Candidate, View
+from drills.targets.spec import Target
 from kube.machinery import selectors
-
-if TYPE_CHECKING:
-    from drills.targets import Target
 
 ZONE = "topology.kubernetes.io/zone"
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from drills.targets.base import Candidate, View
-
-if TYPE_CHECKING:
-    from drills.targets import Target
+from drills.targets.spec import Target
 
 
 async def leading(target: Target, left: list[Candidate], view: View) -> list[Candidate]:

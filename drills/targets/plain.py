@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
 
 from drills.targets.base import Candidate, NoTarget, View
-
-if TYPE_CHECKING:
-    from drills.targets import Target
+from drills.targets.spec import Target
 
 
 async def by_name(target: Target, left: list[Candidate], view: View) -> list[Candidate]:

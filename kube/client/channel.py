@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Sequence
 
 from kube.component.tls import TlsMaterial
-from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.channel import Channel, ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code, RpcError
 from kube.rpc.listen import Keepalive
 from kube.rpc.names import DEFAULT

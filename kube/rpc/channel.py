@@ -1,10 +1,7 @@
-"""Calls of other processes' services: one channel for one server, on either transport.
+"""What a client of one server is, whichever transport carries it: a channel, stubs, options.
 
-channel = open_channel("10.0.0.1:6444", material)
-answer = await channel.stub(SERVICE).Get(request, timeout=3)
-
-A call is awaited for its one response or iterated for many. Whatever carries it, it fails with
-`RpcError`, trailing metadata included.
+`kube.rpc.dial.open_channel` makes one. A call is awaited for its one response or iterated for
+many. Whatever carries it, it fails with `RpcError`, trailing metadata included.
 """
 
 from __future__ import annotations
@@ -17,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from kube.component.tls import TlsMaterial
-from kube.rpc.h2.binding import why_not
 from kube.rpc.listen import Keepalive
-from kube.rpc.names import DEFAULT, NGHTTP2
 
 # etcd's clients take answers of any size: the server is trusted, and its limits hold.
 ANY_SIZE = 2**31 - 1
@@ -105,20 +99,3 @@ class Stub:
     if TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Callable[..., Any]: ...
-
-
-def open_channel(
-    target: str,
-    tls: TlsMaterial | None = None,
-    options: ChannelOptions | None = None,
-    transport: str = DEFAULT,
-) -> Channel:
-    """To "HOST:PORT" or "unix:/PATH"; grpcio's where the shim cannot be used."""
-    options = options or ChannelOptions()
-    if transport == NGHTTP2 and not why_not():
-        from kube.rpc.h2.client import Channel as H2Channel
-
-        return H2Channel.open(target, tls, options)
-    from kube.rpc.grpcio_client import GrpcioChannel
-
-    return GrpcioChannel(target, tls, options)

@@ -9,41 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from kube.component.failure import CannotRun
 from kube.component.log import get_logger
 from kube.stubs.etcd import command_pb2, rpc_pb2
+from master.kvstore.digest import Digest, digest
 from master.kvstore.errors import StoreError
-from master.kvstore.mvcc.store import Mvcc
+from master.kvstore.node import Node
 from master.kvstore.transport.peers import NO_ANSWER, ask
-
-if TYPE_CHECKING:
-    from master.kvstore.node import Node
 
 log = get_logger(__name__)
 _ANSWER_SECONDS = 10.0
-
-
-class Digest(msgspec.Struct, frozen=True, array_like=True):
-    """What a member holds up to a revision. Comparable only at the same compaction."""
-
-    hash: int
-    compacted: int
-    revision: int
-
-    def differs(self, other: Digest) -> bool:
-        return self.compacted == other.compacted and self.hash != other.hash
-
-
-async def digest(store: Mvcc, revision: int) -> Digest:
-    """Raises Compacted or FutureRevision when this member is not there (any more)."""
-    store.check_readable(revision)
-    history = store.history()  # as of now; the rest may take a while
-    checksum = await asyncio.to_thread(history.hash, revision)
-    return Digest(checksum, history.compacted, revision)
 
 
 async def watch_for_corruption(node: Node, interval_seconds: float) -> None:

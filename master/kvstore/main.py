@@ -45,9 +45,9 @@ from master.kvstore.metrics import (
     PEER_RTT,
     PEER_SENT,
     WAL_FSYNC,
-    NodeCollector,
 )
 from master.kvstore.node import Node
+from master.kvstore.nodemetrics import NodeCollector
 from master.kvstore.raft.core import Config as CoreConfig
 from master.kvstore.raft.core import Core
 from master.kvstore.raft.messages import HardState

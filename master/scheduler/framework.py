@@ -1,4 +1,4 @@
-"""Filter, score, choose: one scheduling decision over plugins. Pure but for the rng handed in.
+"""Filter, score, choose: one scheduling decision over plugins. Pure.
 
 Each plugin is a small class with at most four verbs: `prepare` looks at the pod (and the
 nodes) once and may skip itself, `filter` says why a node will not do, `score` says how good
@@ -7,10 +7,10 @@ it is, `normalize` brings scores to 0..100. See KEP-624.
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from master.scheduler.nodeinfo import NodeInfo
@@ -91,7 +91,7 @@ def feasible_limit(nodes: int) -> int:
 class Framework:
     """The plugins of a profile, and where the last search ended."""
 
-    def __init__(self, plugins: Sequence[Plugin], rng: random.Random) -> None:
+    def __init__(self, plugins: Sequence[Plugin], rng: Random) -> None:
         self._plugins = tuple(plugins)
         self._rng = rng
         self._start = 0

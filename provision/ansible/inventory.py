@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from provision.bundle.build import MACHINE_PYTHON, Layer
+from provision.bundle.layer import MACHINE_PYTHON, Layer
 from provision.providers.base import MachineSpec, SshTarget
 
 

@@ -1,5 +1,6 @@
 """The code that machines run, as two archives: third-party packages, and ours."""
 
-from provision.bundle.build import Layer, ensure_bundle
+from provision.bundle.build import ensure_bundle
+from provision.bundle.layer import Layer
 
 __all__ = ["Layer", "ensure_bundle"]

@@ -19,25 +19,15 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from provision.bundle.layer import MACHINE_PYTHON, Layer
 from provision.errors import HostNotReady
 
-MACHINE_PYTHON = "/usr/bin/python3"
 PACKAGES = ("kube", "master", "worker")
 FORMAT = "1"
 SOURCE = Path(__file__).resolve().parents[2]
 LOCK_FILE = SOURCE / "requirements" / "machine.lock"
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One archive. `hash` names its content; a machine that has it is not sent it again."""
-
-    name: str
-    hash: str
-    archive: Path
 
 
 def ensure_bundle(cache: Path, progress: Callable[[str], None]) -> tuple[Layer, Layer]:

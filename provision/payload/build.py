@@ -1,4 +1,4 @@
-"""Put a machine's payload together. Pure: lab and certificates in, files and units out."""
+"""Put a machine's payload together. Lab and certificates in, files and units out."""
 
 from __future__ import annotations
 

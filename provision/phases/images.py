@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from provision.bundle.build import MACHINE_PYTHON
+from provision.bundle.layer import MACHINE_PYTHON
 from provision.errors import HostNotReady, MachineUnreachable, ProvisionError
 from provision.payload.agents import CONTAINERD_SOCKET, RUNTIME_SOCKET
 from provision.payload.model import LIBRARY

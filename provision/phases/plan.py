@@ -1,4 +1,4 @@
-"""What lab is meant: the one that exists, amended, or a new one. Pure but for the store."""
+"""What lab is meant: the one that exists, amended, or a new one."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kube.component.tls import TlsFiles
-from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.channel import Channel, ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code
 from kube.rpc.h2.binding import why_not
 from kube.rpc.h2.connection import Settings

@@ -10,7 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.channel import Channel, ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.names import NGHTTP2
 from master.kvstore.failpoint import VARIABLE as FAILPOINT
 from master.kvstore.wal.sync import VARIABLE as NOTES

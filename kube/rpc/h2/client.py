@@ -21,8 +21,9 @@ from kube.component.tls import TlsMaterial, client_context_from
 from kube.rpc import channel
 from kube.rpc.errors import Code, RpcError, unavailable
 from kube.rpc.h2.clientcall import Call
-from kube.rpc.h2.connection import Connection, Settings
-from kube.rpc.h2.session import Event, Kind, Limits
+from kube.rpc.h2.clientconnection import ClientConnection
+from kube.rpc.h2.connection import Settings
+from kube.rpc.h2.session import Limits
 from kube.rpc.h2.wire import Metadata, encode_block
 
 Encode = Callable[[Any], bytes]
@@ -270,83 +271,3 @@ def _settings(options: channel.ChannelOptions) -> Settings:
         ping_when_idle=options.ping_when_idle,
         idle_seconds=options.idle_seconds,
     )
-
-
-class ClientConnection(Connection):
-    def __init__(self, channel: Channel, settings: Settings) -> None:
-        super().__init__(settings, server=False)
-        self._channel = channel
-        # Set by the server's preface: before it nobody knows whether anybody listens.
-        self.greeted: asyncio.Future[None] = self.loop.create_future()
-        self._calls: dict[int, Call] = {}
-        self._leaving = False
-
-    def add(self, stream: int, call: Call) -> None:
-        self._calls[stream] = call
-        self.busy()
-
-    def forget(self, stream: int) -> None:
-        self._calls.pop(stream, None)
-        if self._leaving and not self._calls:
-            self.loop.call_soon(self.retire)
-
-    def calls(self) -> int:
-        return len(self._calls)
-
-    @property
-    def usable(self) -> bool:
-        closing = self.transport is None or self.transport.is_closing()
-        return not (self._leaving or closing or self.session.closed)
-
-    @property
-    def full(self) -> bool:
-        """More calls wait for a stream than make sense."""
-        limits = self.settings.limits
-        return self.session.streams >= limits.max_streams + self.settings.max_waiting_calls
-
-    def leave(self, error: RpcError) -> None:
-        for call in list(self._calls.values()):
-            call.fail(error)
-        self.session.goaway()
-        self.flush()
-        self.retire()
-
-    def on_event(self, event: Event) -> None:
-        kind, ends, stream, code, data = event
-        if kind == Kind.GOAWAY:
-            self._leaving = True
-            self._channel.going_away(self)
-            if not self._calls:
-                self.loop.call_soon(self.retire)
-            return
-        if kind == Kind.SETTINGS and not self.greeted.done():
-            self.greeted.set_result(None)
-        call = self._calls.get(stream)
-        if call is None:
-            return
-        if kind == Kind.MESSAGE:
-            call.on_message(data)
-        elif kind == Kind.HEADERS:
-            call.on_headers(data, bool(ends))
-        elif kind == Kind.TRAILERS:
-            call.on_trailers(data)
-        elif kind == Kind.END:
-            call.on_trailers(b"")
-        elif kind == Kind.CLOSED:
-            call.on_closed(code)
-        elif kind == Kind.DRAINED:
-            call.on_drained()
-        elif kind == Kind.REFUSED:
-            call.on_refused(code)
-
-    def retire(self) -> None:
-        self._channel.going_away(self)
-        super().retire()
-
-    def on_lost(self, reason: str) -> None:
-        self._channel.lost(self)
-        if not self.greeted.done():
-            self.greeted.set_exception(unavailable(reason))
-            self.greeted.exception()  # nobody may be waiting any more
-        for call in list(self._calls.values()):
-            call.fail(unavailable(reason))

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from kube.rpc.errors import CallFailed, Code, RpcError, unavailable
+from kube.rpc.h2.clientconnection import ClientConnection
 from kube.rpc.h2.session import CANCEL, FULL, REFUSED_STREAM, refusal
 from kube.rpc.h2.wire import (
     BadHeader,
@@ -25,9 +26,6 @@ from kube.rpc.h2.wire import (
     parse_status,
 )
 
-if TYPE_CHECKING:
-    from kube.rpc.h2.client import Channel, ClientConnection
-
 # What `read` returns after the last message (grpc.aio has EOF for it).
 EOF: Any = None
 
@@ -36,10 +34,23 @@ EOF: Any = None
 _MOVES = 3
 
 
+class Dialler(Protocol):
+    """What a call needs of its channel."""
+
+    @property
+    def connection(self) -> ClientConnection | None: ...
+
+    async def connect(self) -> ClientConnection: ...
+
+    def block(self, path: str) -> bytes: ...
+
+    def going_away(self, connection: ClientConnection) -> None: ...
+
+
 class Call:
     def __init__(
         self,
-        channel: Channel,
+        channel: Dialler,
         path: str,
         encode: Callable[[Any], bytes],
         decode: Callable[[bytes], Any],

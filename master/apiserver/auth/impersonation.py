@@ -1,4 +1,4 @@
-"""Acting as somebody else: the Impersonate-* headers (`kubectl --as`), upstream's filter. Pure.
+"""Acting as somebody else: the Impersonate-* headers (`kubectl --as`), upstream's filter.
 
 Whoever asks for it must be allowed the verb `impersonate` on each thing that he wants to be: the
 user (or service account), each group, the uid, each extra value. Only REST has these headers.

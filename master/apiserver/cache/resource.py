@@ -1,4 +1,4 @@
-"""The cache of one kind: entries in key order, recent events, watchers. No I/O."""
+"""The cache of one kind: entries in key order, recent events, watchers."""
 
 from __future__ import annotations
 

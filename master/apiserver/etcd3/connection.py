@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from kube.component.log import get_logger
 from kube.component.tls import TlsMaterial
-from kube.rpc.channel import ANY_SIZE, Channel, ChannelOptions, open_channel
+from kube.rpc.channel import ANY_SIZE, Channel, ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code, RpcError
 from kube.rpc.listen import Keepalive
 from kube.rpc.names import DEFAULT

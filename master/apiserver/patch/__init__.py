@@ -1,1 +1,1 @@
-"""The four patch formats over plain JSON values. Pure; nothing here knows the store or HTTP."""
+"""The four patch formats over plain JSON values. Nothing here knows the store or HTTP."""

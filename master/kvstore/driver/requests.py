@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from master.kvstore.cluster import ClusterInfo
-from master.kvstore.corruption import digest
+from master.kvstore.digest import digest
 from master.kvstore.driver.leadership import Leadership
 from master.kvstore.driver.leases import Leases
 from master.kvstore.driver.replica import Replica

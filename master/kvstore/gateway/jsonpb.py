@@ -1,7 +1,7 @@
 """Protobuf messages as JSON in the dialect of Go's jsonpb, which etcd's gateway speaks.
 
 64-bit integers are strings, bytes base64, enums their names, and what is not set is left out.
-Names are the .proto file's; camelCase is understood, too. What is not known is ignored.
+Names are the .proto file's; camelCase is understood, too. What is not known is ignored. Pure.
 """
 
 from __future__ import annotations

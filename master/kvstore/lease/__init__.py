@@ -1,1 +1,1 @@
-"""Leases: the replicated part (`lessor`) and the leader's own clockwork (`expiry`)."""
+"""Leases: the replicated part (`lessor`) and the leader's own clockwork (`expiry`). Pure."""

@@ -1,1 +1,3 @@
-"""Multi-version key-value state: pure and deterministic, so every member computes the same."""
+"""Multi-version key-value state: every member computes the same.
+
+Pure and deterministic."""

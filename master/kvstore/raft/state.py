@@ -8,9 +8,9 @@ until that is on disk.
 from __future__ import annotations
 
 import enum
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import msgspec
 
@@ -59,7 +59,7 @@ class State:
     def __init__(
         self,
         config: Config,
-        rng: random.Random,
+        rng: Random,
         *,
         membership: Membership,
         hard_state: HardState | None = None,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from kube.stubs.etcd import rpc_pb2
 from master.kvstore.mvcc.records import Change
 from master.kvstore.mvcc.store import TO_THE_END, Mvcc
-from master.kvstore.watch.group import Group, Header, Wanted, revision_header
-from master.kvstore.watch.watcher import Stream, Watcher, progress
+from master.kvstore.watch.wanted import Header, Wanted, revision_header
+from master.kvstore.watch.watcher import Group, Stream, Watcher, progress
 
 _CATCH_UP_CHANGES = 5000  # looked at in one go, for one watcher
 _Create = rpc_pb2.WatchCreateRequest

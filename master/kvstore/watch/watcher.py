@@ -1,4 +1,8 @@
-"""One watch and one stream of watches. No I/O: a stream says when it has something to send."""
+"""Watches, the groups that share a queue, and the streams that carry them. No I/O.
+
+Watchers that want the same share one queue: an event is filtered and encoded once for all. A
+stream says when it has something to send.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,8 @@ from dataclasses import dataclass, field
 
 from kube.stubs.etcd import rpc_pb2
 from master.kvstore.mvcc.records import varint
-from master.kvstore.watch.group import Group, Header, Wanted, body, revision_header
 from master.kvstore.watch.queue import MAX_RESPONSE_BYTES, Batch, Queue
+from master.kvstore.watch.wanted import Header, Wanted, body, revision_header
 
 # What one `take` gives, roughly. It is what a stream keeps while its client does not read.
 _TAKE_BYTES = 256 << 10
@@ -73,6 +77,85 @@ class Watcher:
         if self.fragment and batch.size > MAX_RESPONSE_BYTES:
             return [prefix + piece for piece in _fragments(header, batch)]
         return [prefix + (data or body(header, batch))]
+
+
+class Group:
+    """The synced watchers of one `Wanted`. Each has a place in the queue, `watcher.place`."""
+
+    def __init__(self, wanted: Wanted, header: Header) -> None:
+        self.wanted = wanted
+        self.queue = Queue()
+        self.members: dict[Stream, dict[int, Watcher]] = {}
+        self._header = header
+        self._size = 0
+        self._behind = 0  # members that have not taken everything
+        # By place: the place after it, what is between, and that as a body.
+        self._bodies: dict[int, tuple[int, Batch, bytes]] = {}
+
+    def join(self, watcher: Watcher) -> None:
+        """From now on; what was before is somebody else's."""
+        self.members.setdefault(watcher.stream, {})[watcher.id] = watcher
+        self._size += 1
+        watcher.group, watcher.place = self, self.queue.end
+
+    def leave(self, watcher: Watcher) -> None:
+        theirs = self.members[watcher.stream]
+        del theirs[watcher.id]
+        if not theirs:
+            del self.members[watcher.stream]
+        self._size -= 1
+        watcher.group = None
+        if watcher.place < self.queue.end:
+            self._caught_up()
+
+    def offer(self, batch: Batch) -> list[Watcher]:
+        """Queue it for all. Returns those who were too far behind: it is not queued for them, and
+        they must leave."""
+        laggards = self._make_room() if self.queue.full else []
+        self.queue.append(batch)
+        self._behind = self._size
+        self._bodies.clear()
+        for stream in self.members:
+            stream.has_news(self)
+        return laggards
+
+    def take(self, watcher: Watcher) -> tuple[Batch, bytes]:
+        """What comes next for one who is behind, and its body."""
+        known = self._bodies.get(watcher.place)
+        if known is None:
+            place, batch = self.queue.gather(watcher.place)
+            known = place, batch, body(self._header, batch)
+            self._bodies[watcher.place] = known
+        watcher.place, batch, data = known
+        if watcher.place == self.queue.end:
+            self._caught_up()
+        return batch, data
+
+    def skip(self, watcher: Watcher) -> list[Batch]:
+        """Everything that it has not taken yet, at once."""
+        rest = self.queue.since(watcher.place)
+        if rest:
+            watcher.place = self.queue.end
+            self._caught_up()
+        return rest
+
+    def _caught_up(self) -> None:
+        self._behind -= 1
+        if not self._behind:
+            self.queue.drop_until(self.queue.end)
+            self._bodies.clear()
+
+    def _make_room(self) -> list[Watcher]:
+        """Give up on the slower ones, so that at most half of the queue is still wanted."""
+        middle = self.queue.first + (len(self.queue.batches) - 1) // 2
+        everybody = [w for theirs in self.members.values() for w in theirs.values()]
+        laggards = [watcher for watcher in everybody if watcher.place <= middle]
+        for watcher in laggards:
+            lost = self.queue.batches[watcher.place - self.queue.first]
+            watcher.next_revision = max(watcher.next_revision, lost.revision)
+        rest = [watcher.place for watcher in everybody if watcher.place > middle]
+        self.queue.drop_until(min(rest, default=self.queue.end))
+        return laggards
 
 
 class Stream:

@@ -1,4 +1,4 @@
-"""The scheduler's plugins: one small pure class a file."""
+"""The scheduler's plugins: one small class a file. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What AWS's errors mean to the user of a lab. Pure."""
+"""What AWS's errors mean to the user of a lab."""
 
 from __future__ import annotations
 

@@ -13,7 +13,8 @@ from itertools import count
 from time import monotonic
 from typing import Any
 
-from kube.rpc.channel import ANY_SIZE, ChannelOptions, open_channel
+from kube.rpc.channel import ANY_SIZE, ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import RpcError
 from kube.rpc.names import NGHTTP2
 from kube.stubs.etcd import rpc_pb2, rpc_pb2_grpc

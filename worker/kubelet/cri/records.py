@@ -1,6 +1,6 @@
 """What the runtime has for one pod, as plain values: the pure parts decide over these.
 
-Built from CRI messages in `inspect`; times are seconds since the epoch.
+Built from CRI messages in `inspect`; times are seconds since the epoch. Pure.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from kube.rpc.channel import ChannelOptions, open_channel
+from kube.rpc.channel import ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code, RpcError
 from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet import metrics

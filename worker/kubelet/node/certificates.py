@@ -6,18 +6,19 @@ memory of a cryptography library on every machine.
 
 from __future__ import annotations
 
-import ssl
+import base64
 from datetime import UTC, datetime
 
 _VERSION, _UTC_TIME = 0xA0, 0x17
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 def not_after(pem: str) -> datetime:
     """The end of validity of the first certificate in the text. Raises ValueError."""
-    begin, end = pem.find(ssl.PEM_HEADER), pem.find(ssl.PEM_FOOTER)
+    begin, end = pem.find(_BEGIN), pem.find(_END)
     if begin < 0 or end < 0:
         raise ValueError("no certificate in PEM form")
-    der = ssl.PEM_cert_to_DER_cert(pem[begin : end + len(ssl.PEM_FOOTER)])
+    der = base64.b64decode(pem[begin + len(_BEGIN) : end])
     certificate = _value(der, 0)
     signed = _value(der, certificate.start)
     at = signed.start

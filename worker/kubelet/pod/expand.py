@@ -1,4 +1,7 @@
-"""`$(VAR)` in commands, arguments and values (upstream's `third_party/forked/golang/expansion`)."""
+"""`$(VAR)` in commands, arguments and values (upstream's `third_party/forked/golang/expansion`).
+
+Pure.
+"""
 
 from __future__ import annotations
 

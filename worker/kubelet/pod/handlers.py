@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from kube.api import core
-from kube.rpc.channel import open_channel
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code, RpcError
 from worker.kubelet.cri.runtime import Runtime, RuntimeFailure
 from worker.kubelet.pod.probes import Outcome

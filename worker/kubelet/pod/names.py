@@ -1,7 +1,7 @@
 """Names that the kubelet, the runtime and people's tools agree on: labels, paths, hashes.
 
 Labels and annotations are upstream's (`pkg/kubelet/types/labels.go`, `kuberuntime/labels.go`),
-so crictl, log shippers and a stock kubelet read our containers.
+so crictl, log shippers and a stock kubelet read our containers. Pure.
 """
 
 from __future__ import annotations

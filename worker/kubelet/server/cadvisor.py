@@ -1,4 +1,4 @@
-"""`/metrics/cadvisor` from the runtime's CRI stats and the kernel's counters. Pure.
+"""`/metrics/cadvisor` from the runtime's CRI stats and the kernel's counters.
 
 Names and labels are cAdvisor's, as kubernetes-mixin's rules read them: container rows carry
 `container` and `image`, the pod's row (network, cgroup total) has no container.

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kube.rpc.channel import Channel, ChannelOptions, open_channel
+from kube.rpc.channel import Channel, ChannelOptions
+from kube.rpc.dial import open_channel
 from kube.rpc.errors import RpcError
 from kube.stubs.cri import api_pb2 as cri
 from kube.stubs.runtime import images_pb2

@@ -1,4 +1,7 @@
-"""Linux capabilities: the names in kernel order, the default set, and what a container gets."""
+"""Linux capabilities: the names in kernel order, the default set, and what a container gets.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a container's cgroup, on v1 hierarchies or on the unified one. Pure parsing, thin reads."""
+"""Reads a container's cgroup, on v1 hierarchies or on the unified one."""
 
 from __future__ import annotations
 
