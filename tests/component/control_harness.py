@@ -125,20 +125,28 @@ class ControlPlane:
         )  # fmt: skip
 
     def start_controllers(self, name: str = "controllers", *flags: str) -> None:
+        self._start_controllers(name, ("-m", "master.controllers"), *flags)
+
+    def start_controllers_from(self, script: Path, *flags: str) -> None:
+        """As `start_controllers`, but a script says which controllers there are."""
+        self._start_controllers("controllers", (str(script),), *flags)
+
+    def _start_controllers(self, name: str, program: Sequence[str], *flags: str) -> None:
         self._component(
-            name, "master.controllers", "system:kube-controller-manager",
+            name, program, "system:kube-controller-manager",
             "--node-monitor-period", str(MONITOR), "--node-monitor-grace-period", str(GRACE),
             "--node-startup-grace-period", "20", "--root-ca-file", str(self.directory / "ca.crt"),
             *flags,
         )  # fmt: skip
 
     def start_scheduler(self) -> None:
-        self._component("scheduler", "master.scheduler", "system:kube-scheduler", "--seed", "1")
+        program = ("-m", "master.scheduler")
+        self._component("scheduler", program, "system:kube-scheduler", "--seed", "1")
 
-    def _component(self, name: str, module: str, user: str, *flags: str) -> None:
+    def _component(self, name: str, program: Sequence[str], user: str, *flags: str) -> None:
         (port,) = free_ports(1)
-        self.python(
-            name, module, "--api-servers", ",".join(self.servers),
+        self.run(
+            name, sys.executable, *program, "--api-servers", ",".join(self.servers),
             "--kubeconfig", str(self.identity(user)), "--bind-address", "127.0.0.1",
             "--secure-port", str(port), *_tls_flags(self.pki.issue(f"{name}-serving")),
             *LEASE_FLAGS, *flags,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,3 +116,14 @@ def _spelt_out(named: str) -> list[str]:
 
 def test_braces_are_spelt_out() -> None:
     assert _spelt_out("a/{b,c}/d.py") == ["a/b/d.py", "a/c/d.py"]
+
+
+def test_every_mutant_still_changes_the_code_that_it_names() -> None:
+    catalogue = tomllib.loads((ROOT / "tests/mutants/catalogue.toml").read_text())
+    lost = [
+        f"{mutant['name']} ({mutant['file']})"
+        for mutant in catalogue["mutant"]
+        if not (ROOT / mutant["file"]).exists()
+        or mutant["before"] not in (ROOT / mutant["file"]).read_text()
+    ]
+    assert lost == []

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 import msgspec
 
 from kube.api.core import ConfigMap, Namespace
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import AlreadyExists
-from master.controllers.machinery.controller import Context, Controller
+from master.controllers.machinery.controller import Context, Controller, Maker
+from master.controllers.machinery.watching import exists
 
 NAME = "kube-root-ca.crt"
 DESCRIPTION = (
@@ -24,19 +28,21 @@ class RootCaPublisher(Controller):
     def __init__(self, context: Context, root_ca: str) -> None:
         super().__init__(context)
         self._root_ca = root_ca
-        self.namespaces = self.informers.of(Namespace)
-        self.configmaps = self.informers.of(ConfigMap)
-        self.namespaces.add_handler(self._on_namespace)
-        self.configmaps.add_handler(self._on_configmap)
+        self.namespaces = self.watch(Namespace, when=exists)
+        self.configmaps = self.watch(ConfigMap, _published)
 
-    def _on_namespace(self, kind: str, old: Namespace | None, new: Namespace | None) -> None:
-        if new is not None:
-            self.queue.add(new.metadata.name)
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--root-ca-file", type=Path, help="the CA to publish; without: none")
 
-    def _on_configmap(self, kind: str, old: ConfigMap | None, new: ConfigMap | None) -> None:
-        changed = new or old
-        if changed is not None and changed.metadata.name == NAME:
-            self.queue.add(changed.metadata.namespace)
+    @classmethod
+    def from_flags(cls, args: argparse.Namespace) -> Maker | None:
+        file = args.root_ca_file
+        if file is None:
+            return None
+        if not file.is_file():
+            raise ValueError(f'--root-ca-file: "{file}" is no file')
+        return lambda context: cls(context, file.read_text())
 
     async def reconcile(self, key: str) -> None:
         namespace = self.namespaces.get(key)
@@ -55,3 +61,8 @@ class RootCaPublisher(Controller):
                 return
         elif current.data != wanted:
             await self.client.update(msgspec.structs.replace(current, data=wanted))
+
+
+def _published(configmap: ConfigMap) -> tuple[str, ...]:
+    meta = configmap.metadata
+    return (meta.namespace,) if meta.name == NAME else ()

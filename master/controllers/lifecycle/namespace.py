@@ -76,12 +76,7 @@ class NamespaceController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.namespaces = self.informers.of(Namespace)
-        self.namespaces.add_handler(self._on_namespace)
-
-    def _on_namespace(self, kind: str, old: Namespace | None, new: Namespace | None) -> None:
-        if new is not None and new.metadata.deletion_timestamp:
-            self.queue.add(new.metadata.name)
+        self.namespaces = self.watch(Namespace, when=_is_going)
 
     async def reconcile(self, key: str) -> None:
         namespace = self.namespaces.get(key)
@@ -151,3 +146,7 @@ class NamespaceController(Controller):
             await self.client.finalize_namespace(msgspec.structs.replace(live, spec=spec))
         except NotFound:
             return
+
+
+def _is_going(old: Namespace | None, new: Namespace | None) -> bool:
+    return new is not None and bool(new.metadata.deletion_timestamp)

@@ -6,6 +6,7 @@ were never scheduled, and those on nodes that the user declared out of service.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from kube.api.core import Node, Pod, PodCondition
 from kube.component.log import get_logger
 from kube.machinery.errors import Conflict, NotFound, StatusError
 from kube.machinery.scheme import key_of
-from master.controllers.machinery.controller import Context, Controller
+from master.controllers.machinery.controller import Context, Controller, Maker
 from master.controllers.machinery.pods import is_deleting, is_finished, with_condition
 from master.controllers.nodes.node_health import is_ready
 
@@ -87,6 +88,17 @@ class PodGcController(Controller):
         self.pods = self.informers.of(Pod)
         self.nodes = self.informers.of(Node)
         self.nodes.add_handler(self._on_node)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--terminated-pod-gc-threshold", type=int, default=12500, metavar="PODS",
+            help="more finished pods than this are deleted, the oldest first; 0: none",
+        )  # fmt: skip
+
+    @classmethod
+    def from_flags(cls, args: argparse.Namespace) -> Maker | None:
+        return lambda context: cls(context, args.terminated_pod_gc_threshold)
 
     def _on_node(self, kind: str, old: Node | None, new: Node | None) -> None:
         if new is None or _out_of_service(new):

@@ -6,6 +6,7 @@ from kube.api.core import Namespace, ServiceAccount
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import AlreadyExists
 from master.controllers.machinery.controller import Context, Controller
+from master.controllers.machinery.watching import exists, gone
 
 DEFAULT = "default"
 
@@ -16,20 +17,8 @@ class ServiceAccountController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.namespaces = self.informers.of(Namespace)
-        self.accounts = self.informers.of(ServiceAccount)
-        self.namespaces.add_handler(self._on_namespace)
-        self.accounts.add_handler(self._on_account)
-
-    def _on_namespace(self, kind: str, old: Namespace | None, new: Namespace | None) -> None:
-        if new is not None:
-            self.queue.add(new.metadata.name)
-
-    def _on_account(
-        self, kind: str, old: ServiceAccount | None, new: ServiceAccount | None
-    ) -> None:
-        if new is None and old is not None and old.metadata.name == DEFAULT:
-            self.queue.add(old.metadata.namespace)
+        self.namespaces = self.watch(Namespace, when=exists)
+        self.accounts = self.watch(ServiceAccount, _default, when=gone)
 
     async def reconcile(self, key: str) -> None:
         if not needed(self.namespaces.get(key), self.accounts.get(f"{key}/{DEFAULT}")):
@@ -46,3 +35,8 @@ def needed(namespace: Namespace | None, account: ServiceAccount | None) -> bool:
     if namespace is None or namespace.metadata.deletion_timestamp or account is not None:
         return False
     return namespace.status.phase != "Terminating"
+
+
+def _default(account: ServiceAccount) -> tuple[str, ...]:
+    meta = account.metadata
+    return (meta.namespace,) if meta.name == DEFAULT else ()

@@ -1,11 +1,14 @@
 """What every controller is: informers that add keys, a queue, workers that reconcile.
 
-A controller sets `name`, adds its handlers in `__init__` and writes `reconcile(key)`.
-Decisions are in the pure functions of its module; `reconcile` only carries them out.
+A controller sets `name`, says in `__init__` what it watches and writes `reconcile(key)`; its
+flags, if it has any, stand beside it (`add_flags`, `from_flags`). Decisions are in the pure
+functions of its module; `reconcile` only carries them out. One line in `master.controllers.all`
+makes it run.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +23,7 @@ from kube.component.log import get_logger
 from kube.machinery.errors import Conflict, StatusError
 from kube.machinery.scheme import ApiObject
 from kube.machinery.times import utc_now
+from master.controllers.machinery.watching import Changed, any_change, own_key
 
 log = get_logger(__name__)
 T = TypeVar("T", bound=ApiObject)
@@ -72,6 +76,10 @@ class Context:
     writes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITES_AT_ONCE))
 
 
+# Makes a controller once its process leads.
+Maker = Callable[[Context], "Controller"]
+
+
 class Controller:
     """The shell of a controller. One key is never reconciled twice at once."""
 
@@ -87,6 +95,37 @@ class Controller:
         self.now = context.now
         self.writes = context.writes
         self.queue = WorkQueue(self.name)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        """Add the flags that are this controller's own."""
+
+    @classmethod
+    def from_flags(cls, args: argparse.Namespace) -> Maker | None:
+        """How to make it; None when its flags switch it off. ValueError for what can't be meant."""
+        return cls
+
+    def watch(
+        self,
+        type_: type[T],
+        to_keys: Callable[[T], Iterable[str]] = own_key,
+        when: Changed = any_change,
+    ) -> Informer[T]:
+        """Follow a type: queue the keys that an object concerned before and concerns now."""
+        informer = self.informers.of(type_)
+
+        def on_event(kind: str, old: T | None, new: T | None) -> None:
+            if when(old, new):
+                keys = {key: None for obj in (old, new) if obj is not None for key in to_keys(obj)}
+                for key in keys:
+                    self.enqueue(key)
+
+        informer.add_handler(on_event)
+        return informer
+
+    def enqueue(self, key: str) -> None:
+        """What `watch` does with a key."""
+        self.queue.add(key)
 
     async def reconcile(self, key: str) -> None:
         """Make one object as it should be. May run at any time, any number of times."""

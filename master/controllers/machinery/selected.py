@@ -20,26 +20,14 @@ class ServiceController(Controller):
         self.nodes = self.informers.of(Node)
         self.services.add_index(f"{self.name}/namespace", lambda s: [s.metadata.namespace])
         self.pods.add_index(f"{self.name}/namespace", lambda p: [p.metadata.namespace])
-        self.services.add_handler(self._on_service)
-        self.pods.add_handler(self._on_pod)
         # When the change that a key waits for was first seen.
         self._triggers: dict[str, str] = {}
+        self.watch(Service)
+        self.watch(Pod, lambda pod: [key_of(s) for s in self._selecting(pod)], when=matters)
 
-    def _on_service(self, kind: str, old: Service | None, new: Service | None) -> None:
-        service = new or old
-        assert service is not None
-        self._enqueue(key_of(service))
-
-    def _on_pod(self, kind: str, old: Pod | None, new: Pod | None) -> None:
-        if old is not None and new is not None and not matters(old, new):
-            return
-        for pod in filter(None, (old, new)):
-            for service in self._selecting(pod):
-                self._enqueue(key_of(service))
-
-    def _enqueue(self, key: str) -> None:
+    def enqueue(self, key: str) -> None:
         self._triggers.setdefault(key, format_micro(self.now()))
-        self.queue.add(key)
+        super().enqueue(key)
 
     def take_trigger(self, key: str) -> str:
         return self._triggers.pop(key, "") or format_micro(self.now())
@@ -59,9 +47,9 @@ class ServiceController(Controller):
         return sorted(found, key=lambda pod: pod.metadata.name)
 
 
-def matters(old: Pod, new: Pod) -> bool:
+def matters(old: Pod | None, new: Pod | None) -> bool:
     """Whether the change can show in endpoints: most status writes cannot."""
-    return _relevant(old) != _relevant(new)
+    return old is None or new is None or _relevant(old) != _relevant(new)
 
 
 def _relevant(pod: Pod) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ an older node has) is reported on the node; the network agents do not route it.
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 from collections.abc import Iterable
 
@@ -13,8 +14,9 @@ from prometheus_client import Counter, Gauge
 
 from kube.api.core import Node
 from kube.client.events import NORMAL, WARNING
+from kube.client.flags import truth
 from kube.component.log import get_logger
-from master.controllers.machinery.controller import Context, Controller
+from master.controllers.machinery.controller import Context, Controller, Maker
 
 log = get_logger(__name__)
 
@@ -31,7 +33,10 @@ class CidrSet:
     """Which subnets of a network are free. Gives out the lowest, so that it is predictable."""
 
     def __init__(self, cluster_cidr: str, mask_size: int) -> None:
-        self.network = ipaddress.IPv4Network(cluster_cidr)
+        try:
+            self.network = ipaddress.IPv4Network(cluster_cidr)
+        except ValueError as error:
+            raise ValueError(f"--cluster-cidr {cluster_cidr}: {error}") from error
         if not self.network.prefixlen <= mask_size <= 30:
             raise ValueError(
                 f"--node-cidr-mask-size {mask_size} does not fit --cluster-cidr {cluster_cidr}"
@@ -107,6 +112,24 @@ class NodeIpamController(Controller):
         self._holders: dict[str, set[str]] = {}  # cidr -> the nodes that say they have it
         self.nodes = self.informers.of(Node)
         self.nodes.add_handler(self._on_node)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--allocate-node-cidrs", type=truth, default=True, metavar="BOOL")
+        parser.add_argument("--cluster-cidr", default="10.244.0.0/16", help="of all pods")
+        parser.add_argument("--node-cidr-mask-size", type=int, default=24)
+        # Known because upstream has it; ranges of pods and services never overlap in a lab.
+        parser.add_argument("--service-cluster-ip-range", default="10.96.0.0/16")
+
+    @classmethod
+    def from_flags(cls, args: argparse.Namespace) -> Maker | None:
+        cidr, mask = args.cluster_cidr, args.node_cidr_mask_size
+        CidrSet(cidr, mask)
+        return (
+            (lambda context: cls(context, CidrSet(cidr, mask)))
+            if args.allocate_node_cidrs
+            else None
+        )
 
     def _on_node(self, kind: str, old: Node | None, new: Node | None) -> None:
         self._note_holder(old, new)

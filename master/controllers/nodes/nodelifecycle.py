@@ -7,6 +7,7 @@ triggered by the node's key.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import dataclasses
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from kube.client.events import NORMAL, WARNING
 from kube.component.log import get_logger
 from kube.machinery.errors import Conflict, NotFound, StatusError
 from master.controllers.machinery import pods as podstate
-from master.controllers.machinery.controller import Context, Controller
+from master.controllers.machinery.controller import Context, Controller, Maker
 from master.controllers.nodes import node_health as health
 
 log = get_logger(__name__)
@@ -72,6 +73,17 @@ class NodeLifecycleController(Controller):
         self.pods.add_index("nodelifecycle/node", lambda pod: [pod.spec.node_name])
         self.nodes.add_handler(self._on_node)
         self.leases.add_handler(self._on_lease)
+
+    @classmethod
+    def add_flags(cls, parser: argparse.ArgumentParser) -> None:
+        for option in dataclasses.fields(Options):
+            flag, default = "--" + option.name.replace("_", "-"), option.default
+            parser.add_argument(flag, type=type(default), default=default, metavar="N")
+
+    @classmethod
+    def from_flags(cls, args: argparse.Namespace) -> Maker | None:
+        given = {option.name: getattr(args, option.name) for option in dataclasses.fields(Options)}
+        return lambda context: cls(context, Options(**given))
 
     # -- events
 

@@ -17,10 +17,10 @@ from kube.api.core import (
 )
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import AlreadyExists, NotFound
-from kube.machinery.scheme import key_of
 from master.controllers.machinery.controller import Context, Retry, namespace_and_name
 from master.controllers.machinery.pods import is_deleting, is_ready
 from master.controllers.machinery.selected import ServiceController
+from master.controllers.machinery.watching import gone
 from master.controllers.services.endpointslice_plan import HEADLESS, TRIGGER_TIME, pod_ports, serves
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
@@ -33,13 +33,8 @@ class EndpointsController(ServiceController):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.endpoints = self.informers.of(Endpoints)
-        self.endpoints.add_handler(self._on_endpoints)
-
-    def _on_endpoints(self, kind: str, old: Endpoints | None, new: Endpoints | None) -> None:
         # Only a deletion needs an answer: the service may still want them.
-        if new is None and old is not None:
-            self.queue.add(key_of(old))
+        self.endpoints = self.watch(Endpoints, when=gone)
 
     async def reconcile(self, key: str) -> None:
         service = self.services.get(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -14,6 +15,7 @@ from kube.machinery.scheme import key_of
 from kube.machinery.selectors import from_label_selector
 from master.controllers.machinery.controller import Context, Controller
 from master.controllers.machinery.ownership import adopted, claim, controller_of, released
+from master.controllers.machinery.watching import owner_of_kind
 from master.controllers.workloads import deployment_rolling as rolling
 from master.controllers.workloads import deployment_status as statuses
 from master.controllers.workloads.deployment_revision import (
@@ -31,36 +33,27 @@ class DeploymentController(Controller):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self.deployments = self.informers.of(Deployment)
-        self.replicasets = self.informers.of(ReplicaSet)
+        self.deployments = self.watch(Deployment)
+        self.replicasets = self.watch(ReplicaSet, self._deployments_of)
         self.pods = self.informers.of(Pod)
         self.replicasets.add_index("deployment/namespace", lambda rs: [rs.metadata.namespace])
         self.pods.add_index("deployment/owner", _owner_uid)
-        self.deployments.add_handler(self._on_deployment)
-        self.replicasets.add_handler(self._on_replicaset)
         self.pods.add_handler(self._on_pod)
 
     # -- events to keys
 
-    def _on_deployment(self, kind: str, old: Deployment | None, new: Deployment | None) -> None:
-        changed = new or old
-        assert changed is not None
-        self.queue.add(key_of(changed))
+    def _deployments_of(self, rs: ReplicaSet) -> Iterable[str]:
+        """Its owner; of an orphan, those that would take it in."""
+        if controller_of(rs.metadata) is not None:
+            return owner_of_kind("Deployment")(rs)
+        return [key_of(deployment) for deployment in self._adopters(rs)]
 
-    def _on_replicaset(self, kind: str, old: ReplicaSet | None, new: ReplicaSet | None) -> None:
-        for rs in filter(None, (old, new)):
-            ref = controller_of(rs.metadata)
-            if ref is not None and ref.kind == "Deployment":
-                self.queue.add(f"{rs.metadata.namespace}/{ref.name}")
-        if new is not None and controller_of(new.metadata) is None:
-            self._enqueue_adopters(new)
-
-    def _enqueue_adopters(self, rs: ReplicaSet) -> None:
+    def _adopters(self, rs: ReplicaSet) -> Iterator[Deployment]:
         for deployment in self.deployments.values():
             selector = from_label_selector(deployment.spec.selector)
             here = deployment.metadata.namespace == rs.metadata.namespace
             if here and selector and selector.matches(rs.metadata.labels):
-                self.queue.add(key_of(deployment))
+                yield deployment
 
     def _on_pod(self, kind: str, old: Pod | None, new: Pod | None) -> None:
         # Only Recreate waits for pods: for the last old one to be gone.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 import pytest
 
+from master.controllers.all import CONTROLLERS
+from master.controllers.machinery.controller import Controller
 from master.controllers.main import Config as ControllerConfig
+from master.controllers.nodes.nodelifecycle import NodeLifecycleController
 from master.scheduler.main import Config as SchedulerConfig
 
 API = ["--api-servers", "a:6444,b:6444"]
@@ -17,16 +23,34 @@ def test_flags_reach_the_configuration() -> None:
     )  # fmt: skip
     assert config.client.servers == ("a:6444", "b:6444")
     assert not config.client.leader_elect
-    assert config.nodes.node_monitor_grace_period == 4.5
     assert (config.client.lease_duration, config.client.secure_port) == (3.0, 20257)
 
 
 def test_defaults_are_upstreams() -> None:
     config = ControllerConfig.from_argv(API)
-    assert (config.nodes.node_monitor_period, config.nodes.node_monitor_grace_period) == (5, 50)
     assert config.client.secure_port == 10257
     assert SchedulerConfig.from_argv(API).client.secure_port == 10259
     assert config.client.leader_elect
+
+
+def _flags(controller: type[Controller], *flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    controller.add_flags(parser)
+    return parser.parse_args(flags)
+
+
+def test_a_controllers_flags_stand_beside_it() -> None:
+    args = _flags(NodeLifecycleController, "--node-monitor-grace-period", "4.5")
+    assert (args.node_monitor_period, args.node_monitor_grace_period) == (5, 4.5)
+    assert args.large_cluster_size_threshold == 50
+
+
+def test_flags_switch_a_controller_off(tmp_path: Path) -> None:
+    off = ControllerConfig.from_argv([*API, "--allocate-node-cidrs=false"]).makers
+    (tmp_path / "ca.crt").write_text("a CA")
+    both = ControllerConfig.from_argv([*API, "--root-ca-file", str(tmp_path / "ca.crt")]).makers
+    assert len(off) == len(CONTROLLERS) - 2
+    assert len(both) == len(CONTROLLERS)
 
 
 def test_without_certificates_only_this_machine_can_ask() -> None:
