@@ -13,9 +13,10 @@ from pathlib import Path
 import click
 from rich.markup import escape
 
-from muster import options, output
+from muster import output
 from muster.console import stdout
 from muster.session import exit_with, run
+from provision.providers import PROVIDERS
 
 FREE_MIB = 2048
 
@@ -48,9 +49,7 @@ COLUMNS: tuple[output.Column, ...] = (
 
 
 @click.command()
-@click.option(
-    "--provider", type=click.Choice(options.PROVIDERS), default="local", show_default=True
-)
+@click.option("--provider", type=click.Choice(PROVIDERS), default=PROVIDERS[0], show_default=True)
 @output.option
 def doctor(provider: str, output: str) -> None:
     """Check this host. Exit code 5 when something needed is missing."""
@@ -129,7 +128,7 @@ def _of_provider(name: str) -> Iterator[Finding]:
     from provision.errors import HostNotReady
     from provision.identities import allocate
     from provision.labfile.spec import Lab, Metadata, Spec
-    from provision.providers import provider
+    from provision.providers import declared, provider
     from provision.providers.base import LabSpec
     from provision.state import Store
 
@@ -138,7 +137,7 @@ def _of_provider(name: str) -> Iterator[Finding]:
         api_version="muster/v1",
         kind="Lab",
         metadata=Metadata(name="doctor"),
-        spec=Spec(provider=name),  # type: ignore[arg-type]  # click has checked it
+        spec=Spec(provider=name),
     )
     try:
         record = allocate(probe, store.subnets())
@@ -158,19 +157,6 @@ def _of_provider(name: str) -> Iterator[Finding]:
         yield Finding(problem.text, False, problem.fix)
     if not problems:
         yield Finding(f"everything that the {name} provider needs", True)
-    if name == "local":
-        yield from _of_local_machines()
-
-
-def _of_local_machines() -> Iterator[Finding]:
-    """How well local machines are kept from this host, which is never as well as virtual ones."""
-    from provision.providers.local.checks import guards
-
-    for guard in guards():
-        yield Finding(guard.what, not guard.lacking, guard.lacking, needed=False)
-    yield Finding(
-        "local machines share this host's kernel: a convenience, not a boundary",
-        True,
-        "for what you do not trust use the vagrant or ec2 provider (docs/security.md)",
-        note=True,
-    )
+    for remark in declared(name).remarks():
+        ok = remark.note or not remark.lacking
+        yield Finding(remark.what, ok, remark.lacking, needed=False, note=remark.note)

@@ -12,6 +12,7 @@ import yaml
 from muster import options
 from muster.console import stdout
 from muster.session import reporting, run, translated
+from provision.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from provision.labfile import ProviderName
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--name", metavar="LAB", help="The lab's name (default: the file's, or default).")
 @click.option("--masters", type=click.IntRange(min=1), help="How many masters.")
 @click.option("--workers", type=click.IntRange(min=0), help="How many workers.")
-@click.option("--provider", type=click.Choice(options.PROVIDERS), help="Who makes the machines.")
+@click.option("--provider", type=click.Choice(PROVIDERS), help="Who makes the machines.")
 @click.option(
     "--timers",
     type=click.Choice(["fast", "kubernetes"]),

@@ -10,7 +10,6 @@ import click
 from click.shell_completion import CompletionItem
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
-PROVIDERS = ("local", "vagrant", "ec2")
 
 
 def _labs(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:

@@ -14,8 +14,9 @@ from msgspec import UNSET, Struct
 
 from provision.errors import LabConflict
 from provision.labfile.size import mebibytes
-from provision.labfile.spec import Lab, LocalOptions, MachineSize, Network
+from provision.labfile.spec import Lab, MachineSize, Network, provider_options, stanza
 from provision.labfile.validate import sizes
+from provision.providers import PROVIDERS, declared
 from provision.providers.base import LabNetwork, MachineSpec, Role
 
 DEFAULT_LAB = "default"
@@ -69,7 +70,7 @@ def allocate(lab: Lab, taken: Mapping[str, str], routes: Sequence[IPv4Network] =
     subnet = _subnet(lab, {name: IPv4Network(cidr) for name, cidr in taken.items()}, routes)
     masters = _machines(lab, "master", subnet)
     # A cloud's network does not let an address float by itself; there, clients use one master.
-    floats = len(masters) > 1 and lab.spec.provider != "ec2"
+    floats = len(masters) > 1 and not declared(lab.spec.provider).in_a_cloud
     return LabRecord(
         lab=lab,
         network=LabNetwork(
@@ -125,25 +126,17 @@ def _machines(lab: Lab, role: Role, subnet: IPv4Network) -> tuple[MachineSpec, .
 
 
 def _machine(lab: Lab, name: str, role: Role, address: str, size: MachineSize) -> MachineSpec:
-    local = lab.spec.local or LocalOptions()
+    limits = provider_options(lab.spec).limits()
+    disk = limits.disk if size.disk is UNSET else size.disk
     return MachineSpec(
         name=name,
         role=role,
         address=address,
         cpus=float(size.cpus),
         memory_mib=mebibytes(size.memory),
-        disk_mib=_disk_mib(lab, size, local),
-        pids=local.pids if lab.spec.provider == "local" else None,
+        disk_mib=mebibytes(disk) if disk is not None else None,
+        pids=limits.pids,
     )
-
-
-def _disk_mib(lab: Lab, size: MachineSize, local: LocalOptions) -> int | None:
-    """A virtual machine's disk is its image's; a local one's would be the whole host's."""
-    if size.disk is not UNSET:
-        return mebibytes(size.disk)
-    if lab.spec.provider != "local" or local.disk == "none":
-        return None
-    return mebibytes(local.disk)
 
 
 def amend(record: LabRecord, wanted: Lab) -> LabRecord:
@@ -153,8 +146,10 @@ def amend(record: LabRecord, wanted: Lab) -> LabRecord:
     made anew, and is refused with what differs.
     """
     current = record.lab.spec
-    for field in ("provider", "runtime", "local", "vagrant", "ec2"):
-        _same(record, field, getattr(current, field), getattr(wanted.spec, field))
+    _same(record, "provider", current.provider, wanted.spec.provider)
+    _same(record, "runtime", current.runtime, wanted.spec.runtime)
+    for name in PROVIDERS:
+        _same(record, name, stanza(current, name), stanza(wanted.spec, name))
     _same(record, "masters", sizes(current.masters), sizes(wanted.spec.masters))
     _same_network(record, wanted)
     have, want = sizes(current.workers), sizes(wanted.spec.workers)

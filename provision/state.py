@@ -21,6 +21,7 @@ import msgspec
 
 from provision.errors import HostNotReady, LabConflict, LabNotFound, ProvisionError
 from provision.identities import LabRecord
+from provision.labfile.spec import stanza
 from provision.providers.base import LabSpec
 
 DEFAULT_ROOT = Path("/var/lib/muster-lab")
@@ -185,7 +186,7 @@ class Store:
 
 def lab_spec(record: LabRecord, directory: LabDir) -> LabSpec:
     """The value that every verb of a provider takes."""
-    given = getattr(record.lab.spec, record.lab.spec.provider)
+    given = stanza(record.lab.spec, record.lab.spec.provider)
     options = {} if given is msgspec.UNSET else msgspec.structs.asdict(given)
     return LabSpec(
         name=record.name,

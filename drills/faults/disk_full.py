@@ -9,6 +9,7 @@ from msgspec import Meta
 from drills.errors import NothingRan
 from drills.faults.base import Fault, Needs, Scene
 from drills.undo import AnyStep, RunOn
+from provision.providers import declared
 
 FOLDER = "/var/lib"
 # All that is free for root, less what is to be left.
@@ -28,8 +29,8 @@ class DiskFull(Fault, frozen=True, kw_only=True, tag="disk-full"):
 
     def refuse(self, scene: Scene) -> None:
         for name in scene.victims:
-            local = scene.lab.provider.name == "local"
-            if local and scene.lab.spec.machine(name).disk_mib is None:
+            shared = declared(scene.lab.provider.name).on_this_host
+            if shared and scene.lab.spec.machine(name).disk_mib is None:
                 raise NothingRan(
                     f"{name} has no disk of its own: this host's would be filled",
                     "name a size in the lab file, and not `local: {disk: none}`",

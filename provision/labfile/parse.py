@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from provision.labfile import spec as specs
+from provision.labfile import base
 from provision.labfile.form import MAX_BYTES, Form, parse_yaml
 from provision.labfile.spec import Lab
 from provision.labfile.validate import validate
@@ -18,11 +18,11 @@ LAB = Form(
     help="docs/lab.schema.json",
     # What a value must look like, in words instead of a regular expression.
     in_words={
-        specs.NAME_PATTERN: "a DNS label of at most 12 characters (a-z, 0-9, '-', first a letter)",
-        specs.SIZE_PATTERN: "a size such as 512Mi, 2Gi or 1Ti",
-        specs.DISK_PATTERN: "a size such as 512Mi or 20Gi, or none",
-        specs.CIDR_PATTERN: "an IPv4 network such as 10.200.0.0/24",
-        specs.PORT_RANGE_PATTERN: "a range of ports such as 30000-32767",
+        base.NAME_PATTERN: "a DNS label of at most 12 characters (a-z, 0-9, '-', first a letter)",
+        base.SIZE_PATTERN: "a size such as 512Mi, 2Gi or 1Ti",
+        base.DISK_PATTERN: "a size such as 512Mi or 20Gi, or none",
+        base.CIDR_PATTERN: "an IPv4 network such as 10.200.0.0/24",
+        base.PORT_RANGE_PATTERN: "a range of ports such as 30000-32767",
     },
 )
 

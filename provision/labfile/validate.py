@@ -9,7 +9,8 @@ from msgspec import UNSET
 
 from provision.errors import LabFileError
 from provision.labfile.size import mebibytes
-from provision.labfile.spec import Lab, Machines, MachineSize, Network
+from provision.labfile.spec import Lab, Machines, MachineSize, Network, stanza
+from provision.providers import PROVIDERS
 
 MAX_MASTERS = 9  # addresses .11 to .19; workers begin at .21
 MAX_WORKERS = 200
@@ -127,8 +128,8 @@ def _validate_ports(value: str, source: str) -> None:
 
 def _validate_options(lab: Lab, source: str) -> None:
     """Options of a provider that is not used are a mistake, not decoration."""
-    for name in ("local", "vagrant", "ec2"):
-        if name != lab.spec.provider and getattr(lab.spec, name) is not UNSET:
+    for name in PROVIDERS:
+        if name != lab.spec.provider and stanza(lab.spec, name) is not UNSET:
             raise LabFileError(
                 f"{source}: spec.{name}: options of {name}, but spec.provider is "
                 f'"{lab.spec.provider}"',

@@ -13,6 +13,7 @@ from provision.errors import LabConflict, LabFileError
 from provision.identities import DEFAULT_LAB, LabRecord, allocate, amend
 from provision.labfile.parse import parse_document
 from provision.labfile.spec import Lab, Metadata, ProviderName
+from provision.providers import declared
 from provision.state import Store
 
 
@@ -71,7 +72,7 @@ def plan(store: Store, file: Lab | None, overrides: Overrides) -> Planned:
         _find_images(lab)
     if existing is not None:
         return Planned(amend(existing, lab), existing)
-    routes = host_routes() if lab.spec.provider == "local" else []
+    routes = host_routes() if declared(lab.spec.provider).on_this_host else []
     return Planned(allocate(lab, store.subnets(), routes), None)
 
 

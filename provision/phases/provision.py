@@ -16,6 +16,7 @@ from provision.phases.report import Step
 from provision.phases.session import Session
 from provision.pki.store import Pki, ensure_pki
 from provision.prometheus import scrape_config
+from provision.providers import declared
 from provision.providers.base import SshTarget
 from provision.ssh.client import wait_reachable
 from provision.ssh.keys import write_known_hosts
@@ -74,8 +75,11 @@ async def apply_roles(
     layers: tuple[Layer, Layer],
     step: Step,
 ) -> Outcome:
-    local = session.record.lab.spec.provider == "local"
-    packages = () if local else (*PACKAGES, *_further_packages(session.record))
+    packages = (
+        ()
+        if declared(session.record.lab.spec.provider).on_this_host
+        else (*PACKAGES, *_further_packages(session.record))
+    )
     document = inventory(
         session.record.machines, targets, archives, layers, packages,
         session.directory.known_hosts,

@@ -12,6 +12,7 @@ from provision.cluster import ApiUnavailable, Cluster, NodeState
 from provision.errors import MachineUnreachable, NotReadyInTime
 from provision.phases.report import Step
 from provision.phases.session import Session
+from provision.providers import declared
 from provision.ssh import over_ssh
 
 POLL_SECONDS = 0.25
@@ -30,7 +31,7 @@ async def api_address(session: Session) -> str:
     own, or a forwarded port, while this host is also on the lab's network.
     """
     record = session.record
-    if record.lab.spec.provider != "ec2":
+    if not declared(record.lab.spec.provider).in_a_cloud:
         return record.endpoint
     return (await session.target(record.masters[0].name)).host
 

@@ -13,8 +13,9 @@ import pytest
 from provision.errors import HostNotReady, LabConflict, LabNotFound, ProvisionError
 from provision.identities import LabRecord, allocate
 from provision.labfile import parse_lab
-from provision.labfile.spec import Ec2Options, VagrantOptions
 from provision.phases.plan import Overrides, plan
+from provision.providers.ec2.declaration import Ec2Options
+from provision.providers.vagrant.declaration import VagrantOptions
 from provision.ssh.keys import ensure_key
 from provision.state import Store, lab_spec, write_private
 

@@ -1,0 +1,54 @@
+"""The local provider to the rest of the house: its stanza in a lab file, and what it is like."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from msgspec import Meta
+
+from provision.labfile.base import DISK_PATTERN
+from provision.providers.base import Provider
+from provision.providers.declaration import Declaration, Limits, ProviderOptions, Remark
+
+
+class LocalOptions(ProviderOptions, frozen=True):
+    """Machines as system containers on this Linux box."""
+
+    disk: Annotated[
+        str,
+        Meta(
+            pattern=DISK_PATTERN,
+            description="The disk of a machine that names no size of its own; none: the host's.",
+        ),
+    ] = "10Gi"
+    pids: Annotated[
+        int,
+        Meta(ge=256, le=4_194_304, description="Processes and threads that one machine may have."),
+    ] = 8192
+
+    def limits(self) -> Limits:
+        """A virtual machine's disk is its image's; a local one's would be the whole host's."""
+        return Limits(None if self.disk == "none" else self.disk, self.pids)
+
+
+def _make() -> Provider:
+    from provision.providers.local.provider import LocalProvider
+
+    return LocalProvider()
+
+
+def _remarks() -> Iterator[Remark]:
+    """How well local machines are kept from this host, which is never as well as virtual ones."""
+    from provision.providers.local.checks import guards
+
+    for guard in guards():
+        yield Remark(guard.what, guard.lacking)
+    yield Remark(
+        "local machines share this host's kernel: a convenience, not a boundary",
+        "for what you do not trust use the vagrant or ec2 provider (docs/security.md)",
+        note=True,
+    )
+
+
+DECLARATION = Declaration("local", LocalOptions, _make, on_this_host=True, remarks=_remarks)
