@@ -1,6 +1,7 @@
 """The scheduler's shell: informers fill the cache and the queue, decisions become bindings.
 
-One decision is taken at a time; bindings run beside it, on what was assumed.
+One decision is taken at a time; bindings run beside it, on what was assumed. A decision that
+comes to nothing is given back: the plugins unreserve, the cache forgets, and the pod waits again.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 
 import msgspec
@@ -23,7 +24,9 @@ from kube.machinery.scheme import key_of
 from kube.machinery.times import format_time, utc_now
 from master.scheduler import metrics
 from master.scheduler.cache import Cache
-from master.scheduler.framework import (
+from master.scheduler.framework import Decision, Framework, NoBinder, Refusal, explain
+from master.scheduler.permits import HeldPod, Permits
+from master.scheduler.plugin import (
     NODE_ADD,
     NODE_ALLOCATABLE,
     NODE_LABEL,
@@ -31,9 +34,9 @@ from master.scheduler.framework import (
     POD_ADD,
     POD_DELETE,
     POD_UPDATE,
-    Decision,
-    Framework,
-    explain,
+    Cycle,
+    Handle,
+    Plugin,
 )
 from master.scheduler.plugins import default_plugins
 from master.scheduler.podinfo import PodInfo, pod_info
@@ -51,14 +54,15 @@ class Scheduler:
         recorder: EventRecorder,
         rng: random.Random,
         now: Callable[[], datetime] = utc_now,
+        plugins: Sequence[Plugin] | None = None,
     ) -> None:
         self._client, self._recorder, self._now = client, recorder, now
         self._loop = asyncio.get_running_loop()
-        plugins = default_plugins()
-        cures = {plugin.name: plugin.events for plugin in plugins}
         self.cache = Cache()
-        self.queue = SchedulingQueue(lambda name: cures[name], self._loop.time)
-        self._framework = Framework(plugins, rng)
+        self._permits = Permits()
+        self._framework = Framework(default_plugins() if plugins is None else plugins, rng)
+        self._framework.attach(Handle(client, self._permits.held))
+        self.queue = SchedulingQueue(self._framework, self._loop.time)
         self._wake = asyncio.Event()
         self._bindings: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(CONCURRENT_BINDINGS)
@@ -99,6 +103,9 @@ class Scheduler:
 
     def _pod_left(self, pod: Pod) -> None:
         self.queue.remove(key_of(pod))
+        held = self._permits.held.get(pod.metadata.uid)
+        if held is not None:
+            held.reject("", "the pod was deleted")
         if self.cache.knows(pod.metadata.uid):
             self.cache.remove_pod(pod.metadata.uid)
             self._happened(POD_DELETE)
@@ -141,49 +148,128 @@ class Scheduler:
             return
         began = self._loop.time()
         pod = pod_info(waiting.pod)
-        decision = self._framework.schedule(pod, self.cache.nodes())
+        try:
+            decision = self._framework.schedule(pod, self.cache.nodes())
+        except Exception:
+            # A plugin's bug that one pod provokes must not stop the work on all others.
+            log.exception("scheduling crashed", pod=pod.key)
+            metrics.observe_attempt(metrics.ERROR, self._loop.time() - began)
+            self.queue.failed(waiting)
+            return
         metrics.ALGORITHM.observe(self._loop.time() - began)
         if not decision.node:
             self.queue.unfit(waiting, decision.plugins or frozenset({"NodeName"}))
             metrics.observe_attempt(metrics.UNSCHEDULABLE, self._loop.time() - began)
-            self._start(self._report_unfit(waiting, decision), f"report {pod.key}")
+            self._report(waiting, explain(decision), decision.nominated)
             return
         self.cache.assume(pod, decision.node)
+        await self._carry_out(waiting, decision, began)
+
+    async def _carry_out(self, waiting: Waiting, decision: Decision, began: float) -> None:
+        """Reserve and ask for permission now; bind beside the next decisions."""
+        cycle, node = decision.cycle, decision.node
+        try:
+            said = self._framework.reserve(cycle, node) or self._framework.permit(cycle, node)
+        except Exception as error:
+            self._give_back(waiting, cycle, node)
+            self._binding_failed(waiting, cycle.pod, node, error, began)
+            return
+        if isinstance(said, Refusal):
+            self._refused(waiting, cycle, node, said, began)
+            return
         self.queue.done(waiting)
-        await self._slots.acquire()
-        self._start(self._bind(waiting, pod, decision.node, began), f"bind {pod.key}")
+        if said:
+            # It may wait for long, so it takes no binding's place meanwhile.
+            held = self._permits.hold(cycle.pod, node, said)
+            work = self._bind_when_allowed(waiting, cycle, held, began)
+        else:
+            await self._slots.acquire()
+            work = self._bind(waiting, cycle, node, began)
+        self._start(work, f"bind {cycle.pod.key}")
 
     def _start(self, work: Coroutine[None, None, None], name: str) -> None:
         task = self._loop.create_task(work, name=name)
         self._bindings.add(task)
         task.add_done_callback(self._bindings.discard)
 
-    async def _bind(self, waiting: Waiting, pod: PodInfo, node: str, began: float) -> None:
+    async def _bind_when_allowed(
+        self, waiting: Waiting, cycle: Cycle, held: HeldPod, began: float
+    ) -> None:
+        refusal = await self._permits.wait(held)
+        if refusal is not None:
+            self._refused(waiting, cycle, held.node, refusal, began)
+            return
+        await self._slots.acquire()
+        await self._bind(waiting, cycle, held.node, began)
+
+    async def _bind(self, waiting: Waiting, cycle: Cycle, node: str, began: float) -> None:
+        pod = cycle.pod
         try:
-            await self._client.bind(pod.namespace, pod.pod.metadata.name, node, pod.uid)
+            refusal = await self._framework.pre_bind(cycle, node)
+            if refusal is not None:
+                self._refused(waiting, cycle, node, refusal, began)
+                return
+            await self._framework.bind(cycle, node)
         except (NotFound, Conflict) as error:
             # Gone, or bound already: the watch knows, or will in a moment.
-            self.cache.forget(pod.uid)
+            self._give_back(waiting, cycle, node)
             log.debug("not bound", pod=pod.key, error=str(error))
             self._again(waiting, pod)
-        except StatusError as error:
-            self.cache.forget(pod.uid)
-            log.warning("binding failed", pod=pod.key, node=node, error=str(error))
-            metrics.observe_attempt(metrics.ERROR, self._loop.time() - began)
-            text = f"binding rejected: {error.message}"
-            self._recorder.event(pod.pod, WARNING, "FailedScheduling", text)
-            self._again(waiting, pod)
+        except Exception as error:
+            self._give_back(waiting, cycle, node)
+            self._binding_failed(waiting, pod, node, error, began)
         else:
             self._bound(waiting, pod, node, began)
+            self._framework.post_bind(cycle, node)
         finally:
             self._slots.release()
 
+    def _binding_failed(
+        self, waiting: Waiting, pod: PodInfo, node: str, error: Exception, began: float
+    ) -> None:
+        if isinstance(error, StatusError | NoBinder):
+            log.warning("binding failed", pod=pod.key, node=node, error=str(error))
+        else:
+            log.exception("binding crashed", pod=pod.key, node=node)
+        metrics.observe_attempt(metrics.ERROR, self._loop.time() - began)
+        why = error.message if isinstance(error, StatusError) else str(error)
+        self._recorder.event(pod.pod, WARNING, "FailedScheduling", f"binding rejected: {why}")
+        self._again(waiting, pod)
+
+    def _give_back(self, waiting: Waiting, cycle: Cycle, node: str) -> None:
+        """Nothing comes of it: others may have the room."""
+        self._framework.unreserve(cycle, node)
+        self.cache.forget(cycle.pod.uid)
+        self.queue.happened(POD_DELETE, by=waiting)
+        self._wake.set()
+
+    def _refused(
+        self, waiting: Waiting, cycle: Cycle, node: str, refusal: Refusal, began: float
+    ) -> None:
+        """A plugin said no to the chosen node; its events may change that."""
+        self._give_back(waiting, cycle, node)
+        metrics.observe_attempt(metrics.UNSCHEDULABLE, self._loop.time() - began)
+        newest = self._newest(cycle.pod)
+        if newest is None:
+            self.queue.done(waiting)
+            return
+        waiting.pod = newest
+        self.queue.unfit(waiting, frozenset({refusal.plugin}))
+        self._report(waiting, str(refusal))
+
     def _again(self, waiting: Waiting, pod: PodInfo) -> None:
-        newest = self.pods.get(pod.key)
-        if newest is not None and newest.metadata.uid == pod.uid and not newest.spec.node_name:
+        newest = self._newest(pod)
+        if newest is not None:
             waiting.pod = newest
             self.queue.failed(waiting)
             self._wake.set()
+
+    def _newest(self, pod: PodInfo) -> Pod | None:
+        """As it is now; None when it is gone or has a node."""
+        newest = self.pods.get(pod.key)
+        if newest is None or newest.metadata.uid != pod.uid or newest.spec.node_name:
+            return None
+        return newest
 
     def _bound(self, waiting: Waiting, pod: PodInfo, node: str, began: float) -> None:
         log.info("pod bound", pod=pod.key, node=node, attempts=waiting.attempts)
@@ -194,12 +280,14 @@ class Scheduler:
         text = f"Successfully assigned {pod.key} to {node}"
         self._recorder.event(pod.pod, NORMAL, "Scheduled", text)
 
-    async def _report_unfit(self, waiting: Waiting, decision: Decision) -> None:
+    def _report(self, waiting: Waiting, message: str, nominated: str = "") -> None:
+        self._start(self._tell_why(waiting, message, nominated), f"report {waiting.key}")
+
+    async def _tell_why(self, waiting: Waiting, message: str, nominated: str) -> None:
         """The event and the PodScheduled condition that say why the pod is pending."""
-        message = explain(decision)
         log.info("pod unschedulable", pod=waiting.key, reason=message)
         self._recorder.event(waiting.pod, WARNING, "FailedScheduling", message)
-        pod = with_unschedulable(waiting.pod, message, self._now())
+        pod = with_nominated(with_unschedulable(waiting.pod, message, self._now()), nominated)
         if pod is waiting.pod:
             return
         try:
@@ -216,13 +304,9 @@ class Scheduler:
 
 
 def is_ours(pod: Pod) -> bool:
-    """Waits for this scheduler: nobody else's, not gated, not on its way out."""
+    """Waits for this scheduler: nobody else's, and not on its way out."""
     spec = pod.spec
-    return (
-        spec.scheduler_name in ("", SCHEDULER_NAME)
-        and not spec.scheduling_gates
-        and not pod.metadata.deletion_timestamp
-    )
+    return spec.scheduler_name in ("", SCHEDULER_NAME) and not pod.metadata.deletion_timestamp
 
 
 def _is_finished(pod: Pod) -> bool:
@@ -255,4 +339,12 @@ def with_unschedulable(pod: Pod, message: str, now: datetime) -> Pod:
     )  # fmt: skip
     others = tuple(c for c in pod.status.conditions if c.type != "PodScheduled")
     status = msgspec.structs.replace(pod.status, conditions=(*others, condition))
+    return msgspec.structs.replace(pod, status=status)
+
+
+def with_nominated(pod: Pod, node: str) -> Pod:
+    """`pod` with status.nominatedNodeName; itself when no node was found for it to wait for."""
+    if not node or pod.status.nominated_node_name == node:
+        return pod
+    status = msgspec.structs.replace(pod.status, nominated_node_name=node)
     return msgspec.structs.replace(pod, status=status)

@@ -139,8 +139,9 @@ class ControlPlane:
             *flags,
         )  # fmt: skip
 
-    def start_scheduler(self) -> None:
-        program = ("-m", "master.scheduler")
+    def start_scheduler(self, script: Path | None = None) -> None:
+        """`script`: in place of the module, to say which plugins there are."""
+        program = ("-m", "master.scheduler") if script is None else (str(script),)
         self._component("scheduler", program, "system:kube-scheduler", "--seed", "1")
 
     def _component(self, name: str, program: Sequence[str], user: str, *flags: str) -> None:

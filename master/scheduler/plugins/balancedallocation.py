@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.scheduler.framework import MAX_SCORE, Plugin
 from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import MAX_SCORE, Plugin
 from master.scheduler.podinfo import CPU, MEMORY, PodInfo
 
 
 class BalancedAllocation(Plugin):
     name = "NodeResourcesBalancedAllocation"
-    scores = True
 
-    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+    def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
         cpu = _share(node.requested[CPU] + pod.requests.get(CPU, 0), node.allocatable.get(CPU, 0))
         memory = _share(
             node.requested[MEMORY] + pod.requests.get(MEMORY, 0), node.allocatable.get(MEMORY, 0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from master.scheduler.framework import MAX_SCORE, SKIP, Plugin
 from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import MAX_SCORE, SKIP, Cycle, Plugin
 from master.scheduler.podinfo import PodInfo
 
 _MEBIBYTE = 1024 * 1024
@@ -16,17 +16,17 @@ _MOST_PER_CONTAINER = 1000 * _MEBIBYTE
 
 class ImageLocality(Plugin):
     name = "ImageLocality"
-    scores = True
 
-    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
+    def pre_score(self, cycle: Cycle, feasible: Sequence[NodeInfo]) -> Any:
         """Image -> share of the nodes that have it."""
-        images = {normalized(image) for image in pod.images}
+        nodes = cycle.nodes
+        images = {normalized(image) for image in cycle.pod.images}
         spread = {i: sum(i in node.images for node in nodes) / len(nodes) for i in images if nodes}
         found = {image: share for image, share in spread.items() if share}
         return found or SKIP
 
-    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
-        here = sum(node.images.get(image, 0) * share for image, share in prepared.items())
+    def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
+        here = sum(node.images.get(image, 0) * share for image, share in state.items())
         most = _MOST_PER_CONTAINER * len(pod.images)
         clipped: float = min(max(here, _LEAST), most)
         return MAX_SCORE * (clipped - _LEAST) / (most - _LEAST)

@@ -12,7 +12,8 @@ from typing import Any
 
 from kube.api.core import PodAffinity, PodAffinityTerm, PodAntiAffinity
 from kube.machinery.selectors import Requirement, Selector, from_label_selector
-from master.scheduler.framework import (
+from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import (
     MAX_SCORE,
     NODE_ADD,
     NODE_LABEL,
@@ -20,10 +21,10 @@ from master.scheduler.framework import (
     POD_DELETE,
     POD_UPDATE,
     SKIP,
+    Cycle,
     Plugin,
     Rejection,
 )
-from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.podinfo import PodInfo
 
 Domain = tuple[str, str]  # topology key and value
@@ -58,14 +59,13 @@ class Prepared:
 class InterPodAffinity(Plugin):
     name = "InterPodAffinity"
     weight = 2.0
-    filters = True
-    scores = True
     events = frozenset({NODE_ADD, NODE_LABEL, POD_ADD, POD_UPDATE, POD_DELETE})
 
-    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
+    def pre_filter(self, cycle: Cycle) -> Any:
+        pod = cycle.pod
         affinity, anti, preferred = terms_of(pod)
         state = Prepared(affinity=affinity, anti=anti, near=[set() for _ in affinity])
-        for node in nodes:
+        for node in cycle.nodes:
             # Without terms of its own a pod only meets those that have some.
             others = node.pods if affinity or anti or preferred else node.affine
             for other in others.values():
@@ -76,23 +76,27 @@ class InterPodAffinity(Plugin):
             return state
         return SKIP
 
-    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
-        state: Prepared = prepared
-        for term, near in zip(state.affinity, state.near, strict=True):
+    def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
+        found: Prepared = state
+        for term, near in zip(found.affinity, found.near, strict=True):
             value = node.labels.get(term.key)
-            if value is None or ((term.key, value) not in near and not state.anywhere):
+            if value is None or ((term.key, value) not in near and not found.anywhere):
                 return Rejection(("node(s) didn't match pod affinity rules",))
-        if any((term.key, node.labels.get(term.key, "")) in state.far for term in state.anti):
+        if any((term.key, node.labels.get(term.key, "")) in found.far for term in found.anti):
             return Rejection(("node(s) didn't match pod anti-affinity rules",), resolvable=True)
-        if any((key, node.labels.get(key, "")) in state.repelled for key, _ in state.repelled):
+        if any((key, node.labels.get(key, "")) in found.repelled for key, _ in found.repelled):
             text = "node(s) didn't satisfy existing pods anti-affinity rules"
             return Rejection((text,), resolvable=True)
         return None
 
-    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
-        state: Prepared = prepared
+    def pre_score(self, cycle: Cycle, feasible: Sequence[NodeInfo]) -> Any:
+        found: Prepared | None = cycle.state.get(self.name)
+        return found if found is not None and found.pull else SKIP
+
+    def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
+        found: Prepared = state
         return sum(
-            weight for (key, value), weight in state.pull.items() if node.labels.get(key) == value
+            weight for (key, value), weight in found.pull.items() if node.labels.get(key) == value
         )
 
     def normalize(self, scores: list[float]) -> list[float]:

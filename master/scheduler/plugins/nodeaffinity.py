@@ -6,34 +6,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kube.api.core import NodeSelectorRequirement, NodeSelectorTerm, PreferredSchedulingTerm
-from master.scheduler.framework import NODE_ADD, NODE_LABEL, SKIP, Plugin, Rejection, scaled
 from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import NODE_ADD, NODE_LABEL, SKIP, Cycle, Plugin, Rejection, scaled
 from master.scheduler.podinfo import PodInfo
 
 
 class NodeAffinity(Plugin):
     name = "NodeAffinity"
     weight = 2.0
-    filters = True
-    scores = True
     events = frozenset({NODE_ADD, NODE_LABEL})
 
-    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
-        preferred = _preferred(pod)
-        if not pod.pod.spec.node_selector and pod.required_affinity is None and not preferred:
-            return SKIP
-        return preferred
+    def pre_filter(self, cycle: Cycle) -> Any:
+        pod = cycle.pod
+        return SKIP if not pod.pod.spec.node_selector and pod.required_affinity is None else None
 
-    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+    def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
         if matches_required(pod, node):
             return None
         return Rejection(("node(s) didn't match Pod's node affinity/selector",))
 
-    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+    def pre_score(self, cycle: Cycle, feasible: Sequence[NodeInfo]) -> Any:
+        return _preferred(cycle.pod) or SKIP
+
+    def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
         return float(
             sum(
                 term.weight or 0
-                for term in prepared
+                for term in state
                 if term.preference is not None and term_matches(term.preference, node)
             )
         )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from master.scheduler.framework import NODE_ADD, POD_DELETE, SKIP, Plugin, Rejection
 from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import NODE_ADD, POD_DELETE, SKIP, Cycle, Plugin, Rejection
 from master.scheduler.podinfo import PodInfo, Port
 
 _ANY = "0.0.0.0"  # noqa: S104 - the wildcard of host ports, nothing listens here
@@ -14,15 +13,14 @@ _ANY = "0.0.0.0"  # noqa: S104 - the wildcard of host ports, nothing listens her
 
 class NodePorts(Plugin):
     name = "NodePorts"
-    filters = True
     events = frozenset({NODE_ADD, POD_DELETE})
 
-    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
-        return pod.ports or SKIP
+    def pre_filter(self, cycle: Cycle) -> Any:
+        return cycle.pod.ports or SKIP
 
-    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+    def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
         taken = [port for port, count in node.ports.items() if count > 0]
-        if not any(_clash(wanted, port) for wanted in prepared for port in taken):
+        if not any(_clash(wanted, port) for wanted in state for port in taken):
             return None
         text = "node(s) didn't have free ports for the requested pod ports"
         return Rejection((text,), resolvable=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from master.scheduler.framework import (
+from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import (
     MAX_SCORE,
     NODE_ADD,
     NODE_ALLOCATABLE,
@@ -12,7 +13,6 @@ from master.scheduler.framework import (
     Plugin,
     Rejection,
 )
-from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.podinfo import CPU, MEMORY, PODS, PodInfo
 
 
@@ -20,11 +20,9 @@ class NodeResourcesFit(Plugin):
     """Scores with the LeastAllocated strategy over CPU and memory, equal weights."""
 
     name = "NodeResourcesFit"
-    filters = True
-    scores = True
     events = frozenset({NODE_ADD, NODE_ALLOCATABLE, POD_DELETE})
 
-    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+    def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
         reasons = []
         if len(node.pods) + 1 > node.pod_limit:
             reasons.append("Too many pods")
@@ -36,7 +34,7 @@ class NodeResourcesFit(Plugin):
                 hopeless = hopeless or amount > total
         return Rejection(tuple(reasons), resolvable=not hopeless) if reasons else None
 
-    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+    def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
         cpu = _free(node.allocatable.get(CPU, 0), node.scoring_cpu + pod.scoring_cpu)
         memory = _free(node.allocatable.get(MEMORY, 0), node.scoring_memory + pod.scoring_memory)
         return (cpu + memory) / 2

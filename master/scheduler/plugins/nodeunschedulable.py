@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from kube.api.core import Taint
-from master.scheduler.framework import NODE_ADD, NODE_TAINT, Plugin, Rejection
 from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import NODE_ADD, NODE_TAINT, Plugin, Rejection
 from master.scheduler.plugins.tainttoleration import tolerates
 from master.scheduler.podinfo import PodInfo
 
@@ -15,10 +15,9 @@ _TAINT = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 
 class NodeUnschedulable(Plugin):
     name = "NodeUnschedulable"
-    filters = True
     events = frozenset({NODE_ADD, NODE_TAINT})
 
-    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+    def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
         assert node.node is not None
         if not node.node.spec.unschedulable or tolerates(pod.tolerations, _TAINT):
             return None

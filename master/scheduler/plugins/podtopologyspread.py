@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kube.api.core import TopologySpreadConstraint
 from kube.machinery.selectors import Requirement, Selector, from_label_selector
-from master.scheduler.framework import (
+from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import (
     MAX_SCORE,
     NODE_ADD,
     NODE_LABEL,
@@ -24,10 +25,10 @@ from master.scheduler.framework import (
     POD_DELETE,
     POD_UPDATE,
     SKIP,
+    Cycle,
     Plugin,
     Rejection,
 )
-from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.plugins.nodeaffinity import matches_required
 from master.scheduler.plugins.tainttoleration import tolerates
 from master.scheduler.podinfo import PodInfo
@@ -78,41 +79,36 @@ class Constraint:
         )
 
 
-@dataclass(slots=True)
-class Prepared:
-    hard: list[tuple[Constraint, Counter[str], int]] = field(default_factory=list)
-    soft: list[tuple[Constraint, Mapping[str, int], float]] = field(default_factory=list)
-
-
 class PodTopologySpread(Plugin):
     name = "PodTopologySpread"
     weight = 2.0
-    filters = True
-    scores = True
     events = frozenset({NODE_ADD, NODE_LABEL, NODE_TAINT, POD_ADD, POD_UPDATE, POD_DELETE})
 
-    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
-        hard, soft = constraints_of(pod)
-        if not hard and not soft:
-            return SKIP
-        prepared = Prepared()
+    def pre_filter(self, cycle: Cycle) -> Any:
+        pod, prepared = cycle.pod, list[tuple[Constraint, Counter[str], int]]()
+        hard, _ = constraints_of(pod)
         keys = [constraint.key for constraint in hard]
         for constraint in hard:
-            counts = _count(pod, constraint, nodes, keys)
+            counts = _count(pod, constraint, cycle.nodes, keys)
             least = min(counts.values(), default=0)
             if len(counts) < constraint.min_domains:
                 least = 0
-            prepared.hard.append((constraint, counts, least))
+            prepared.append((constraint, counts, least))
+        return prepared or SKIP
+
+    def pre_score(self, cycle: Cycle, feasible: Sequence[NodeInfo]) -> Any:
+        prepared = list[tuple[Constraint, Mapping[str, int], float]]()
+        _, soft = constraints_of(cycle.pod)
         for constraint in soft:
-            counts = _count(pod, constraint, nodes, [constraint.key])
+            counts = _count(cycle.pod, constraint, cycle.nodes, [constraint.key])
             if counts:
                 # More domains make each one's count weigh less certain: upstream's log weight.
                 weight = math.log(len(counts) + 2)
-                prepared.soft.append((constraint, counts, weight))
-        return prepared if prepared.hard or prepared.soft else SKIP
+                prepared.append((constraint, counts, weight))
+        return prepared or SKIP
 
-    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
-        for constraint, counts, least in prepared.hard:
+    def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
+        for constraint, counts, least in state:
             domain = node.labels.get(constraint.key)
             if domain is None:
                 return Rejection((f"{_SKEW} (missing required label)",))
@@ -120,10 +116,10 @@ class PodTopologySpread(Plugin):
                 return Rejection((_SKEW,), resolvable=True)
         return None
 
-    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+    def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
         """Lower is better until `normalize`; a node outside every domain is the worst."""
         total = 0.0
-        for constraint, counts, weight in prepared.soft:
+        for constraint, counts, weight in state:
             domain = node.labels.get(constraint.key)
             if domain is None:
                 if not constraint.default:

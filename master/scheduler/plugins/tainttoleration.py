@@ -6,32 +6,30 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kube.api.core import Taint, Toleration
-from master.scheduler.framework import NODE_ADD, NODE_TAINT, Plugin, Rejection, scaled
 from master.scheduler.nodeinfo import NodeInfo
+from master.scheduler.plugin import NODE_ADD, NODE_TAINT, Cycle, Plugin, Rejection, scaled
 from master.scheduler.podinfo import PodInfo
 
 
 class TaintToleration(Plugin):
     name = "TaintToleration"
     weight = 3.0
-    filters = True
-    scores = True
     events = frozenset({NODE_ADD, NODE_TAINT})
 
-    def filter(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> Rejection | None:
+    def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
         for taint in node.taints:
             if taint.effect != "PreferNoSchedule" and not tolerates(pod.tolerations, taint):
                 text = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
                 return Rejection((text,))
         return None
 
-    def prepare(self, pod: PodInfo, nodes: Sequence[NodeInfo]) -> Any:
-        return [t for t in pod.tolerations if t.effect in ("", "PreferNoSchedule")]
+    def pre_score(self, cycle: Cycle, feasible: Sequence[NodeInfo]) -> Any:
+        return [t for t in cycle.pod.tolerations if t.effect in ("", "PreferNoSchedule")]
 
-    def score(self, pod: PodInfo, node: NodeInfo, prepared: Any) -> float:
+    def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
         return float(
             sum(
-                taint.effect == "PreferNoSchedule" and not tolerates(prepared, taint)
+                taint.effect == "PreferNoSchedule" and not tolerates(state, taint)
                 for taint in node.taints
             )
         )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from kube.api.core import Pod, PodSpec
+import random
+
+import msgspec
+
+from kube.api.core import Pod, PodSchedulingGate, PodSpec
 from kube.api.meta import ObjectMeta
-from master.scheduler.framework import NODE_ADD, NODE_TAINT, POD_DELETE
+from master.scheduler.framework import Framework
+from master.scheduler.plugin import NODE_ADD, NODE_TAINT, POD_DELETE
 from master.scheduler.plugins import default_plugins
 from master.scheduler.queue import MAX_UNSCHEDULABLE, SchedulingQueue, Waiting
 
-CURES = {plugin.name: plugin.events for plugin in default_plugins()}
+RULES = Framework(default_plugins(), random.Random(1))
 
 
 class Clock:
@@ -27,7 +32,7 @@ def pod(name: str, priority: int = 0, node_selector: str = "") -> Pod:
 
 
 def queue_of(clock: Clock, *pods: Pod) -> SchedulingQueue:
-    queue = SchedulingQueue(lambda name: CURES[name], clock)
+    queue = SchedulingQueue(RULES, clock)
     for one in pods:
         queue.add(one)
         clock.now += 0.001
@@ -110,3 +115,40 @@ def test_a_removed_pod_is_not_tried() -> None:
     queue.remove("ns/a")
     assert taken(queue).key == "ns/b"
     assert queue.pop() is None
+
+
+def test_a_gated_pod_is_tried_once_its_gate_is_gone() -> None:
+    clock = Clock()
+    gated = pod("a")
+    gates = (PodSchedulingGate(name="quota"),)
+    queue = queue_of(clock, msgspec.structs.replace(gated, spec=PodSpec(scheduling_gates=gates)))
+    assert queue.lengths()["gated"] == 1
+    queue.happened(NODE_ADD)
+    assert queue.pop() is None
+    assert queue.next_ripe() is None
+    queue.add(gated)
+    assert queue.lengths()["gated"] == 0
+    assert taken(queue).pod is gated
+
+
+def test_a_pod_that_is_refused_late_waits_for_its_plugins_events() -> None:
+    clock = Clock()
+    queue = queue_of(clock, pod("a"), pod("b"))
+    late = taken(queue)
+    queue.done(late)
+    other = taken(queue)
+    queue.happened(POD_DELETE, by=late)
+    queue.unfit(late, frozenset({"NodeResourcesFit"}))
+    assert queue.lengths()["unschedulable"] == 1
+    # The one that is being tried did not see the room that the other left.
+    queue.unfit(other, frozenset({"NodeResourcesFit"}))
+    assert queue.lengths()["backoff"] == 1
+
+
+def test_what_a_pod_gives_back_does_not_wake_itself() -> None:
+    clock = Clock()
+    queue = queue_of(clock, pod("a"))
+    mine = taken(queue)
+    queue.happened(POD_DELETE, by=mine)
+    queue.unfit(mine, frozenset({"NodeResourcesFit"}))
+    assert queue.lengths()["unschedulable"] == 1
