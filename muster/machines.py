@@ -1,9 +1,7 @@
-"""`muster ssh` and `muster logs`: what goes on inside machines."""
+"""`muster logs`: what the components of a lab say."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,10 +10,10 @@ import click
 
 from muster import options
 from muster.journal import Lines, readable
-from muster.session import exit_with, run
+from muster.remote import reach
+from muster.session import exit_with
 
 if TYPE_CHECKING:
-    from provision.phases.session import Session
     from provision.providers.base import SshTarget
 
 COMPONENTS = {
@@ -30,60 +28,6 @@ COMPONENTS = {
     "proxy": "every",
     "network": "every",
 }
-
-
-def _reach(name: str, node: str) -> tuple[Session, SshTarget]:
-    from provision.phases.power import chosen
-    from provision.phases.session import open_session
-    from provision.state import Store
-
-    session = open_session(Store(), name)
-    chosen(session, [node])
-    return session, run(session.target(node))
-
-
-@click.command(context_settings={"ignore_unknown_options": False})
-@options.node
-@options.name
-@click.argument("command", metavar="[-- COMMAND]", nargs=-1, type=click.UNPROCESSED)
-def ssh(node: str, name: str, command: tuple[str, ...]) -> None:
-    """Log in to a machine, or run COMMAND there. Its exit status becomes ours.
-
-    As with ssh, COMMAND's words are joined by spaces for the machine's shell: quote what
-    belongs together, as in `muster ssh w1 -- 'cd /etc && ls'`.
-    """
-    from provision.errors import HostNotReady
-
-    session, target = _reach(name, node)
-    if command:
-        _run_there(target, node, " ".join(command))
-        return
-    client = shutil.which("ssh")
-    if client is None:
-        raise HostNotReady("ssh is not on PATH", "apt-get install openssh-client")
-    from provision.ssh.keys import write_known_hosts
-
-    known_hosts = session.directory.known_hosts
-    if not known_hosts.exists():
-        write_known_hosts(known_hosts, [target])
-    arguments = [
-        "ssh", "-i", str(target.key_file), "-p", str(target.port),
-        "-o", f"UserKnownHostsFile={known_hosts}", "-o", "GlobalKnownHostsFile=/dev/null",
-        "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes",
-        f"{target.user}@{target.host}",
-    ]  # fmt: skip
-    os.execv(client, arguments)  # noqa: S606 - the terminal belongs to ssh from here
-
-
-def _run_there(target: SshTarget, node: str, line: str) -> None:
-    """Like ssh(1): the words, joined by spaces, are for the machine's shell."""
-    from provision.ssh import connect
-
-    with connect(target, node) as connection:
-        status = connection.stream(
-            ["sh", "-c", line], _passing(sys.stdout.buffer), _passing(sys.stderr.buffer)
-        )
-    exit_with(status if 0 <= status < 256 else 255)
 
 
 def _passing(stream: BinaryIO) -> Callable[[bytes], None]:
@@ -116,7 +60,7 @@ def logs(component: str, name: str, node: str | None, tail: int, follow: bool, r
         names = names[:1]
     code = 0
     for each in names:
-        _, target = _reach(name, each)
+        target = reach(session, each)
         if len(names) > 1:
             click.echo(f"==> {each} <==")
         try:

@@ -22,9 +22,7 @@ def _labs(context: click.Context, parameter: click.Parameter, text: str) -> list
         return []
 
 
-def _machines(
-    context: click.Context, parameter: click.Parameter, text: str
-) -> list[CompletionItem]:
+def machines(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
     from provision.errors import ProvisionError
     from provision.state import Store
 
@@ -48,12 +46,12 @@ def name(function: CommandT) -> CommandT:
 
 
 def node(function: CommandT) -> CommandT:
-    return click.argument("node", metavar="NODE", shell_complete=_machines)(function)
+    return click.argument("node", metavar="NODE", shell_complete=machines)(function)
 
 
 def nodes(function: CommandT) -> CommandT:
     return click.argument(
-        "nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=_machines
+        "nodes", metavar="NODE...", nargs=-1, required=True, shell_complete=machines
     )(function)
 
 

@@ -71,6 +71,10 @@ class LabDir:
         return self.path / "ssh" / "known_hosts"
 
     @property
+    def ssh_config(self) -> Path:
+        return self.path / "ssh" / "config"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.path / "admin.conf"
 

@@ -19,6 +19,7 @@ from provision.providers.base import SshTarget
 from provision.ssh import Connection, connect, over_ssh
 from provision.ssh.client import wait_reachable
 from provision.ssh.keys import ensure_key, write_known_hosts
+from provision.ssh.openssh import alias, config, copy, login
 from tests.component.kvstore_harness import free_ports
 
 pytestmark = pytest.mark.skipif(
@@ -159,3 +160,26 @@ async def test_interrupting_work_breaks_its_connection(sshd: Sshd) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     await asyncio.wait_for(asyncio.get_running_loop().shutdown_default_executor(), 60)
+
+
+def test_openssh_passes_input_output_terminal_and_status(sshd: Sshd) -> None:
+    known, place = sshd.directory / "known", sshd.directory / "config-client"
+    write_known_hosts(known, [sshd.target])
+    place.write_text(config("lab", {"m1": sshd.target}, known))
+    host = alias("lab", "m1")
+
+    def ssh(*flags: str, line: str, stdin: bytes = b"") -> tuple[int, bytes, bytes]:
+        command = login(place, host, sshd.target, [line], flags)
+        done = subprocess.run(command, input=stdin, capture_output=True, check=False, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    data = os.urandom(300_000)
+    assert ssh(line="cat; echo err >&2; exit 7", stdin=data) == (7, data, b"err\n")
+    assert ssh("-tt", line="tty")[1].startswith(b"/dev/pts/")
+    assert ssh("-n", line="cat", stdin=b"unread") == (0, b"", b"")
+    source, target = sshd.directory / "from", sshd.directory / "to"
+    source.write_bytes(data)
+    command = copy(place, "lab", ["m1"], [str(source), f"m1:{target}"])
+    # This sshd has no sftp subsystem, which machines have: -O takes scp's own protocol.
+    done = subprocess.run([command[0], "-O", *command[1:]], check=False, timeout=60)
+    assert (done.returncode, target.read_bytes()) == (0, data)

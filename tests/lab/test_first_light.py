@@ -12,6 +12,7 @@ import re
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -386,6 +387,23 @@ def test_stop_and_start_bring_back_addresses_pods_and_data(lab: LabDriver, hello
     assert lab.get("configmap", "kept")["data"] == {"a": "b"}
     lab.kubectl("rollout", "status", "deployment/hello", "--timeout=90s")
     assert {p["metadata"]["uid"] for p in lab.pods("app=hello")} == uids
+
+
+def test_commands_on_machines_pass_input_output_and_status(lab: LabDriver, tmp_path: Path) -> None:
+    muster = (sys.executable, "-m", "muster")
+    there = (*muster, "ssh", "--name", lab.name, "m1", "--")
+    done = lab.run(*there, "cat; echo err >&2; exit 7", stdin="hi\n")
+    assert (done.code, done.out, done.err) == (7, "hi\n", "err\n")
+    # ssh says that the terminal's connection closed: on standard error, and nowhere else.
+    terminal = lab.muster("ssh", "--name", lab.name, "-tt", "m1", "--", "tty")
+    assert (terminal.code, terminal.out[:9]) == (0, "/dev/pts/"), terminal.err
+    (tmp_path / "a").write_text("kept")
+    assert lab.muster("cp", "--name", lab.name, str(tmp_path / "a"), "m1:/root/a").code == 0
+    assert lab.muster("cp", "--name", lab.name, "m1:/root/a", "w1:/root/b").code == 0
+    assert lab.muster("cp", "--name", lab.name, "w1:/root/b", str(tmp_path / "b")).code == 0
+    assert (tmp_path / "b").read_text() == "kept"
+    done = lab.muster("exec", "--name", lab.name, "--all", "--", "hostname; [ $(hostname) != w1 ]")
+    assert (done.code, sorted(done.out.splitlines())) == (1, ["m1 | m1", "w1 | w1", "w2 | w2"])
 
 
 @pytest.mark.parametrize(
