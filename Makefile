@@ -92,6 +92,7 @@ tidy:
 stubs:
 	$(BIN)/python tools/gen_proto.py --check
 	$(BIN)/python tools/gen_api.py --check
+	$(PYTEST) -q tests/unit/kube/api tests/unit/master/apiserver/test_numbers.py
 	$(BIN)/python tools/gen_drill_docs.py --check
 
 format: setup ## Format the code
@@ -101,8 +102,9 @@ format: setup ## Format the code
 proto: setup ## Generate the protobuf and gRPC stubs
 	$(BIN)/python tools/gen_proto.py
 
-api: setup ## Generate the API types
+api: setup ## Generate the API types, their facts and descriptions
 	$(BIN)/python tools/gen_api.py
+	$(BIN)/python tools/gen_api.py --descriptions
 
 shim: setup ## Build the C shim of the nghttp2 transport (docs/rpc.md)
 	$(BIN)/python tools/build_shim.py

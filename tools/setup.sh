@@ -94,6 +94,11 @@ fi
 # The shim of gRPC's transport (docs/rpc.md). Where it cannot be built, grpcio carries everything.
 "$venv/bin/python" "$here/tools/build_shim.py" --if-needed ||
     echo "setup: gRPC will be carried by grpcio" >&2
+# What `kubectl explain` prints (docs/api.md). Without it, fields have no descriptions.
+descriptions=$here/kube/api/_descriptions.json
+if [[ ! -e $descriptions || $descriptions -ot $venv/.stamp || $descriptions -ot $here/tools/gen_api.py ]]; then
+    "$venv/bin/python" "$here/tools/gen_api.py" --descriptions
+fi
 command -v kubectl >/dev/null || cat >&2 <<'TXT'
 setup: kubectl is not on PATH. The lab works without it, but you will want it: any version from
 setup: 1.31 on, see https://kubernetes.io/docs/tasks/tools/, or `snap install kubectl --classic`.

@@ -5,11 +5,68 @@ Fields that are missing read as "", (), {} or None and are left out again when e
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, Time
-from kube.api.core import PodSpec
+from kube.api.core import PersistentVolumeClaim, PodTemplateSpec
 from kube.api.meta import LabelSelector, ObjectMeta
+
+
+class ControllerRevision(Struct, rename="camel", **OPTIONS):
+    api_version: str = "apps/v1"
+    data: dict[str, Any] | None = None
+    kind: str = "ControllerRevision"
+    metadata: ObjectMeta = ObjectMeta()
+    revision: Int64 | None = None
+
+
+class RollingUpdateDaemonSet(Struct, rename="camel", **OPTIONS):
+    max_surge: Int32 | str | None = None
+    max_unavailable: Int32 | str | None = None
+
+
+class DaemonSetUpdateStrategy(Struct, rename="camel", **OPTIONS):
+    rolling_update: RollingUpdateDaemonSet | None = None
+    type: str = ""
+
+
+class DaemonSetSpec(Struct, rename="camel", **OPTIONS):
+    min_ready_seconds: Int32 | None = None
+    revision_history_limit: Int32 | None = None
+    selector: LabelSelector | None = None
+    template: PodTemplateSpec = PodTemplateSpec()
+    update_strategy: DaemonSetUpdateStrategy | None = None
+
+
+class DaemonSetCondition(Struct, rename="camel", **OPTIONS):
+    last_transition_time: Time = ""
+    message: str = ""
+    reason: str = ""
+    status: str = ""
+    type: str = ""
+
+
+class DaemonSetStatus(Struct, rename="camel", **OPTIONS):
+    collision_count: Int32 | None = None
+    conditions: tuple[DaemonSetCondition, ...] = ()
+    current_number_scheduled: Int32 | None = None
+    desired_number_scheduled: Int32 | None = None
+    number_available: Int32 | None = None
+    number_misscheduled: Int32 | None = None
+    number_ready: Int32 | None = None
+    number_unavailable: Int32 | None = None
+    observed_generation: Int64 | None = None
+    updated_number_scheduled: Int32 | None = None
+
+
+class DaemonSet(Struct, rename="camel", **OPTIONS):
+    api_version: str = "apps/v1"
+    kind: str = "DaemonSet"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: DaemonSetSpec = DaemonSetSpec()
+    status: DaemonSetStatus = DaemonSetStatus()
 
 
 class RollingUpdateDeployment(Struct, rename="camel", **OPTIONS):
@@ -20,11 +77,6 @@ class RollingUpdateDeployment(Struct, rename="camel", **OPTIONS):
 class DeploymentStrategy(Struct, rename="camel", **OPTIONS):
     rolling_update: RollingUpdateDeployment | None = None
     type: str = ""
-
-
-class PodTemplateSpec(Struct, rename="camel", **OPTIONS):
-    metadata: ObjectMeta = ObjectMeta()
-    spec: PodSpec = PodSpec()
 
 
 class DeploymentSpec(Struct, rename="camel", **OPTIONS):
@@ -98,3 +150,67 @@ class ReplicaSet(Struct, rename="camel", **OPTIONS):
     metadata: ObjectMeta = ObjectMeta()
     spec: ReplicaSetSpec = ReplicaSetSpec()
     status: ReplicaSetStatus = ReplicaSetStatus()
+
+
+class StatefulSetOrdinals(Struct, rename="camel", **OPTIONS):
+    start: Int32 | None = None
+
+
+class StatefulSetPersistentVolumeClaimRetentionPolicy(Struct, rename="camel", **OPTIONS):
+    when_deleted: str = ""
+    when_scaled: str = ""
+
+
+class RollingUpdateStatefulSetStrategy(Struct, rename="camel", **OPTIONS):
+    max_unavailable: Int32 | str | None = None
+    partition: Int32 | None = None
+
+
+class StatefulSetUpdateStrategy(Struct, rename="camel", **OPTIONS):
+    rolling_update: RollingUpdateStatefulSetStrategy | None = None
+    type: str = ""
+
+
+class StatefulSetSpec(Struct, rename="camel", **OPTIONS):
+    min_ready_seconds: Int32 | None = None
+    ordinals: StatefulSetOrdinals | None = None
+    persistent_volume_claim_retention_policy: (
+        StatefulSetPersistentVolumeClaimRetentionPolicy | None
+    ) = None
+    pod_management_policy: str = ""
+    replicas: Int32 | None = None
+    revision_history_limit: Int32 | None = None
+    selector: LabelSelector | None = None
+    service_name: str = ""
+    template: PodTemplateSpec = PodTemplateSpec()
+    update_strategy: StatefulSetUpdateStrategy | None = None
+    volume_claim_templates: tuple[PersistentVolumeClaim, ...] = ()
+
+
+class StatefulSetCondition(Struct, rename="camel", **OPTIONS):
+    last_transition_time: Time = ""
+    message: str = ""
+    reason: str = ""
+    status: str = ""
+    type: str = ""
+
+
+class StatefulSetStatus(Struct, rename="camel", **OPTIONS):
+    available_replicas: Int32 | None = None
+    collision_count: Int32 | None = None
+    conditions: tuple[StatefulSetCondition, ...] = ()
+    current_replicas: Int32 | None = None
+    current_revision: str = ""
+    observed_generation: Int64 | None = None
+    ready_replicas: Int32 | None = None
+    replicas: Int32 | None = None
+    update_revision: str = ""
+    updated_replicas: Int32 | None = None
+
+
+class StatefulSet(Struct, rename="camel", **OPTIONS):
+    api_version: str = "apps/v1"
+    kind: str = "StatefulSet"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: StatefulSetSpec = StatefulSetSpec()
+    status: StatefulSetStatus = StatefulSetStatus()

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, MicroTime, Quantity, Time
-from kube.api.meta import LabelSelector, ObjectMeta
+from kube.api.meta import Condition, LabelSelector, ObjectMeta
 
 
 class NodeSelectorRequirement(Struct, rename="camel", **OPTIONS):
@@ -80,7 +80,7 @@ class ObjectFieldSelector(Struct, rename="camel", **OPTIONS):
 
 class ResourceFieldSelector(Struct, rename="camel", **OPTIONS):
     container_name: str = ""
-    divisor: str = ""
+    divisor: Quantity = ""
     resource: str = ""
 
 
@@ -465,7 +465,7 @@ class DownwardAPIVolumeSource(Struct, rename="camel", **OPTIONS):
 
 class EmptyDirVolumeSource(Struct, rename="camel", **OPTIONS):
     medium: str = ""
-    size_limit: str = ""
+    size_limit: Quantity = ""
 
 
 class TypedLocalObjectReference(Struct, rename="camel", **OPTIONS):
@@ -768,125 +768,196 @@ class PodSpec(Struct, rename="camel", **OPTIONS):
     volumes: tuple[Volume, ...] = ()
 
 
-class PodCondition(Struct, rename="camel", **OPTIONS):
+class PodTemplateSpec(Struct, rename="camel", **OPTIONS):
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+
+
+class PersistentVolumeClaimCondition(Struct, rename="camel", **OPTIONS):
     last_probe_time: Time = ""
     last_transition_time: Time = ""
     message: str = ""
-    observed_generation: Int64 | None = None
     reason: str = ""
     status: str = ""
     type: str = ""
 
 
-class ResourceHealth(Struct, rename="camel", **OPTIONS):
-    health: str = ""
-    resource_id: str = msgspec.field(default="", name="resourceID")
-
-
-class ResourceStatus(Struct, rename="camel", **OPTIONS):
-    name: str = ""
-    resources: tuple[ResourceHealth, ...] = ()
-
-
-class ContainerStateRunning(Struct, rename="camel", **OPTIONS):
-    started_at: Time = ""
-
-
-class ContainerStateTerminated(Struct, rename="camel", **OPTIONS):
-    container_id: str = msgspec.field(default="", name="containerID")
-    exit_code: Int32 | None = None
-    finished_at: Time = ""
+class VolumeHealthCondition(Struct, rename="camel", **OPTIONS):
     message: str = ""
     reason: str = ""
-    signal: Int32 | None = None
-    started_at: Time = ""
+    status: str = ""
 
 
-class ContainerStateWaiting(Struct, rename="camel", **OPTIONS):
-    message: str = ""
-    reason: str = ""
+class VolumeHealthStatus(Struct, rename="camel", **OPTIONS):
+    health_conditions: tuple[VolumeHealthCondition, ...] = ()
+    last_transition_time: Time = ""
 
 
-class ContainerState(Struct, rename="camel", **OPTIONS):
-    running: ContainerStateRunning | None = None
-    terminated: ContainerStateTerminated | None = None
-    waiting: ContainerStateWaiting | None = None
+class ModifyVolumeStatus(Struct, rename="camel", **OPTIONS):
+    status: str = ""
+    target_volume_attributes_class_name: str = ""
 
 
-class LinuxContainerUser(Struct, rename="camel", **OPTIONS):
-    gid: Int64 | None = None
-    supplemental_groups: tuple[Int64, ...] = ()
-    uid: Int64 | None = None
-
-
-class ContainerUser(Struct, rename="camel", **OPTIONS):
-    linux: LinuxContainerUser | None = None
-
-
-class VolumeMountStatus(Struct, rename="camel", **OPTIONS):
-    mount_path: str = ""
-    name: str = ""
-    read_only: bool | None = None
-    recursive_read_only: str = ""
-
-
-class ContainerStatus(Struct, rename="camel", **OPTIONS):
+class PersistentVolumeClaimStatus(Struct, rename="camel", **OPTIONS):
+    access_modes: tuple[str, ...] = ()
+    allocated_resource_statuses: dict[str, str] = {}
     allocated_resources: dict[str, Quantity] = {}
-    allocated_resources_status: tuple[ResourceStatus, ...] = ()
-    container_id: str = msgspec.field(default="", name="containerID")
-    image: str = msgspec.field(default_factory=str)
-    image_id: str = msgspec.field(default_factory=str, name="imageID")
-    last_state: ContainerState | None = None
-    name: str = ""
-    ready: bool | None = None
-    resources: ResourceRequirements | None = None
-    restart_count: Int32 | None = None
-    started: bool | None = None
-    state: ContainerState | None = None
-    stop_signal: str = ""
-    user: ContainerUser | None = None
-    volume_mounts: tuple[VolumeMountStatus, ...] = ()
-
-
-class HostIP(Struct, rename="camel", **OPTIONS):
-    ip: str = ""
-
-
-class PodIP(Struct, rename="camel", **OPTIONS):
-    ip: str = ""
-
-
-class PodResourceClaimStatus(Struct, rename="camel", **OPTIONS):
-    name: str = ""
-    resource_claim_name: str = ""
-
-
-class PodStatus(Struct, rename="camel", **OPTIONS):
-    conditions: tuple[PodCondition, ...] = ()
-    container_statuses: tuple[ContainerStatus, ...] = ()
-    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
-    host_ip: str = msgspec.field(default="", name="hostIP")
-    host_ips: tuple[HostIP, ...] = msgspec.field(default=(), name="hostIPs")
-    init_container_statuses: tuple[ContainerStatus, ...] = ()
-    message: str = ""
-    nominated_node_name: str = ""
-    observed_generation: Int64 | None = None
+    capacity: dict[str, Quantity] = {}
+    conditions: tuple[PersistentVolumeClaimCondition, ...] = ()
+    current_volume_attributes_class_name: str = ""
+    health_status: VolumeHealthStatus | None = None
+    modify_volume_status: ModifyVolumeStatus | None = None
     phase: str = ""
-    pod_ip: str = msgspec.field(default="", name="podIP")
-    pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
-    qos_class: str = ""
-    reason: str = ""
-    resize: str = ""
-    resource_claim_statuses: tuple[PodResourceClaimStatus, ...] = ()
-    start_time: Time = ""
 
 
-class Pod(Struct, rename="camel", **OPTIONS):
+class PersistentVolumeClaim(Struct, rename="camel", **OPTIONS):
     api_version: str = "v1"
-    kind: str = "Pod"
+    kind: str = "PersistentVolumeClaim"
     metadata: ObjectMeta = ObjectMeta()
-    spec: PodSpec = PodSpec()
-    status: PodStatus = PodStatus()
+    spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()
+    status: PersistentVolumeClaimStatus = PersistentVolumeClaimStatus()
+
+
+class ObjectReference(Struct, rename="camel", **OPTIONS):
+    api_version: str = ""
+    field_path: str = ""
+    kind: str = ""
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+    uid: str = ""
+
+
+class Binding(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "Binding"
+    metadata: ObjectMeta = ObjectMeta()
+    target: ObjectReference | None = None
+
+
+class ComponentCondition(Struct, rename="camel", **OPTIONS):
+    error: str = ""
+    message: str = ""
+    status: str = ""
+    type: str = ""
+
+
+class ComponentStatus(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    conditions: tuple[ComponentCondition, ...] = ()
+    kind: str = "ComponentStatus"
+    metadata: ObjectMeta = ObjectMeta()
+
+
+class ConfigMap(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    binary_data: dict[str, str] = {}
+    data: dict[str, str] = {}
+    immutable: bool | None = None
+    kind: str = "ConfigMap"
+    metadata: ObjectMeta = ObjectMeta()
+
+
+class EndpointAddress(Struct, rename="camel", **OPTIONS):
+    hostname: str = ""
+    ip: str = ""
+    node_name: str = ""
+    target_ref: ObjectReference | None = None
+
+
+class EndpointPort(Struct, rename="camel", **OPTIONS):
+    app_protocol: str = ""
+    name: str = ""
+    port: Int32 | None = None
+    protocol: str = ""
+
+
+class EndpointSubset(Struct, rename="camel", **OPTIONS):
+    addresses: tuple[EndpointAddress, ...] = ()
+    not_ready_addresses: tuple[EndpointAddress, ...] = ()
+    ports: tuple[EndpointPort, ...] = ()
+
+
+class Endpoints(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "Endpoints"
+    metadata: ObjectMeta = ObjectMeta()
+    subsets: tuple[EndpointSubset, ...] = ()
+
+
+class EventSeries(Struct, rename="camel", **OPTIONS):
+    count: Int32 | None = None
+    last_observed_time: MicroTime = ""
+
+
+class EventSource(Struct, rename="camel", **OPTIONS):
+    component: str = ""
+    host: str = ""
+
+
+class Event(Struct, rename="camel", **OPTIONS):
+    action: str = ""
+    api_version: str = "v1"
+    count: Int32 | None = None
+    event_time: MicroTime = ""
+    first_timestamp: Time = ""
+    involved_object: ObjectReference | None = None
+    kind: str = "Event"
+    last_timestamp: Time = ""
+    message: str = ""
+    metadata: ObjectMeta = ObjectMeta()
+    reason: str = ""
+    related: ObjectReference | None = None
+    reporting_component: str = ""
+    reporting_instance: str = ""
+    series: EventSeries | None = None
+    source: EventSource | None = None
+    type: str = ""
+
+
+class LimitRangeItem(Struct, rename="camel", **OPTIONS):
+    default: dict[str, Quantity] = {}
+    default_request: dict[str, Quantity] = {}
+    max: dict[str, Quantity] = {}
+    max_limit_request_ratio: dict[str, Quantity] = {}
+    min: dict[str, Quantity] = {}
+    type: str = ""
+
+
+class LimitRangeSpec(Struct, rename="camel", **OPTIONS):
+    limits: tuple[LimitRangeItem, ...] = ()
+
+
+class LimitRange(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "LimitRange"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: LimitRangeSpec = LimitRangeSpec()
+
+
+class NamespaceSpec(Struct, rename="camel", **OPTIONS):
+    finalizers: tuple[str, ...] = ()
+
+
+class NamespaceCondition(Struct, rename="camel", **OPTIONS):
+    last_transition_time: Time = ""
+    message: str = ""
+    reason: str = ""
+    status: str = ""
+    type: str = ""
+
+
+class NamespaceStatus(Struct, rename="camel", **OPTIONS):
+    conditions: tuple[NamespaceCondition, ...] = ()
+    phase: str = ""
+
+
+class Namespace(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "Namespace"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: NamespaceSpec = NamespaceSpec()
+    status: NamespaceStatus = NamespaceStatus()
 
 
 class ConfigMapNodeConfigSource(Struct, rename="camel", **OPTIONS):
@@ -970,6 +1041,7 @@ class NodeSystemInfo(Struct, rename="camel", **OPTIONS):
     machine_id: str = msgspec.field(default="", name="machineID")
     operating_system: str = ""
     os_image: str = ""
+    running_in_user_namespace: bool | None = None
     swap: NodeSwapStatus | None = None
     system_uuid: str = msgspec.field(default="", name="systemUUID")
 
@@ -996,6 +1068,7 @@ class NodeStatus(Struct, rename="camel", **OPTIONS):
     conditions: tuple[NodeCondition, ...] = ()
     config: NodeConfigStatus | None = None
     daemon_endpoints: NodeDaemonEndpoints | None = None
+    declared_features: tuple[str, ...] = ()
     features: NodeFeatures | None = None
     images: tuple[ContainerImage, ...] = ()
     node_info: NodeSystemInfo | None = None
@@ -1013,11 +1086,305 @@ class Node(Struct, rename="camel", **OPTIONS):
     status: NodeStatus = NodeStatus()
 
 
-class NamespaceSpec(Struct, rename="camel", **OPTIONS):
-    finalizers: tuple[str, ...] = ()
+class AzureFilePersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    read_only: bool | None = None
+    secret_name: str = ""
+    secret_namespace: str = ""
+    share_name: str = ""
 
 
-class NamespaceCondition(Struct, rename="camel", **OPTIONS):
+class SecretReference(Struct, rename="camel", **OPTIONS):
+    name: str = ""
+    namespace: str = ""
+
+
+class CephFSPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    monitors: tuple[str, ...] = ()
+    path: str = ""
+    read_only: bool | None = None
+    secret_file: str = ""
+    secret_ref: SecretReference | None = None
+    user: str = ""
+
+
+class CinderPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    fs_type: str = ""
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+    volume_id: str = msgspec.field(default="", name="volumeID")
+
+
+class CSIPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    controller_expand_secret_ref: SecretReference | None = None
+    controller_publish_secret_ref: SecretReference | None = None
+    driver: str = ""
+    fs_type: str = ""
+    node_expand_secret_ref: SecretReference | None = None
+    node_publish_secret_ref: SecretReference | None = None
+    node_stage_secret_ref: SecretReference | None = None
+    read_only: bool | None = None
+    volume_attributes: dict[str, str] = {}
+    volume_handle: str = ""
+
+
+class FlexPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    driver: str = ""
+    fs_type: str = ""
+    options: dict[str, str] = {}
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+
+
+class GlusterfsPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    endpoints: str = ""
+    endpoints_namespace: str = ""
+    path: str = ""
+    read_only: bool | None = None
+
+
+class ISCSIPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    chap_auth_discovery: bool | None = None
+    chap_auth_session: bool | None = None
+    fs_type: str = ""
+    initiator_name: str = ""
+    iqn: str = ""
+    iscsi_interface: str = ""
+    lun: Int32 | None = None
+    portals: tuple[str, ...] = ()
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+    target_portal: str = ""
+
+
+class LocalVolumeSource(Struct, rename="camel", **OPTIONS):
+    fs_type: str = ""
+    path: str = ""
+
+
+class VolumeNodeAffinity(Struct, rename="camel", **OPTIONS):
+    required: NodeSelector | None = None
+
+
+class RBDPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    fs_type: str = ""
+    image: str = ""
+    keyring: str = ""
+    monitors: tuple[str, ...] = ()
+    pool: str = ""
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+    user: str = ""
+
+
+class ScaleIOPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    fs_type: str = ""
+    gateway: str = ""
+    protection_domain: str = ""
+    read_only: bool | None = None
+    secret_ref: SecretReference | None = None
+    ssl_enabled: bool | None = None
+    storage_mode: str = ""
+    storage_pool: str = ""
+    system: str = ""
+    volume_name: str = ""
+
+
+class StorageOSPersistentVolumeSource(Struct, rename="camel", **OPTIONS):
+    fs_type: str = ""
+    read_only: bool | None = None
+    secret_ref: ObjectReference | None = None
+    volume_name: str = ""
+    volume_namespace: str = ""
+
+
+class PersistentVolumeSpec(Struct, rename="camel", **OPTIONS):
+    access_modes: tuple[str, ...] = ()
+    aws_elastic_block_store: AWSElasticBlockStoreVolumeSource | None = None
+    azure_disk: AzureDiskVolumeSource | None = None
+    azure_file: AzureFilePersistentVolumeSource | None = None
+    capacity: dict[str, Quantity] = {}
+    cephfs: CephFSPersistentVolumeSource | None = None
+    cinder: CinderPersistentVolumeSource | None = None
+    claim_ref: ObjectReference | None = None
+    csi: CSIPersistentVolumeSource | None = None
+    fc: FCVolumeSource | None = None
+    flex_volume: FlexPersistentVolumeSource | None = None
+    flocker: FlockerVolumeSource | None = None
+    gce_persistent_disk: GCEPersistentDiskVolumeSource | None = None
+    glusterfs: GlusterfsPersistentVolumeSource | None = None
+    host_path: HostPathVolumeSource | None = None
+    iscsi: ISCSIPersistentVolumeSource | None = None
+    local: LocalVolumeSource | None = None
+    mount_options: tuple[str, ...] = ()
+    nfs: NFSVolumeSource | None = None
+    node_affinity: VolumeNodeAffinity | None = None
+    persistent_volume_reclaim_policy: str = ""
+    photon_persistent_disk: PhotonPersistentDiskVolumeSource | None = None
+    portworx_volume: PortworxVolumeSource | None = None
+    quobyte: QuobyteVolumeSource | None = None
+    rbd: RBDPersistentVolumeSource | None = None
+    scale_io: ScaleIOPersistentVolumeSource | None = msgspec.field(default=None, name="scaleIO")
+    storage_class_name: str = ""
+    storageos: StorageOSPersistentVolumeSource | None = None
+    volume_attributes_class_name: str = ""
+    volume_mode: str = ""
+    vsphere_volume: VsphereVirtualDiskVolumeSource | None = None
+
+
+class PersistentVolumeStatus(Struct, rename="camel", **OPTIONS):
+    last_phase_transition_time: Time = ""
+    message: str = ""
+    phase: str = ""
+    reason: str = ""
+
+
+class PersistentVolume(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "PersistentVolume"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PersistentVolumeSpec = PersistentVolumeSpec()
+    status: PersistentVolumeStatus = PersistentVolumeStatus()
+
+
+class PodCondition(Struct, rename="camel", **OPTIONS):
+    last_probe_time: Time = ""
+    last_transition_time: Time = ""
+    message: str = ""
+    observed_generation: Int64 | None = None
+    reason: str = ""
+    status: str = ""
+    type: str = ""
+
+
+class ResourceHealth(Struct, rename="camel", **OPTIONS):
+    health: str = ""
+    message: str = ""
+    resource_id: str = msgspec.field(default="", name="resourceID")
+
+
+class ResourceStatus(Struct, rename="camel", **OPTIONS):
+    name: str = ""
+    resources: tuple[ResourceHealth, ...] = ()
+
+
+class ContainerStateRunning(Struct, rename="camel", **OPTIONS):
+    started_at: Time = ""
+
+
+class ContainerStateTerminated(Struct, rename="camel", **OPTIONS):
+    container_id: str = msgspec.field(default="", name="containerID")
+    exit_code: Int32 | None = None
+    finished_at: Time = ""
+    message: str = ""
+    reason: str = ""
+    signal: Int32 | None = None
+    started_at: Time = ""
+
+
+class ContainerStateWaiting(Struct, rename="camel", **OPTIONS):
+    message: str = ""
+    reason: str = ""
+
+
+class ContainerState(Struct, rename="camel", **OPTIONS):
+    running: ContainerStateRunning | None = None
+    terminated: ContainerStateTerminated | None = None
+    waiting: ContainerStateWaiting | None = None
+
+
+class LinuxContainerUser(Struct, rename="camel", **OPTIONS):
+    gid: Int64 | None = None
+    supplemental_groups: tuple[Int64, ...] = ()
+    uid: Int64 | None = None
+
+
+class ContainerUser(Struct, rename="camel", **OPTIONS):
+    linux: LinuxContainerUser | None = None
+
+
+class VolumeMountStatus(Struct, rename="camel", **OPTIONS):
+    mount_path: str = ""
+    name: str = ""
+    read_only: bool | None = None
+    recursive_read_only: str = ""
+
+
+class ContainerStatus(Struct, rename="camel", **OPTIONS):
+    allocated_resources: dict[str, Quantity] = {}
+    allocated_resources_status: tuple[ResourceStatus, ...] = ()
+    container_id: str = msgspec.field(default="", name="containerID")
+    image: str = msgspec.field(default_factory=str)
+    image_id: str = msgspec.field(default_factory=str, name="imageID")
+    last_state: ContainerState | None = None
+    name: str = ""
+    ready: bool | None = None
+    resources: ResourceRequirements | None = None
+    restart_count: Int32 | None = None
+    started: bool | None = None
+    state: ContainerState | None = None
+    stop_signal: str = ""
+    user: ContainerUser | None = None
+    volume_mounts: tuple[VolumeMountStatus, ...] = ()
+
+
+class HostIP(Struct, rename="camel", **OPTIONS):
+    ip: str = ""
+
+
+class PodIP(Struct, rename="camel", **OPTIONS):
+    ip: str = ""
+
+
+class PodResourceClaimStatus(Struct, rename="camel", **OPTIONS):
+    name: str = ""
+    resource_claim_name: str = ""
+
+
+class PodStatus(Struct, rename="camel", **OPTIONS):
+    allocated_resources: dict[str, Quantity] = {}
+    conditions: tuple[PodCondition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+    ephemeral_container_statuses: tuple[ContainerStatus, ...] = ()
+    host_ip: str = msgspec.field(default="", name="hostIP")
+    host_ips: tuple[HostIP, ...] = msgspec.field(default=(), name="hostIPs")
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
+    message: str = ""
+    nominated_node_name: str = ""
+    observed_generation: Int64 | None = None
+    phase: str = ""
+    pod_ip: str = msgspec.field(default="", name="podIP")
+    pod_ips: tuple[PodIP, ...] = msgspec.field(default=(), name="podIPs")
+    qos_class: str = ""
+    reason: str = ""
+    resize: str = ""
+    resource_claim_statuses: tuple[PodResourceClaimStatus, ...] = ()
+    resources: ResourceRequirements | None = None
+    start_time: Time = ""
+
+
+class Pod(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "Pod"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class PodTemplate(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "PodTemplate"
+    metadata: ObjectMeta = ObjectMeta()
+    template: PodTemplateSpec = PodTemplateSpec()
+
+
+class ReplicationControllerSpec(Struct, rename="camel", **OPTIONS):
+    min_ready_seconds: Int32 | None = None
+    replicas: Int32 | None = None
+    selector: dict[str, str] = {}
+    template: PodTemplateSpec = PodTemplateSpec()
+
+
+class ReplicationControllerCondition(Struct, rename="camel", **OPTIONS):
     last_transition_time: Time = ""
     message: str = ""
     reason: str = ""
@@ -1025,17 +1392,60 @@ class NamespaceCondition(Struct, rename="camel", **OPTIONS):
     type: str = ""
 
 
-class NamespaceStatus(Struct, rename="camel", **OPTIONS):
-    conditions: tuple[NamespaceCondition, ...] = ()
-    phase: str = ""
+class ReplicationControllerStatus(Struct, rename="camel", **OPTIONS):
+    available_replicas: Int32 | None = None
+    conditions: tuple[ReplicationControllerCondition, ...] = ()
+    fully_labeled_replicas: Int32 | None = None
+    observed_generation: Int64 | None = None
+    ready_replicas: Int32 | None = None
+    replicas: Int32 | None = None
 
 
-class Namespace(Struct, rename="camel", **OPTIONS):
+class ReplicationController(Struct, rename="camel", **OPTIONS):
     api_version: str = "v1"
-    kind: str = "Namespace"
+    kind: str = "ReplicationController"
     metadata: ObjectMeta = ObjectMeta()
-    spec: NamespaceSpec = NamespaceSpec()
-    status: NamespaceStatus = NamespaceStatus()
+    spec: ReplicationControllerSpec = ReplicationControllerSpec()
+    status: ReplicationControllerStatus = ReplicationControllerStatus()
+
+
+class ScopedResourceSelectorRequirement(Struct, rename="camel", **OPTIONS):
+    operator: str = ""
+    scope_name: str = ""
+    values: tuple[str, ...] = ()
+
+
+class ScopeSelector(Struct, rename="camel", **OPTIONS):
+    match_expressions: tuple[ScopedResourceSelectorRequirement, ...] = ()
+
+
+class ResourceQuotaSpec(Struct, rename="camel", **OPTIONS):
+    hard: dict[str, Quantity] = {}
+    scope_selector: ScopeSelector | None = None
+    scopes: tuple[str, ...] = ()
+
+
+class ResourceQuotaStatus(Struct, rename="camel", **OPTIONS):
+    hard: dict[str, Quantity] = {}
+    used: dict[str, Quantity] = {}
+
+
+class ResourceQuota(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    kind: str = "ResourceQuota"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: ResourceQuotaSpec = ResourceQuotaSpec()
+    status: ResourceQuotaStatus = ResourceQuotaStatus()
+
+
+class Secret(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    data: dict[str, str] = {}
+    immutable: bool | None = None
+    kind: str = "Secret"
+    metadata: ObjectMeta = ObjectMeta()
+    string_data: dict[str, str] = {}
+    type: str = ""
 
 
 class ServicePort(Struct, rename="camel", **OPTIONS):
@@ -1078,15 +1488,6 @@ class ServiceSpec(Struct, rename="camel", **OPTIONS):
     type: str = ""
 
 
-class Condition(Struct, rename="camel", **OPTIONS):
-    last_transition_time: Time = ""
-    message: str = ""
-    observed_generation: Int64 | None = None
-    reason: str = ""
-    status: str = ""
-    type: str = ""
-
-
 class PortStatus(Struct, rename="camel", **OPTIONS):
     error: str = ""
     port: Int32 | None = None
@@ -1117,62 +1518,6 @@ class Service(Struct, rename="camel", **OPTIONS):
     status: ServiceStatus = ServiceStatus()
 
 
-class ObjectReference(Struct, rename="camel", **OPTIONS):
-    api_version: str = ""
-    field_path: str = ""
-    kind: str = ""
-    name: str = ""
-    namespace: str = ""
-    resource_version: str = ""
-    uid: str = ""
-
-
-class EndpointAddress(Struct, rename="camel", **OPTIONS):
-    hostname: str = ""
-    ip: str = ""
-    node_name: str = ""
-    target_ref: ObjectReference | None = None
-
-
-class EndpointPort(Struct, rename="camel", **OPTIONS):
-    app_protocol: str = ""
-    name: str = ""
-    port: Int32 | None = None
-    protocol: str = ""
-
-
-class EndpointSubset(Struct, rename="camel", **OPTIONS):
-    addresses: tuple[EndpointAddress, ...] = ()
-    not_ready_addresses: tuple[EndpointAddress, ...] = ()
-    ports: tuple[EndpointPort, ...] = ()
-
-
-class Endpoints(Struct, rename="camel", **OPTIONS):
-    api_version: str = "v1"
-    kind: str = "Endpoints"
-    metadata: ObjectMeta = ObjectMeta()
-    subsets: tuple[EndpointSubset, ...] = ()
-
-
-class ConfigMap(Struct, rename="camel", **OPTIONS):
-    api_version: str = "v1"
-    binary_data: dict[str, str] = {}
-    data: dict[str, str] = {}
-    immutable: bool | None = None
-    kind: str = "ConfigMap"
-    metadata: ObjectMeta = ObjectMeta()
-
-
-class Secret(Struct, rename="camel", **OPTIONS):
-    api_version: str = "v1"
-    data: dict[str, str] = {}
-    immutable: bool | None = None
-    kind: str = "Secret"
-    metadata: ObjectMeta = ObjectMeta()
-    string_data: dict[str, str] = {}
-    type: str = ""
-
-
 class ServiceAccount(Struct, rename="camel", **OPTIONS):
     api_version: str = "v1"
     automount_service_account_token: bool | None = None
@@ -1182,38 +1527,10 @@ class ServiceAccount(Struct, rename="camel", **OPTIONS):
     secrets: tuple[ObjectReference, ...] = ()
 
 
-class EventSeries(Struct, rename="camel", **OPTIONS):
-    count: Int32 | None = None
-    last_observed_time: MicroTime = ""
+class TopologySelectorLabelRequirement(Struct, rename="camel", **OPTIONS):
+    key: str = ""
+    values: tuple[str, ...] = ()
 
 
-class EventSource(Struct, rename="camel", **OPTIONS):
-    component: str = ""
-    host: str = ""
-
-
-class Event(Struct, rename="camel", **OPTIONS):
-    action: str = ""
-    api_version: str = "v1"
-    count: Int32 | None = None
-    event_time: MicroTime = ""
-    first_timestamp: Time = ""
-    involved_object: ObjectReference | None = None
-    kind: str = "Event"
-    last_timestamp: Time = ""
-    message: str = ""
-    metadata: ObjectMeta = ObjectMeta()
-    reason: str = ""
-    related: ObjectReference | None = None
-    reporting_component: str = ""
-    reporting_instance: str = ""
-    series: EventSeries | None = None
-    source: EventSource | None = None
-    type: str = ""
-
-
-class Binding(Struct, rename="camel", **OPTIONS):
-    api_version: str = "v1"
-    kind: str = "Binding"
-    metadata: ObjectMeta = ObjectMeta()
-    target: ObjectReference | None = None
+class TopologySelectorTerm(Struct, rename="camel", **OPTIONS):
+    match_label_expressions: tuple[TopologySelectorLabelRequirement, ...] = ()

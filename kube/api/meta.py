@@ -10,7 +10,67 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from kube.api.base import OPTIONS, Int64, Time
+from kube.api.base import OPTIONS, Int32, Int64, Time
+
+
+class StatusCause(Struct, rename="camel", **OPTIONS):
+    field: str = ""
+    message: str = ""
+    reason: str = ""
+
+
+class StatusDetails(Struct, rename="camel", **OPTIONS):
+    causes: tuple[StatusCause, ...] = ()
+    group: str = ""
+    kind: str = ""
+    name: str = ""
+    retry_after_seconds: Int32 | None = None
+    uid: str = ""
+
+
+class ListMeta(Struct, rename="camel", **OPTIONS):
+    continue_: str = msgspec.field(default="", name="continue")
+    remaining_item_count: Int64 | None = None
+    resource_version: str = ""
+    self_link: str = ""
+
+
+class Status(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    code: Int32 | None = None
+    details: StatusDetails | None = None
+    kind: str = "Status"
+    message: str = ""
+    metadata: ListMeta = ListMeta()
+    reason: str = ""
+    status: str = ""
+
+
+class Preconditions(Struct, rename="camel", **OPTIONS):
+    resource_version: str = ""
+    uid: str = ""
+
+
+class DeleteOptions(Struct, rename="camel", **OPTIONS):
+    api_version: str = "v1"
+    dry_run: tuple[str, ...] = ()
+    grace_period_seconds: Int64 | None = None
+    ignore_store_read_error_with_cluster_breaking_potential: bool | None = None
+    kind: str = "DeleteOptions"
+    orphan_dependents: bool | None = None
+    preconditions: Preconditions | None = None
+    propagation_policy: str = ""
+
+
+class LabelSelectorRequirement(Struct, rename="camel", **OPTIONS):
+    key: str = ""
+    operator: str = ""
+    values: tuple[str, ...] = ()
+
+
+class LabelSelector(Struct, rename="camel", **OPTIONS):
+    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
+    match_labels: dict[str, str] = {}
 
 
 class ManagedFieldsEntry(Struct, rename="camel", **OPTIONS):
@@ -50,61 +110,16 @@ class ObjectMeta(Struct, rename="camel", **OPTIONS):
     uid: str = ""
 
 
-class ListMeta(Struct, rename="camel", **OPTIONS):
-    continue_: str = msgspec.field(default="", name="continue")
-    remaining_item_count: Int64 | None = None
-    resource_version: str = ""
-    self_link: str = ""
-
-
-class StatusCause(Struct, rename="camel", **OPTIONS):
-    field: str = ""
+class Condition(Struct, rename="camel", **OPTIONS):
+    last_transition_time: Time = ""
     message: str = ""
-    reason: str = ""
-
-
-class StatusDetails(Struct, rename="camel", **OPTIONS):
-    causes: tuple[StatusCause, ...] = ()
-    group: str = ""
-    kind: str = ""
-    name: str = ""
-    retry_after_seconds: Int64 | None = None
-    uid: str = ""
-
-
-class Status(Struct, rename="camel", **OPTIONS):
-    api_version: str = "v1"
-    code: Int64 | None = None
-    details: StatusDetails | None = None
-    kind: str = "Status"
-    message: str = ""
-    metadata: ListMeta = ListMeta()
+    observed_generation: Int64 | None = None
     reason: str = ""
     status: str = ""
+    type: str = ""
 
 
-class Preconditions(Struct, rename="camel", **OPTIONS):
-    resource_version: str = ""
-    uid: str = ""
-
-
-class DeleteOptions(Struct, rename="camel", **OPTIONS):
-    api_version: str = "v1"
-    dry_run: tuple[str, ...] = ()
-    grace_period_seconds: Int64 | None = None
-    ignore_store_read_error_with_cluster_breaking_potential: bool | None = None
-    kind: str = "DeleteOptions"
-    orphan_dependents: bool | None = None
-    preconditions: Preconditions | None = None
-    propagation_policy: str = ""
-
-
-class LabelSelectorRequirement(Struct, rename="camel", **OPTIONS):
+class FieldSelectorRequirement(Struct, rename="camel", **OPTIONS):
     key: str = ""
     operator: str = ""
     values: tuple[str, ...] = ()
-
-
-class LabelSelector(Struct, rename="camel", **OPTIONS):
-    match_expressions: tuple[LabelSelectorRequirement, ...] = ()
-    match_labels: dict[str, str] = {}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from kube.api.base import OPTIONS
-from kube.api.meta import DeleteOptions, ObjectMeta
+from kube.api.base import OPTIONS, Int32, Int64, Time
+from kube.api.meta import Condition, DeleteOptions, LabelSelector, ObjectMeta
 
 
 class Eviction(Struct, rename="camel", **OPTIONS):
@@ -16,3 +16,28 @@ class Eviction(Struct, rename="camel", **OPTIONS):
     delete_options: DeleteOptions | None = None
     kind: str = "Eviction"
     metadata: ObjectMeta = ObjectMeta()
+
+
+class PodDisruptionBudgetSpec(Struct, rename="camel", **OPTIONS):
+    max_unavailable: Int32 | str | None = None
+    min_available: Int32 | str | None = None
+    selector: LabelSelector | None = None
+    unhealthy_pod_eviction_policy: str = ""
+
+
+class PodDisruptionBudgetStatus(Struct, rename="camel", **OPTIONS):
+    conditions: tuple[Condition, ...] = ()
+    current_healthy: Int32 | None = None
+    desired_healthy: Int32 | None = None
+    disrupted_pods: dict[str, Time] = {}
+    disruptions_allowed: Int32 | None = None
+    expected_pods: Int32 | None = None
+    observed_generation: Int64 | None = None
+
+
+class PodDisruptionBudget(Struct, rename="camel", **OPTIONS):
+    api_version: str = "policy/v1"
+    kind: str = "PodDisruptionBudget"
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodDisruptionBudgetSpec = PodDisruptionBudgetSpec()
+    status: PodDisruptionBudgetStatus = PodDisruptionBudgetStatus()

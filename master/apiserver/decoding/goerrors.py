@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
 from kube.api.base import Int32, Int64, Quantity
 from kube.machinery import quantity
+from kube.machinery.schema import bare, schema_of
 
 _PATH = re.compile(r" - at `(?:key in )?\$(.*)`$")
 _STEP = re.compile(r"\.([^.\[]+)|\[([0-9]+|\.\.\.)\]")
@@ -35,7 +36,7 @@ def explain(text: str, type_: type[msgspec.Struct], value: Any) -> str:
     owner, names = type_.__name__, []
     for name, index in _STEP.findall(found[1]):
         if name:
-            struct = _bare(hint)
+            struct = bare(hint)
             if not (isinstance(struct, type) and issubclass(struct, msgspec.Struct)):
                 return text
             owner = struct.__name__
@@ -57,24 +58,15 @@ def _unmarshal(value: Any, place: str, go_type: str) -> str:
 
 
 def _field_hint(struct: type[msgspec.Struct], name: str) -> Any:
-    hints = get_type_hints(struct, include_extras=True)
-    attribute = next((f.name for f in msgspec.structs.fields(struct) if f.encode_name == name), "")
-    return hints.get(attribute)
-
-
-def _bare(hint: Any) -> Any:
-    """`X` of `X | None`."""
-    if get_origin(hint) in (Union, UnionType) and hint != Quantity:
-        parts = [part for part in get_args(hint) if part is not type(None)]
-        return parts[0]
-    return hint
+    known = schema_of(struct).fields.get(name)
+    return known.hint if known is not None else None
 
 
 def _element(hint: Any) -> Any:
-    bare = _bare(hint)
-    if get_origin(bare) is tuple:
-        return get_args(bare)[0]
-    return get_args(bare)[1] if get_origin(bare) is dict else None
+    plain = bare(hint)
+    if get_origin(plain) is tuple:
+        return get_args(plain)[0]
+    return get_args(plain)[1] if get_origin(plain) is dict else None
 
 
 def _item(value: Any, index: str, hint: Any) -> Any:
@@ -94,18 +86,20 @@ def _fits(item: Any, hint: Any) -> bool:
 
 
 def _go_type(hint: Any) -> str:
-    bare = _bare(hint)
-    if bare == Int32:
+    plain = bare(hint)
+    if get_origin(plain) in (Union, UnionType):  # a number or a text
+        plain = get_args(plain)[0]
+    if plain == Int32:
         return "int32"
-    if bare == Int64:
+    if plain == Int64:
         return "int64"
-    if get_origin(bare) is Annotated:
+    if get_origin(plain) is Annotated:
         return "string"
-    if get_origin(bare) is tuple:
-        return f"[]{_go_type(get_args(bare)[0])}"
-    if get_origin(bare) is dict:
-        return f"map[string]{_go_type(get_args(bare)[1])}"
-    return _GO.get(bare) or f"v1.{getattr(bare, '__name__', bare)}"
+    if get_origin(plain) is tuple:
+        return f"[]{_go_type(get_args(plain)[0])}"
+    if get_origin(plain) is dict:
+        return f"map[string]{_go_type(get_args(plain)[1])}"
+    return _GO.get(plain) or f"v1.{getattr(plain, '__name__', plain)}"
 
 
 def _json_kind(value: Any, go_type: str) -> str:

@@ -7,23 +7,21 @@ set by PUT and the other patches have no owner and give way, as if applied by `f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
 from typing import Any
 
 from kube.api.meta import StatusCause, StatusDetails
 from kube.machinery.errors import BadRequest, Conflict
+from kube.machinery.schema import Schema
 from master.apiserver.patch.fieldset import (
     NoFieldSet,
     Path,
     Tree,
     element_step,
     from_fields_v1,
-    keys_of,
+    is_merged,
     paths_of,
     to_fields_v1,
 )
-from master.apiserver.patch.mergekeys import Shape
-from master.apiserver.patch.strategic import identity
 
 Json = Any
 Map = dict[str, Any]
@@ -39,7 +37,7 @@ _NO_MANAGER = (
 
 
 async def apply_patch(
-    current: Map, applied: Json, shape: Shape, manager: str, force: bool, now: str
+    current: Map, applied: Json, schema: Schema, manager: str, force: bool, now: str
 ) -> Map:
     """The merged object with updated managedFields; others are served between the steps.
 
@@ -54,51 +52,51 @@ async def apply_patch(
         raise BadRequest("metadata must be an object")
     if metadata.get("managedFields"):
         raise BadRequest("metadata.managedFields must be nil")
-    wanted = {p: v for p, v in paths_of(applied, shape).items() if p not in _UNOWNED}
+    wanted = {p: v for p, v in paths_of(applied, schema, check=True).items() if p not in _UNOWNED}
     await asyncio.sleep(0)
     entries: list[Map] = current.get("metadata", {}).get("managedFields", [])
     others = {
-        entry.get("manager", ""): _fields_of(entry)
+        entry.get("manager", ""): _fields_of(entry, schema)
         for entry in entries
         if entry.get("operation") == "Apply" and entry.get("manager") != manager
     }
     await asyncio.sleep(0)
-    clashes = _clashes(current, wanted, others, shape)
+    clashes = _clashes(current, wanted, others, schema)
     if clashes and not force:
         raise _conflict(clashes)
-    before = _owned_by(entries, manager)
+    before = _owned_by(entries, manager, schema)
     still_owned = set().union(*others.values()) if others else set()
     dropped = before - wanted.keys() - still_owned
     await asyncio.sleep(0)
-    merged = _remove(_merge(current, applied, shape), dropped, shape)
+    merged = _remove(_merge(current, applied, schema), dropped, schema)
     await asyncio.sleep(0)
     fields = to_fields_v1(set(wanted))
     await asyncio.sleep(0)
-    return _with_entry(
-        merged, entries, manager, fields, set(clashes), str(applied.get("apiVersion", "")), now
-    )
+    if clashes:  # what was taken by force the others lose
+        entries = [_without_fields(entry, set(clashes), schema) for entry in entries]
+    return _with_entry(merged, entries, manager, fields, str(applied.get("apiVersion", "")), now)
 
 
-def _owned_by(entries: list[Map], manager: str) -> set[Path]:
+def _owned_by(entries: list[Map], manager: str, schema: Schema) -> set[Path]:
     for entry in entries:
         if entry.get("operation") == "Apply" and entry.get("manager") == manager:
-            return _fields_of(entry)
+            return _fields_of(entry, schema)
     return set()
 
 
-def _fields_of(entry: Map) -> set[Path]:
+def _fields_of(entry: Map, schema: Schema) -> set[Path]:
     """What an entry says; one that cannot be read owns nothing, rather than break every apply."""
     try:
-        return from_fields_v1(entry.get("fieldsV1", {}))
+        return from_fields_v1(entry.get("fieldsV1", {}), schema)
     except NoFieldSet:
         return set()
 
 
 def _clashes(
-    current: Map, wanted: dict[Path, Json], others: dict[str, set[Path]], shape: Shape
+    current: Map, wanted: dict[Path, Json], others: dict[str, set[Path]], schema: Schema
 ) -> dict[Path, str]:
     """Fields that another applier owns with another value: path -> that manager."""
-    have = paths_of(current, shape)
+    have = paths_of(current, schema)
     return {
         path: manager
         for manager, owned in others.items()
@@ -128,53 +126,41 @@ def _dotted(path: Path) -> str:
     return "".join(f".{step[2:]}" if step.startswith("f:") else f"[{step[2:]}]" for step in path)
 
 
-def _merge(current: Json, applied: Json, shape: Shape) -> Json:
-    if not isinstance(applied, dict) or not isinstance(current, dict):
+def _merge(current: Json, applied: Json, schema: Schema) -> Json:
+    if isinstance(applied, list) and isinstance(current, list) and is_merged(schema):
+        return _merge_list(current, applied, schema)
+    if schema.atomic or not isinstance(applied, dict) or not isinstance(current, dict):
         return applied
     merged = dict(current)
     for key, item in applied.items():
-        merge_key = shape.merge_key(key)
-        if isinstance(item, list) and merge_key is not None and isinstance(merged.get(key), list):
-            merged[key] = _merge_list(merged[key], item, merge_key, shape.field(key))
-        elif item is None:
+        if item is None:
             merged.pop(key, None)
         else:
-            merged[key] = _merge(merged.get(key), item, shape.field(key))
+            merged[key] = _merge(merged.get(key), item, schema.field(key))
     return merged
 
 
-def _merge_list(
-    current: list[Json], applied: list[Json], merge_key: str, shape: Shape
-) -> list[Json]:
-    if merge_key and not all(isinstance(i, dict) and merge_key in i for i in applied):
-        raise BadRequest(f'every element of the list must have the key "{merge_key}"')
+def _merge_list(current: list[Json], applied: list[Json], schema: Schema) -> list[Json]:
     merged = list(current)
-    places: dict[Hashable, int] = {}
+    places: dict[str, int] = {}
     for at, old in enumerate(current):
-        places.setdefault(_name_of(old, merge_key), at)
+        places.setdefault(element_step(old, schema), at)
     for item in applied:
-        name = _name_of(item, merge_key)
-        if name not in places:
-            places[name] = len(merged)
+        step = element_step(item, schema)
+        if step not in places:
+            places[step] = len(merged)
             merged.append(item)
-        elif merge_key:
-            merged[places[name]] = _merge(merged[places[name]], item, shape)
+        elif schema.list_type == "map":
+            merged[places[step]] = _merge(merged[places[step]], item, schema.elements)
     return merged
 
 
-def _name_of(item: Json, merge_key: str) -> Hashable:
-    if merge_key == "" or not isinstance(item, dict):
-        return identity(item)
-    # Two ports of one number differ by protocol, TCP when it is left out.
-    return identity(item.get(merge_key)), identity(item.get("protocol", "TCP"))
-
-
-def _remove(value: Json, dropped: set[Path], shape: Shape) -> Json:
+def _remove(value: Json, dropped: set[Path], schema: Schema) -> Json:
     """Without the fields at `dropped`; maps left empty by that go too."""
-    return _without(value, to_fields_v1(dropped), shape) if dropped else value
+    return _without(value, to_fields_v1(dropped), schema) if dropped else value
 
 
-def _without(value: Json, tree: Tree, shape: Shape) -> Json:
+def _without(value: Json, tree: Tree, schema: Schema) -> Json:
     if not isinstance(value, dict):
         return value
     result = dict(value)
@@ -182,55 +168,47 @@ def _without(value: Json, tree: Tree, shape: Shape) -> Json:
         name = step[2:]
         if not step.startswith("f:") or name not in result:
             continue
-        merge_key = shape.merge_key(name)
+        inner = schema.field(name)
         if not below:
             del result[name]
             continue
-        if isinstance(result[name], list) and merge_key is not None:
-            result[name] = _without_elements(result[name], below, merge_key, shape.field(name))
+        if isinstance(result[name], list) and is_merged(inner):
+            result[name] = _without_elements(result[name], below, inner)
         else:
-            result[name] = _without(result[name], below, shape.field(name))
+            result[name] = _without(result[name], below, inner)
         if result[name] in ({}, []):
             del result[name]
     return result
 
 
-def _without_elements(items: list[Json], tree: Tree, merge_key: str, shape: Shape) -> list[Json]:
-    """Elements whose own step is dropped go; of others only the fields that are."""
-    by_name: dict[Hashable, Tree] = {}
-    for step, below in tree.items():
-        keys = keys_of(step)
-        name = step if keys is None else _name_of(keys, merge_key)
-        by_name[name] = by_name.get(name, {}) | below
+def _without_elements(items: list[Json], tree: Tree, schema: Schema) -> list[Json]:
+    """Elements whose own step is dropped go; of others only the fields that are, never a key."""
     kept = []
     for item in items:
-        name = _name_of(item, merge_key) if merge_key else element_step(item, merge_key)
-        if name not in by_name:
+        step = element_step(item, schema)
+        below = tree.get(step)
+        if below is None:
             kept.append(item)
-        elif (below := by_name[name]) and "." not in below:
-            kept.append(_without(item, below, shape))
+        elif below and "." not in below:
+            fields = {s: b for s, b in below.items() if s[2:] not in schema.keys}
+            kept.append(_without(item, fields, schema.elements))
     return kept
 
 
+def _without_fields(entry: Map, taken: set[Path], schema: Schema) -> Map:
+    return {**entry, "fieldsV1": to_fields_v1(_fields_of(entry, schema) - taken)}
+
+
 def _with_entry(
-    merged: Map,
-    entries: list[Map],
-    manager: str,
-    fields: Tree,
-    taken: set[Path],
-    api_version: str,
-    now: str,
+    merged: Map, entries: list[Map], manager: str, fields: Tree, api_version: str, now: str
 ) -> Map:
-    """managedFields with this manager's new set; what it took by force the others lose."""
+    """managedFields with this manager's new set."""
     kept = []
     for entry in entries:
         if entry.get("operation") == "Apply" and entry.get("manager") == manager:
             if entry.get("fieldsV1") == fields:
                 now = entry.get("time", now)  # an apply that changes nothing writes nothing
             continue
-        if taken:
-            left = _fields_of(entry) - taken
-            entry = {**entry, "fieldsV1": to_fields_v1(left)}
         kept.append(entry)
     mine = {
         "manager": manager,

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 
 from kube.machinery.errors import BadRequest
+from kube.machinery.schema import OPEN, Schema
 from master.apiserver.decoding.limits import MAX_DEPTH
-from master.apiserver.patch.mergekeys import Shape
 
 # A path is a tuple of steps in the notation above; leaves only, and keyed list elements.
 Path = tuple[str, ...]
@@ -24,40 +24,65 @@ class NoFieldSet(ValueError):
     """The value is no `fieldsV1`."""
 
 
-def element_step(item: Json, merge_key: str) -> str:
-    if merge_key == "":
+def element_step(item: Json, schema: Schema) -> str:
+    """The step that names an element of a set or a keyed list."""
+    if schema.list_type == "set":
         return "v:" + msgspec.json.encode(item).decode()
-    if not isinstance(item, dict):
-        raise BadRequest(f'every element of the list must have the key "{merge_key}"')
-    keys = {merge_key: item.get(merge_key)}
-    if merge_key in ("containerPort", "port") and "protocol" in item:
-        keys["protocol"] = item["protocol"]
+    return _key_step(item if isinstance(item, dict) else {}, schema)
+
+
+def _key_step(item: dict[str, Json], schema: Schema) -> str:
+    """Of all keys of the list, in order; a key that is left out has its default, or is left out."""
+    fields = schema.elements.fields
+    keys = {}
+    for key in sorted(schema.keys):
+        value = item.get(key)
+        if value is None and key in fields:
+            value = fields[key].default
+        if value is not None:
+            keys[key] = value
     return "k:" + msgspec.json.encode(keys).decode()
 
 
-def paths_of(value: Json, shape: Shape) -> dict[Path, Json]:
-    """Every leaf of an applied configuration with its value."""
+def is_merged(schema: Schema) -> bool:
+    """Whether the elements of the list have owners of their own; else the list has one."""
+    return schema.list_type in ("set", "map")
+
+
+def _check_elements(items: list[Json], schema: Schema) -> None:
+    if schema.list_type != "map":
+        return
+    for item in items:
+        if not isinstance(item, dict) or not any(item.get(key) is not None for key in schema.keys):
+            raise BadRequest(f'every element of the list must have the key "{schema.keys[0]}"')
+
+
+def paths_of(value: Json, schema: Schema, *, check: bool = False) -> dict[Path, Json]:
+    """Every leaf of a configuration with its value; what is atomic is one leaf.
+
+    With `check` raises BadRequest for elements of keyed lists that have no key.
+    """
     found: dict[Path, Json] = {}
-    _collect_paths(value, shape, (), found)
+    _collect_paths(value, schema, (), found, check)
     return found
 
 
-def _collect_paths(value: Json, shape: Shape, path: Path, found: dict[Path, Json]) -> None:
-    if not isinstance(value, dict) or not value:
+def _collect_paths(
+    value: Json, schema: Schema, path: Path, found: dict[Path, Json], check: bool
+) -> None:
+    if isinstance(value, dict) and value and not schema.atomic:
+        for key, item in value.items():
+            _collect_paths(item, schema.field(key), (*path, f"f:{key}"), found, check)
+    elif isinstance(value, list) and is_merged(schema):
+        if check:
+            _check_elements(value, schema)
+        for element in value:
+            step = (*path, element_step(element, schema))
+            found[step] = element if schema.list_type == "set" else None
+            if schema.list_type == "map":
+                _collect_paths(element, schema.elements, step, found, check)
+    else:
         found[path] = value
-        return
-    for key, item in value.items():
-        here = (*path, f"f:{key}")
-        merge_key = shape.merge_key(key)
-        below = shape.field(key)
-        if not isinstance(item, list) or merge_key is None:
-            _collect_paths(item, below, here, found)
-            continue
-        for element in item:
-            step = (*here, element_step(element, merge_key))
-            found[step] = element if merge_key == "" else None
-            if merge_key:
-                _collect_paths(element, below, step, found)
 
 
 def to_fields_v1(paths: set[Path]) -> Tree:
@@ -76,14 +101,14 @@ def _in_order(tree: Tree) -> Tree:
     return {step: _in_order(below) if below else below for step, below in sorted(tree.items())}
 
 
-def from_fields_v1(tree: Json) -> set[Path]:
-    """The paths of a `fieldsV1`. Raises NoFieldSet."""
+def from_fields_v1(tree: Json, schema: Schema = OPEN) -> set[Path]:
+    """The paths of a `fieldsV1`, brought into this module's form. Raises NoFieldSet."""
     found: set[Path] = set()
-    _collect_fields(tree, (), found)
+    _collect_fields(tree, schema, (), found)
     return found
 
 
-def _collect_fields(tree: Json, path: Path, found: set[Path]) -> None:
+def _collect_fields(tree: Json, schema: Schema, path: Path, found: set[Path]) -> None:
     if not isinstance(tree, dict) or len(path) > MAX_DEPTH:
         raise NoFieldSet("a set of fields must be a map of maps")
     for step, below in tree.items():
@@ -91,10 +116,21 @@ def _collect_fields(tree: Json, path: Path, found: set[Path]) -> None:
             found.add(path)
             continue
         _check_step(step)
-        if below == {}:
+        if step.startswith("f:"):
+            inner = schema.field(step[2:])
+        else:
+            step, inner = _in_our_form(step, schema), schema.elements
+        # Others, and older versions of this server, note parts of what is atomic.
+        if below == {} or inner.atomic or (inner.kind == "list" and not is_merged(inner)):
             found.add((*path, step))
         else:
-            _collect_fields(below, (*path, step), found)
+            _collect_fields(below, inner, (*path, step), found)
+
+
+def _in_our_form(step: str, schema: Schema) -> str:
+    """The same element, with all keys and in order."""
+    keys = keys_of(step)
+    return step if keys is None or schema.list_type != "map" else _key_step(keys, schema)
 
 
 def check_fields_v1(tree: Json) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from kube.machinery.errors import BadRequest
-from master.apiserver.patch.mergekeys import Shape
+from kube.machinery.schema import Schema
 
 Json = Any
 Map = dict[str, Any]
@@ -21,11 +21,11 @@ PATCH, RETAIN = "$patch", "$retainKeys"
 DELETE_PRIMITIVES, ORDER = "$deleteFromPrimitiveList/", "$setElementOrder/"
 
 
-def apply_strategic_patch(document: Map, patch: Json, shape: Shape) -> Map:
+def apply_strategic_patch(document: Map, patch: Json, schema: Schema) -> Map:
     """The patched map; `document` is left alone. Raises BadRequest."""
     if not isinstance(patch, dict):
         raise BadRequest("a strategic merge patch must be a map")
-    return _merge_map(document, patch, shape)
+    return _merge_map(document, patch, schema)
 
 
 def identity(value: Json) -> Hashable:
@@ -35,7 +35,18 @@ def identity(value: Json) -> Hashable:
     return (type(value), value)
 
 
-def _merge_map(document: Map, patch: Map, shape: Shape) -> Map:
+def _merge_key(schema: Schema, name: str) -> str | None:
+    """The key of the list field `name`; "" merges primitives, None replaces the list."""
+    known = schema.fields.get(name)
+    return known.merge_key if known is not None and known.merges else None
+
+
+def _is_replaced(schema: Schema, name: str) -> bool:
+    known = schema.fields.get(name)
+    return known is not None and "replace" in known.strategy
+
+
+def _merge_map(document: Map, patch: Map, schema: Schema) -> Map:
     directive = patch.get(PATCH)
     if directive == "replace":
         return {key: value for key, value in patch.items() if key != PATCH}
@@ -55,15 +66,15 @@ def _merge_map(document: Map, patch: Map, shape: Shape) -> Map:
             merged.pop(key, None)
         elif isinstance(value, dict):
             below = merged.get(key)
-            merged[key] = _merge_map(
-                below if isinstance(below, dict) else {}, value, shape.field(key)
-            )
+            if not isinstance(below, dict) or _is_replaced(schema, key):
+                below = {}
+            merged[key] = _merge_map(below, value, schema.field(key))
         elif isinstance(value, list):
-            merged[key] = _merge_list(merged.get(key), value, shape, key)
+            merged[key] = _merge_list(merged.get(key), value, schema, key)
         else:
             merged[key] = value
     if directives:
-        _list_directives(merged, patch, shape)
+        _list_directives(merged, patch, schema)
     return merged
 
 
@@ -73,7 +84,7 @@ def _strings(value: Json, complaint: str) -> list[str]:
     return value
 
 
-def _list_directives(merged: Map, patch: Map, shape: Shape) -> None:
+def _list_directives(merged: Map, patch: Map, schema: Schema) -> None:
     for key, value in patch.items():
         if key.startswith(DELETE_PRIMITIVES):
             name = key.removeprefix(DELETE_PRIMITIVES)
@@ -87,15 +98,15 @@ def _list_directives(merged: Map, patch: Map, shape: Shape) -> None:
             if not isinstance(value, list):
                 raise BadRequest("invalid patch format of setElementOrder list")
             if isinstance(merged.get(name), list):
-                merged[name] = _ordered(merged[name], value, shape.merge_key(name))
+                merged[name] = _ordered(merged[name], value, _merge_key(schema, name))
 
 
-def _merge_list(current: Json, patch: list[Json], shape: Shape, name: str) -> list[Json]:
-    merge_key = shape.merge_key(name)
+def _merge_list(current: Json, patch: list[Json], schema: Schema, name: str) -> list[Json]:
+    merge_key = _merge_key(schema, name)
     if any(isinstance(item, dict) and item.get(PATCH) == "replace" for item in patch):
         return [item for item in patch if not (isinstance(item, dict) and PATCH in item)]
     if merge_key is None or not isinstance(current, list):
-        below = shape.field(name)
+        below = schema.field(name).elements
         return [
             _merge_map({}, item, below) if isinstance(item, dict) and below.type else item
             for item in patch
@@ -104,10 +115,10 @@ def _merge_list(current: Json, patch: list[Json], shape: Shape, name: str) -> li
     if merge_key == "":
         present = {identity(item) for item in current}
         return current + [item for item in patch if identity(item) not in present]
-    return _merge_by_key(current, patch, merge_key, shape.field(name))
+    return _merge_by_key(current, patch, merge_key, schema.field(name).elements)
 
 
-def _merge_by_key(current: list[Json], patch: list[Json], key: str, shape: Shape) -> list[Json]:
+def _merge_by_key(current: list[Json], patch: list[Json], key: str, schema: Schema) -> list[Json]:
     merged: list[Json] = list(current)
     places: dict[Hashable, list[int]] = {}
     for at, old in enumerate(current):
@@ -122,10 +133,10 @@ def _merge_by_key(current: list[Json], patch: list[Json], key: str, shape: Shape
             gone.update(mine)
             mine.clear()
         elif mine:
-            merged[mine[0]] = _merge_map(merged[mine[0]], item, shape)
+            merged[mine[0]] = _merge_map(merged[mine[0]], item, schema)
         else:
             mine.append(len(merged))
-            merged.append(_merge_map({}, item, shape))
+            merged.append(_merge_map({}, item, schema))
     return [item for at, item in enumerate(merged) if at not in gone]
 
 

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
 
 from kube.machinery.errors import BadRequest
 from master.apiserver.decoding import limits
-from master.apiserver.patch.mergekeys import Shape
-from master.apiserver.protobuf.numbers import MESSAGES
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\0"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _UINT64 = (1 << 64) - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Message -> field number -> (JSON name, kind).
+Messages = Mapping[str, Mapping[int, tuple[str, str]]]
 # Which of our modules' kinds lie where upstream: apiVersion -> package.
 _PACKAGES = {"v1": "core.v1", "meta.k8s.io/v1": "meta.v1"}
 # Go fields that are values, not pointers: their zero is written here and means "not set".
@@ -66,6 +67,14 @@ _META_KINDS = ("DeleteOptions",)
 _WIDTHS = {"int32": 31, "int64": 63}
 
 
+@cache
+def _messages() -> Messages:
+    """Read when the first client sends protobuf: our own components never do."""
+    from master.apiserver.protobuf.numbers import MESSAGES
+
+    return MESSAGES
+
+
 class Malformed(ValueError):
     """The bytes are no protobuf of that message."""
 
@@ -83,15 +92,15 @@ class _Budget:
             raise limits.too_many_values()
 
 
-def decode_body(body: bytes, shape: Shape) -> dict[str, Any]:
+def decode_body(body: bytes) -> dict[str, Any]:
     """An enveloped object to its JSON value. Raises BadRequest, TooLarge."""
     try:
-        return _envelope(body, shape)
+        return _envelope(body)
     except (Malformed, UnicodeDecodeError, struct.error, OverflowError, RecursionError) as error:
         raise BadRequest(f"the protobuf object cannot be read: {error}") from error
 
 
-def _envelope(body: bytes, shape: Shape) -> dict[str, Any]:
+def _envelope(body: bytes) -> dict[str, Any]:
     if not body.startswith(MAGIC):
         raise Malformed("the envelope's prefix is missing")
     raw, api_version, kind, budget = b"", "", "", _Budget()
@@ -102,9 +111,9 @@ def _envelope(body: bytes, shape: Shape) -> dict[str, Any]:
         elif number == 2 and isinstance(value, bytes):
             raw = value
     name = _message_name(api_version, kind)
-    if name not in MESSAGES:
+    if name not in _messages():
         raise Malformed(f'no kind "{kind}" is registered for version "{api_version}"')
-    return {"apiVersion": api_version, "kind": kind, **_message(raw, name, shape, budget)}
+    return {"apiVersion": api_version, "kind": kind, **_message(raw, name, budget)}
 
 
 def _message_name(api_version: str, kind: str) -> str:
@@ -158,42 +167,39 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
     raise Malformed("a number does not end")
 
 
-def _message(data: bytes, name: str, shape: Shape, budget: _Budget) -> dict[str, Any]:
+def _message(data: bytes, name: str, budget: _Budget) -> dict[str, Any]:
     budget.levels -= 1
     if budget.levels < 0:
         raise Malformed("exceeded max depth")
-    known = MESSAGES[name]
+    known = _messages()[name]
     made: dict[str, Any] = {}
     for number, raw in _fields(data, budget):
         if number not in known:
             continue
         field, kind = known[number]
         if kind.startswith("["):
-            item = _value(raw, kind[1:-1], shape.field(field), budget, field)
+            item = _value(raw, kind[1:-1], budget, field)
             made.setdefault(field, []).append(item)
         elif kind.startswith("{"):
             key, value = _map_entry(raw, kind[1:-1], budget)
             made.setdefault(field, {})[key] = value
+        elif kind.startswith("<"):
+            if isinstance(raw, bytes):
+                made |= _message(raw, kind[1:-1], budget)
         else:
-            _put(made, field, raw, kind, shape, budget)
+            _put(made, field, raw, kind, budget)
     budget.levels += 1
     return made
 
 
-def _put(
-    made: dict[str, Any], field: str, raw: int | bytes, kind: str, shape: Shape, budget: _Budget
-) -> None:
-    """Go's embedded structs are messages of their own here, and inline in JSON."""
-    if kind in MESSAGES and isinstance(raw, bytes) and not shape.has(field):
-        made |= _message(raw, kind, shape, budget)
-        return
-    value = _value(raw, kind, shape.field(field), budget, field)
+def _put(made: dict[str, Any], field: str, raw: int | bytes, kind: str, budget: _Budget) -> None:
+    value = _value(raw, kind, budget, field)
     if value not in ("", None) and (value or field not in _ZERO_IS_UNSET):
         # Go writes empty strings; in JSON they are left out.
         made[field] = value
 
 
-def _value(raw: int | bytes, kind: str, shape: Shape, budget: _Budget, field: str) -> Any:
+def _value(raw: int | bytes, kind: str, budget: _Budget, field: str) -> Any:
     if isinstance(raw, int):
         if kind == "bool":
             return bool(raw)
@@ -213,11 +219,13 @@ def _value(raw: int | bytes, kind: str, shape: Shape, budget: _Budget, field: st
             ).decode()
         case "intstr":
             return _int_or_string(raw, budget, field)
-        case "fields":
-            return _json_fields(raw, budget)
+        case "json":
+            return _json(raw, budget)
+        case "strings":
+            return [v.decode() for n, v in _fields(raw, budget) if n == 1 and isinstance(v, bytes)]
         case "bool" | "int32" | "int64":
             raise Malformed(f"a {kind} that is no number")
-    return _message(raw, kind, shape, budget)
+    return _message(raw, kind, budget)
 
 
 def _integer(raw: int, kind: str, field: str) -> int:
@@ -238,7 +246,7 @@ def _map_entry(raw: int | bytes, kind: str, budget: _Budget) -> tuple[str, Any]:
     key, value = entry.get(1, b""), entry.get(2, b"")
     if isinstance(key, int):
         raise Malformed("a map key that is no string")
-    return key.decode(), _value(value, kind, Shape(), budget, "of a map")
+    return key.decode(), _value(value, kind, budget, "of a map")
 
 
 def _time(raw: bytes, budget: _Budget, *, micro: bool) -> str | None:
@@ -266,7 +274,7 @@ def _int_or_string(raw: bytes, budget: _Budget, field: str) -> int | str:
     return _integer(number, "int32", field)
 
 
-def _json_fields(raw: bytes, budget: _Budget) -> Any:
+def _json(raw: bytes, budget: _Budget) -> Any:
     for number, value in _fields(raw, budget):
         if number == 1 and isinstance(value, bytes):
             limits.check_json(value)

@@ -28,6 +28,7 @@ from kube.machinery.errors import (
     StatusError,
     UnsupportedMediaType,
 )
+from kube.machinery.schema import Schema, schema_of
 from kube.machinery.scheme import ApiObject, Resource
 from kube.machinery.selectors import SelectorError, parse_fields
 from master.apiserver.admission.chain import Chain
@@ -39,7 +40,6 @@ from master.apiserver.decoding.typed import to_typed
 from master.apiserver.etcd3.errors import Compacted, StoreError
 from master.apiserver.patch.apply import apply_patch
 from master.apiserver.patch.jsonpatch import apply_json_patch
-from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.patch.mergepatch import apply_merge_patch
 from master.apiserver.patch.strategic import apply_strategic_patch
 from master.apiserver.registry.metadata import timestamp
@@ -198,7 +198,7 @@ class Api:
         now = timestamp(datetime.now(UTC))
 
         async def edit(current: Any) -> msgspec.Struct:
-            value = await _patched(patch_type, current, patch, Shape(type_), options, now)
+            value = await _patched(patch_type, current, patch, schema_of(type_), options, now)
             _check_kind(value, type_)
             # What is large is worked on in pieces.
             await asyncio.sleep(0)
@@ -336,16 +336,16 @@ def _check_kind(value: Any, type_: type[msgspec.Struct]) -> None:
 
 
 async def _patched(
-    patch_type: str, current: Any, patch: Any, shape: Shape, options: WriteOptions, now: str
+    patch_type: str, current: Any, patch: Any, schema: Schema, options: WriteOptions, now: str
 ) -> Any:
     if patch_type == JSON_PATCH:
         return await apply_json_patch(current, patch)
     if patch_type == MERGE_PATCH:
         return apply_merge_patch(current, patch)
     if patch_type == STRATEGIC_PATCH:
-        return apply_strategic_patch(current, patch, shape)
+        return apply_strategic_patch(current, patch, schema)
     if patch_type == APPLY_PATCH:
-        return await apply_patch(current, patch, shape, options.field_manager, options.force, now)
+        return await apply_patch(current, patch, schema, options.field_manager, options.force, now)
     raise UnsupportedMediaType(
         f"the body of the request was in an unknown format - accepted media types include: "
         f"{', '.join(PATCH_TYPES)}"

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from kube.api.meta import DeleteOptions
 from kube.machinery.errors import BadRequest, TooLarge, UnsupportedMediaType
+from kube.machinery.schema import schema_of
 from kube.machinery.scheme import Resource
 from master.apiserver import metrics
 from master.apiserver.decoding import limits, query
@@ -18,12 +19,10 @@ from master.apiserver.decoding.inflate import inflated
 from master.apiserver.decoding.jsontext import Problems, decode_json
 from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.decoding.yamltext import decode_yaml
-from master.apiserver.patch.mergekeys import Shape
 from master.apiserver.protobuf.decode import MEDIA_TYPE, decode_body
 from master.apiserver.registry.api import APPLY_PATCH, most_values
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml")
-_ANY = Shape()
 _LARGE_BYTES = 32 * 1024
 
 
@@ -39,12 +38,10 @@ async def read_body(request: web.Request) -> bytes:
         raise limits.too_large() from error
 
 
-async def parse_body(
-    body: bytes, content_type: str, problems: Problems | None, shape: Shape = _ANY
-) -> Any:
+async def parse_body(body: bytes, content_type: str, problems: Problems | None) -> Any:
     """JSON, YAML or protobuf to plain values. Raises BadRequest, TooLarge, UnsupportedMediaType."""
     if content_type == MEDIA_TYPE:
-        return decode_body(body, shape)
+        return decode_body(body)
     if content_type == APPLY_PATCH:
         return await decode_yaml(body, problems, most_values(content_type))
     if content_type in _YAML:
@@ -77,7 +74,7 @@ class FieldValidation:
         """Raises BadRequest when strict, else remembers the warnings."""
         if self.mode == "Ignore":
             return
-        texts = found + unknown_fields(value, type_)
+        texts = found + unknown_fields(value, schema_of(type_))
         if not texts:
             return
         if self.mode == "Strict":
@@ -101,7 +98,7 @@ async def decode_object(
 ) -> msgspec.Struct:
     """A body to its typed object; its kind must be the URL's."""
     problems = validation.problems
-    value = await parse_body(body, content_type, problems, Shape(type_))
+    value = await parse_body(body, content_type, problems)
     what = describe(resource, type_)
     if not isinstance(value, dict):
         raise BadRequest(f"{what} cannot be handled as a {type_.__name__}: expected an object")
@@ -117,7 +114,7 @@ async def delete_options(body: bytes, content_type: str, asked: dict[str, str]) 
     """DeleteOptions from the body, else from the query."""
     options = DeleteOptions()
     if body.strip():
-        value = await parse_body(body, content_type, None, Shape(DeleteOptions))
+        value = await parse_body(body, content_type, None)
         options = to_typed(DeleteOptions, value, 'DeleteOptions in version "v1"')
     changes: dict[str, Any] = {}
     grace = query.integer(asked, "gracePeriodSeconds")

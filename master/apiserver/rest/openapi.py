@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
-from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from kube.api import facts
+from kube.api.descriptions import Descriptions, read_descriptions
 from kube.component.version import GIT_VERSION
 from kube.machinery.errors import NotFound
+from kube.machinery.schema import (
+    OPEN,
+    Field,
+    Schema,
+    StructType,
+    place_of,
+    schema_of,
+    unions_of,
+)
 from kube.machinery.scheme import Resource
-from master.apiserver.patch.mergekeys import MERGE_KEYS
 from master.apiserver.rest import openapi_v2
 from master.apiserver.rest.discovery import GROUPS
 from master.apiserver.rest.responses import json_response
@@ -26,7 +35,29 @@ _PATCH_TYPES = (
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )
-_INT_OR_STRING = {"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"}
+_SCHEMAS = "#/components/schemas/"
+_MACHINERY = "io.k8s.apimachinery.pkg"
+_TIME = {"type": "string", "format": "date-time"}
+# Scalars with names of their own.
+_SHARED: dict[str, tuple[str, Json]] = {
+    "quantity": (
+        f"{_MACHINERY}.api.resource.Quantity",
+        {"oneOf": [{"type": "string"}, {"type": "number"}]},
+    ),
+    "intstr": (
+        f"{_MACHINERY}.util.intstr.IntOrString",
+        {"oneOf": [{"type": "integer"}, {"type": "string"}], "format": "int-or-string"},
+    ),
+    "Time": (f"{_MACHINERY}.apis.meta.v1.Time", _TIME),
+    "MicroTime": (f"{_MACHINERY}.apis.meta.v1.MicroTime", _TIME),
+}
+_SCALARS: dict[str, Json] = {
+    "string": {"type": "string"},
+    "bool": {"type": "boolean"},
+    "int32": {"type": "integer", "format": "int32"},
+    "int64": {"type": "integer", "format": "int64"},
+    "double": {"type": "number", "format": "double"},
+}
 
 
 def respond(request: web.Request, segments: list[str]) -> web.Response:
@@ -54,9 +85,10 @@ def _hash(body: bytes) -> str:
 
 @cache
 def _documents() -> dict[str, bytes]:
+    texts = read_descriptions()
     return {
         (f"apis/{group}/{version}" if group else f"api/{version}"): msgspec.json.encode(
-            document(group, version, resources)
+            document(group, version, resources, texts)
         )
         for (group, version), resources in GROUPS.items()
     }
@@ -72,14 +104,15 @@ def _index() -> Json:
     }
 
 
-def document(group: str, version: str, resources: list[Resource]) -> Json:
+def document(group: str, version: str, resources: list[Resource], texts: Descriptions) -> Json:
     """One group's OpenAPI document: paths with their kinds, and the schemas they refer to."""
-    schemas: dict[str, Json] = {}
+    schemas: dict[str, Json] = dict(_SHARED.values())
     paths: Json = {}
     for resource in resources:
         root = _name(resource.type)
-        for type_ in _closure(resource.type):
-            schemas.setdefault(_name(type_), _schema(type_))
+        for type_ in _closure(schema_of(resource.type)):
+            if _name(type_) not in schemas:
+                schemas[_name(type_)] = _definition(type_, texts.get(place_of(type_), {}))
         kind = {"group": group, "version": version, "kind": resource.kind}
         schemas[root] = {**schemas[root], "x-kubernetes-group-version-kind": [kind]}
         paths |= dict(_paths(resource, root, kind))
@@ -95,7 +128,7 @@ def _paths(resource: Resource, root: str, kind: Json) -> Iterator[tuple[str, Jso
     base = f"/apis/{resource.group}" if resource.group else "/api"
     place = "/namespaces/{namespace}" if resource.namespaced else ""
     collection = f"{base}/{resource.version}{place}/{resource.plural}"
-    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{root}"}}}
+    content = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}{root}"}}}
     body = {"content": content}
     answer = {"responses": {"200": {"description": "OK", **body}}}
     gvk = {"x-kubernetes-group-version-kind": kind}
@@ -125,62 +158,70 @@ def _paths(resource: Resource, root: str, kind: Json) -> Iterator[tuple[str, Jso
     )
 
 
-def _name(type_: type[msgspec.Struct]) -> str:
+def _name(type_: StructType) -> str:
     """`io.k8s.api.core.v1.Pod`, as upstream's documents name schemas."""
-    module = type_.__module__.rpartition(".")[2]
-    if module == "meta":
-        return f"io.k8s.apimachinery.pkg.apis.meta.v1.{type_.__name__}"
-    return f"io.k8s.api.{module}.v1.{type_.__name__}"
+    module, _, name = place_of(type_).partition(".")
+    return f"{facts.NAMES[module]}.{name}"
 
 
-def _closure(type_: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
-    seen: list[type[msgspec.Struct]] = []
-    todo = [type_]
+def _closure(schema: Schema) -> list[StructType]:
+    """The struct types that are in it or below it."""
+    seen: list[StructType] = []
+    todo = [schema]
     while todo:
         current = todo.pop()
-        if current in seen:
+        if current.items is not None:
+            todo.append(current.items)
+        if current.type is None or current.type in seen:
             continue
-        seen.append(current)
-        for hint in get_type_hints(current).values():
-            todo += _structs_in(hint)
+        seen.append(current.type)
+        todo += [known.schema for known in current.fields.values()]
     return seen
 
 
-def _structs_in(hint: Any) -> list[type[msgspec.Struct]]:
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return [hint]
-    return [found for part in get_args(hint) for found in _structs_in(part)]
+def _definition(type_: StructType, texts: Mapping[str, str]) -> Json:
+    schema = schema_of(type_)
+    made: Json = {"type": "object"}
+    if text := texts.get(""):
+        made["description"] = text
+    made["properties"] = {
+        name: _property(known, texts.get(name, "")) for name, known in schema.fields.items()
+    }
+    if required := [name for name, known in schema.fields.items() if known.required]:
+        made["required"] = required
+    if schema.atomic:
+        made["x-kubernetes-map-type"] = "atomic"
+    if unions := unions_of(type_):
+        made["x-kubernetes-unions"] = unions
+    return made
 
 
-def _schema(type_: type[msgspec.Struct]) -> Json:
-    hints = get_type_hints(type_)
-    properties = {}
-    for field in msgspec.structs.fields(type_):
-        schema = _field(hints[field.name])
-        merge_key = MERGE_KEYS.get((type_.__name__, field.encode_name))
-        if merge_key is not None:
-            schema["x-kubernetes-patch-strategy"] = "merge"
-        if merge_key:
-            schema["x-kubernetes-patch-merge-key"] = merge_key
-            schema |= {
-                "x-kubernetes-list-type": "map",
-                "x-kubernetes-list-map-keys": [merge_key],
-            }
-        properties[field.encode_name] = schema
-    return {"type": "object", "properties": properties}
+def _property(known: Field, text: str) -> Json:
+    made = _value(known.schema)
+    if text:
+        made["description"] = text
+    if known.default is not None:
+        made["default"] = known.default
+    if known.schema.list_type:
+        made["x-kubernetes-list-type"] = known.schema.list_type
+    if known.schema.keys:
+        made["x-kubernetes-list-map-keys"] = list(known.schema.keys)
+    if known.schema.atomic and known.schema.kind == "map":
+        made["x-kubernetes-map-type"] = "atomic"
+    if known.strategy:
+        made["x-kubernetes-patch-strategy"] = ",".join(sorted(known.strategy))
+    if known.merge_key:
+        made["x-kubernetes-patch-merge-key"] = known.merge_key
+    return made
 
 
-def _field(hint: Any) -> Json:
-    origin, parts = get_origin(hint), [p for p in get_args(hint) if p is not type(None)]
-    if origin in (Union, UnionType):
-        if len(parts) > 1:
-            return dict(_INT_OR_STRING)
-        return _field(parts[0])
-    if origin is tuple:
-        return {"type": "array", "items": _field(parts[0])}
-    if origin is dict:
-        return {"type": "object", "additionalProperties": _field(parts[1])}
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return {"allOf": [{"$ref": f"#/components/schemas/{_name(hint)}"}]}
-    names = {str: "string", int: "integer", bool: "boolean", float: "number"}
-    return {"type": names[hint]} if hint in names else {"type": "object"}
+def _value(schema: Schema) -> Json:
+    if schema.type is not None:
+        return {"allOf": [{"$ref": f"{_SCHEMAS}{_name(schema.type)}"}]}
+    if schema.format in _SHARED:
+        return {"allOf": [{"$ref": f"{_SCHEMAS}{_SHARED[schema.format][0]}"}]}
+    if schema.kind == "list":
+        return {"type": "array", "items": _value(schema.items or OPEN)}
+    if schema.kind == "map":
+        return {"type": "object", "additionalProperties": _value(schema.items or OPEN)}
+    return dict(_SCALARS.get(schema.format, {"type": "object"}))

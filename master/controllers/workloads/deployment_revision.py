@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kube.api.apps import Deployment, PodTemplateSpec, ReplicaSet, ReplicaSetSpec
+from kube.api.apps import Deployment, ReplicaSet, ReplicaSetSpec
+from kube.api.core import PodTemplateSpec
 from kube.api.meta import LabelSelector, ObjectMeta
 from master.controllers.machinery.ownership import controller_ref
 

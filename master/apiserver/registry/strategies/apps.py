@@ -8,11 +8,11 @@ from kube.api.apps import (
     Deployment,
     DeploymentStatus,
     DeploymentStrategy,
-    PodTemplateSpec,
     ReplicaSet,
     ReplicaSetStatus,
     RollingUpdateDeployment,
 )
+from kube.api.core import PodTemplateSpec
 from master.apiserver.registry.strategies.podspec import default_pod_spec
 from master.apiserver.registry.strategy import Causes, StatusStrategy
 from master.apiserver.registry.validation.apps import (

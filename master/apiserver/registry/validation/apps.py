@@ -6,7 +6,8 @@ import re
 
 import msgspec
 
-from kube.api.apps import Deployment, PodTemplateSpec, ReplicaSet, RollingUpdateDeployment
+from kube.api.apps import Deployment, ReplicaSet, RollingUpdateDeployment
+from kube.api.core import PodTemplateSpec
 from kube.api.meta import LabelSelector, StatusCause
 from kube.machinery.selectors import from_label_selector
 from master.apiserver.registry.validation import field

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from kube.api.apps import Deployment, DeploymentSpec, PodTemplateSpec
+from kube.api.apps import Deployment, DeploymentSpec
 from kube.api.core import (
     Binding,
     ConfigMap,
@@ -19,6 +19,7 @@ from kube.api.core import (
     ObjectReference,
     Pod,
     PodSpec,
+    PodTemplateSpec,
     ResourceRequirements,
     Service,
     ServicePort,
@@ -28,6 +29,7 @@ from kube.api.core import (
 from kube.api.meta import DeleteOptions, LabelSelector, ObjectMeta, OwnerReference
 from kube.machinery import scheme
 from kube.machinery.errors import BadRequest, Conflict
+from kube.machinery.schema import schema_of
 from kube.machinery.scheme import RESOURCES, resource_for
 from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.registry import allocation, deletion
@@ -368,7 +370,7 @@ def test_nulls_are_absent_and_wrong_types_name_their_path() -> None:
 
 def test_unknown_fields_are_named_by_path() -> None:
     value = {"spec": {"containers": [{"name": "a", "imagee": "b"}], "x": 1}, "metadata": {}}
-    assert unknown_fields(value, Pod) == [
+    assert unknown_fields(value, schema_of(Pod)) == [
         'unknown field "spec.containers[0].imagee"',
         'unknown field "spec.x"',
     ]

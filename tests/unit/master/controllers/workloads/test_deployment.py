@@ -15,12 +15,11 @@ from kube.api.apps import (
     DeploymentSpec,
     DeploymentStatus,
     DeploymentStrategy,
-    PodTemplateSpec,
     ReplicaSet,
     ReplicaSetStatus,
     RollingUpdateDeployment,
 )
-from kube.api.core import Container, Pod, PodSpec, PodStatus
+from kube.api.core import Container, Pod, PodSpec, PodStatus, PodTemplateSpec
 from kube.api.meta import LabelSelector, ObjectMeta, OwnerReference
 from master.controllers.workloads import deployment_rolling as rolling
 from master.controllers.workloads import deployment_status as statuses

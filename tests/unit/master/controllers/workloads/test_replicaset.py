@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kube.api.apps import PodTemplateSpec, ReplicaSet, ReplicaSetSpec
-from kube.api.core import ContainerStatus, Pod, PodCondition, PodSpec, PodStatus
+from kube.api.apps import ReplicaSet, ReplicaSetSpec
+from kube.api.core import ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, PodTemplateSpec
 from kube.api.meta import LabelSelector, ObjectMeta
 from kube.machinery.selectors import from_label_selector
 from kube.machinery.times import format_time
