@@ -23,14 +23,15 @@ async def no_problems(lab: LabSpec) -> list[Problem]:
     return []
 
 
-def make_lab(directory: Path) -> LabSpec:
+def make_lab(directory: Path, *, own_users: bool) -> LabSpec:
     private, public = new_host_key()
     key = directory / "id_ed25519"
     key.touch(0o600)
     key.write_text(private)
     network = LabNetwork("10.213.6.0/24", "10.213.6.1", "10.213.6.254")
     machine = MachineSpec("m1", "master", "10.213.6.11", 1, 256)
-    return LabSpec("t-cgroup2", network, (machine,), directory / "lab", public, key)
+    options = {"user_namespaces": own_users}
+    return LabSpec("t-cgroup2", network, (machine,), directory / "lab", public, key, options)
 
 
 async def ssh(provider: LocalProvider, lab: LabSpec, command: str) -> str:
@@ -60,7 +61,7 @@ async def live(lab: LabSpec) -> dict[str, object]:
         seen["service"] = await ssh(provider, lab, "ls /sys/fs/cgroup/system.slice/ssh.service")
         disk = Path("/proc/partitions").read_text().split()[4:6]
         seen["host's disk"] = await ssh(
-            provider, lab, f"mknod /root/d b {disk[0]} {disk[1]}; head -c1 /root/d 2>&1"
+            provider, lab, f"mknod /root/d b {disk[0]} {disk[1]} 2>&1; head -c1 /root/d 2>&1"
         )
         seen["host's sysctl"] = await ssh(
             provider, lab, "umount /proc/sys; echo /x > /proc/sys/kernel/core_pattern; echo $?"
@@ -78,4 +79,6 @@ async def live(lab: LabSpec) -> dict[str, object]:
 
 if __name__ == "__main__":
     checks.host_problems = no_problems  # it would rightly refuse a host without controllers
-    sys.stdout.write(json.dumps(asyncio.run(live(make_lab(Path(sys.argv[1]))))))
+    sys.stdout.write(
+        json.dumps(asyncio.run(live(make_lab(Path(sys.argv[1]), own_users=sys.argv[2] == "own"))))
+    )

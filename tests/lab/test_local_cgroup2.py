@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.providers.local import cgroupfs
+from provision.providers.local import cgroupfs, checks
 
 ROOT = Path(__file__).parents[2]
 LIFE = Path(__file__).with_name("cgroup2_life.py")
@@ -29,11 +29,14 @@ exec "$@"
 @pytest.mark.skipif(
     cgroupfs.host_layout().kind == "v2", reason="test_local_machines.py runs on version 2 here"
 )
-def test_a_machines_life_under_cgroup_version_2(tmp_path: Path) -> None:
+@pytest.mark.parametrize("users", ["host", "own"])
+def test_a_machines_life_under_cgroup_version_2(tmp_path: Path, users: str) -> None:
+    if users == "own" and (reason := checks.users_lacking()):
+        pytest.skip(reason)
     done = subprocess.run(
         [
             *("unshare", "--mount", "--propagation", "private", "sh", "-ec", PURE, "sh"),
-            *(sys.executable, str(LIFE), str(tmp_path)),
+            *(sys.executable, str(LIFE), str(tmp_path), users),
         ],
         capture_output=True,
         text=True,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.lab.lab_driver import LabDriver
+from provision.providers.local import checks
 from tests.security.tables.isolation import a_lab, measured
 
 pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
@@ -21,16 +19,20 @@ OPEN_TO_MACHINES = {
 }
 
 
-@pytest.fixture(scope="module")
-def lab() -> Iterator[LabDriver]:
-    with a_lab() as lab:
-        yield lab
-
-
-def test_who_gets_how_far(lab: LabDriver) -> None:
-    found = measured(lab)
+def test_who_gets_how_far() -> None:
+    with a_lab(own_users=False) as lab:
+        found = measured(lab)
     through = [{what for what, cells in found.items() if cells[i]} for i in range(3)]
     machine, privileged, ordinary = through
     assert ordinary == set()
     assert machine <= OPEN_TO_MACHINES
     assert privileged <= OPEN_TO_MACHINES
+
+
+@pytest.mark.skipif(bool(checks.users_lacking()), reason=checks.users_lacking())
+def test_with_users_of_its_own_a_machine_gets_nowhere() -> None:
+    with a_lab(own_users=True) as lab:
+        found = measured(lab)
+    for what, cells in found.items():
+        if what != HARMLESS:
+            assert not any(cells), what

@@ -159,10 +159,12 @@ def node_facts(cgroup_parent: str) -> NodeFacts:
     bounding = next(line.split()[1] for line in status.splitlines() if line.startswith("CapBnd"))
     available = capabilities.from_mask(int(bounding, 16))
     own_score = int(Path("/proc/self/oom_score_adj").read_text())
+    # The root of a user namespace has the capability there only, and scores are the kernel's.
+    any_score = _CAP_SYS_RESOURCE in available and not _in_user_namespace()
     cgroups = Cgroups()
     return NodeFacts(
         capabilities=available,
-        oom_score_floor=-1000 if _CAP_SYS_RESOURCE in available else own_score,
+        oom_score_floor=-1000 if any_score else own_score,
         cgroup_v2=cgroups.v2,
         controllers=cgroups.controllers(),
         swap=cgroups.accounts_swap(),
@@ -170,6 +172,11 @@ def node_facts(cgroup_parent: str) -> NodeFacts:
         devices=device_rules(_DEVICES_LIST.read_text() if _DEVICES_LIST.exists() else ""),
         open_files=INHERITED,
     )
+
+
+def _in_user_namespace() -> bool:
+    """Only the first one has all 2**32 - 1 users (user_namespaces(7))."""
+    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
 
 
 async def serve(config: Config, stop: asyncio.Event) -> None:

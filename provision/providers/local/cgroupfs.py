@@ -38,8 +38,11 @@ def host_layout() -> CgroupLayout:
     return parse_layout(mountinfo, "")
 
 
-def make(layout: CgroupLayout, lab: str, machine: str, size: MachineSize) -> None:
-    """A fresh directory in every hierarchy, locked down and sized, before any process joins."""
+def make(layout: CgroupLayout, lab: str, machine: str, size: MachineSize, owner: int = 0) -> None:
+    """A fresh directory in every hierarchy, locked down and sized, before any process joins.
+
+    `owner` is the host's user that the machine's root is: what it sees as the root is its own.
+    """
     for hierarchy in layout.hierarchies:
         _make_directory(hierarchy, hierarchy.lab(lab), layout)
         directory = hierarchy.machine(lab, machine)
@@ -47,7 +50,11 @@ def make(layout: CgroupLayout, lab: str, machine: str, size: MachineSize) -> Non
             _guard(hierarchy, directory)
         _apply_limits(hierarchy, directory, size)
         _weigh(hierarchy, hierarchy.lab(lab))
-        _make_directory(hierarchy, hierarchy.inside(lab, machine), layout)
+        inside = hierarchy.inside(lab, machine)
+        _make_directory(hierarchy, inside, layout)
+        for path in (inside, *inside.iterdir()):
+            if path == inside or path.is_file():
+                os.chown(path, owner, owner)
 
 
 def procs_files(layout: CgroupLayout, lab: str, machine: str) -> list[str]:

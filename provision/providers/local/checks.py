@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Network
@@ -14,6 +16,7 @@ from provision.providers.base import LabSpec, Problem, ProviderError
 from provision.providers.local import bpf, cgroupfs, loop
 from provision.providers.local.names import host_link
 from provision.providers.local.network import run
+from provision.providers.local.spec import own_users
 from provision.providers.local.state import LabPaths, claimed_subnet
 from provision.providers.local.subnets import TakenSubnet, routes_taken, subnet_problems
 
@@ -62,7 +65,25 @@ def guards() -> list[Guard]:
     return [
         Guard("machines cannot write the host's sysctls", reason),
         Guard("machines can have disks of a size of their own", loop.why_not()),
+        Guard("machines can have users of their own (spec.local.userNamespaces)", users_lacking()),
     ]
+
+
+def users_lacking(*directories: Path) -> str:
+    """Why machines cannot have users of their own here; empty where they can.
+
+    `directories` are those whose files would belong to them, besides the host's /usr.
+    """
+    module = f"{__package__}.usernet"
+    places = [str(place) for place in (Path("/usr"), *directories)]
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", module, "--try", *places],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stderr.strip() or ("it failed" if done.returncode else "")
 
 
 async def host_problems(lab: LabSpec) -> list[Problem]:
@@ -71,7 +92,20 @@ async def host_problems(lab: LabSpec) -> list[Problem]:
     problems = [*_tool_problems(), *_kernel_problems(), *_disk_problems(lab)]
     if not any("iproute2" in problem.packages for problem in problems):
         problems += await _network_problems(lab)
+    if own_users(lab):
+        problems += _user_problems(lab)
     return problems
+
+
+def _user_problems(lab: LabSpec) -> Iterator[Problem]:
+    shared = [lab.state_dir] if any(m.disk_mib is None for m in lab.machines) else []
+    place = [next(p for p in (d, *d.parents) if p.exists()) for d in shared]
+    if reason := users_lacking(*place):
+        yield Problem(
+            f"machines cannot have users of their own here ({reason})",
+            "Linux 5.19 or newer, with /usr (and the state, where disk is none) on ext4, XFS or "
+            "btrfs; or leave spec.local.userNamespaces out",
+        )
 
 
 def _tool_problems() -> Iterator[Problem]:

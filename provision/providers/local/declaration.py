@@ -26,6 +26,10 @@ class LocalOptions(ProviderOptions, frozen=True):
         int,
         Meta(ge=256, le=4_194_304, description="Processes and threads that one machine may have."),
     ] = 8192
+    user_namespaces: Annotated[
+        bool,
+        Meta(description="Root in a machine is nobody on the host (docs/security.md)."),
+    ] = False
 
     def limits(self) -> Limits:
         """A virtual machine's disk is its image's; a local one's would be the whole host's."""

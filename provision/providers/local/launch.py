@@ -5,8 +5,11 @@ small one: it imports nothing but the standard library. It ends as soon as the m
 has been executed, with exit code 0; or with 1 and the reason on standard error.
 
     launcher: own mounts -> disk mounted and filled -> new pid namespace -> fork
-       \\_ PID 1: joins cgroups -> waits until it is on record -> other namespaces
+       \\_ PID 1: waits until it is in its cgroups and on record -> other namespaces
                   -> root, /proc, /dev, ... -> exec systemd
+
+With a user namespace of its own, the disk and /usr are mounted with shifted owners first, and a
+process in between joins that namespace, so that all namespaces of PID 1 belong to it.
 
 The order matters. The disk image is a block device, which the cgroup's device rules refuse.
 Only PID 1 may be in the machine's cgroup, or systemd cannot enable controllers there (cgroup 2
@@ -22,6 +25,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from provision.providers.local import kernel, loop, processes, rootfs
@@ -75,8 +79,13 @@ def launch(spec: LaunchSpec) -> None:
     if spec["image"]:
         _mount_image(spec["image"], disk)
     rootfs.populate(disk, spec)
-    kernel.unshare(kernel.CLONE_NEWPID)  # for the child: a process never changes its own pid
-    _fork_init(spec)
+    if spec["user_base"] is None:
+        kernel.unshare(kernel.CLONE_NEWPID)  # for the child: a process never changes its own pid
+        _fork_init(spec)
+    else:
+        user_namespace = kernel.user_namespace_of(spec["netns"])
+        rootfs.shift(disk, user_namespace, spec["user_base"])
+        _fork_init(spec, user_namespace)
 
 
 def _mount_image(image: str, disk: Path) -> None:
@@ -89,16 +98,20 @@ def _mount_image(image: str, disk: Path) -> None:
         os.close(descriptor)
 
 
-def _fork_init(spec: LaunchSpec) -> None:
+def _fork_init(spec: LaunchSpec, user_namespace: int | None = None) -> None:
     go_read, go_write = os.pipe()
     failure_read, failure_write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def child() -> None:
         os.close(go_write)
         os.close(failure_read)
         _become_init(spec, go_read, failure_write)
+
+    pid = _fork(child) if user_namespace is None else _fork_within(user_namespace, child)
     os.close(go_read)
     os.close(failure_write)
+    for procs in spec["cgroup_procs"]:
+        Path(procs).write_text(str(pid))
     processes.write_record(Path(spec["record"]), processes.describe(pid))
     os.write(go_write, b"go")
     os.close(go_write)
@@ -111,15 +124,45 @@ def _fork_init(spec: LaunchSpec) -> None:
         raise OSError(0, failure)
 
 
+def _fork(child: Callable[[], None]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        child()
+    return pid
+
+
+def _fork_within(user_namespace: int, child: Callable[[], None]) -> int:
+    """Fork by way of a process that has joined the namespace, so that the child's pid namespace
+    belongs to it (or it could not mount /proc). Its pid is told in the numbers of this process."""
+    pid_read, pid_write = os.pipe()
+
+    def between() -> None:
+        try:
+            kernel.join_user_namespace(user_namespace)
+            kernel.unshare(kernel.CLONE_NEWPID)
+            os.write(pid_write, str(_fork(child)).encode())
+        finally:
+            os._exit(0)
+
+    way = _fork(between)
+    os.close(pid_write)
+    os.waitpid(way, 0)
+    told = os.read(pid_read, 20)  # not to the end: the child holds the other one too
+    os.close(pid_read)
+    if not told:
+        raise OSError(0, "cannot start a process in the machine's user namespace")
+    return int(told)
+
+
 def _become_init(spec: LaunchSpec, go: int, failure: int) -> None:
     """Never returns: either this process becomes systemd or it says why not and ends."""
     try:
-        for procs in spec["cgroup_procs"]:
-            Path(procs).write_text("0")
         if os.read(go, 2) != b"go":
             raise OSError(0, "the launcher died")
         kernel.join_namespace(spec["netns"], kernel.CLONE_NEWNET)
         kernel.unshare(kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC | kernel.CLONE_NEWCGROUP)
+        if spec["user_base"] is not None:
+            kernel.unshare(kernel.CLONE_NEWNS)  # one that belongs to the user namespace
         _prepare(spec)
         os.execve(spec["init"][0], spec["init"], _ENVIRONMENT)  # noqa: S606 - no shell is meant
     except BaseException as error:
@@ -130,8 +173,11 @@ def _become_init(spec: LaunchSpec, go: int, failure: int) -> None:
 
 def _prepare(spec: LaunchSpec) -> None:
     socket.sethostname(spec["hostname"])
-    rootfs.enter(Path(spec["disk"]))
-    rootfs.mount_kernel_file_systems(spec)
+    if spec["user_base"] is None:
+        rootfs.enter(Path(spec["disk"]))
+        rootfs.mount_kernel_file_systems(spec)
+    else:
+        rootfs.enter_shifted(spec)
     rootfs.write_files(Path("/"), spec["every_boot"])
     for name, value in _SYSCTLS.items():
         Path("/proc/sys", name).write_text(value)

@@ -22,6 +22,7 @@ class LaunchSpec(TypedDict):
     hostname: str
     disk: str  # the machine's disk: a directory, or where `image` gets mounted
     image: str | None
+    user_base: int | None  # the host's user that is root inside; None: no user namespace
     netns: str  # path of the pinned network namespace
     cgroup_procs: list[str]
     cgroup_mounts: list[CgroupMountSpec]

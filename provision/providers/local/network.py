@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from provision.providers.local.names import (
 )
 
 NETNS_DIRECTORY = Path("/run/netns")
+_SOURCE_ROOT = Path(__file__).parents[3]
 _MADE_BY_US = Path("/run/muster-netns")  # marks that /run/netns came into being with a lab
 
 
@@ -41,6 +43,13 @@ async def run(*command: str, stdin: str = "") -> str:
         text = error.decode().strip() or f"exit code {process.returncode}"
         raise ProviderError(f"{' '.join(command)}: {text}")
     return output.decode()
+
+
+async def run_module(name: str, *arguments: str) -> None:
+    """Run a module of this package: without site packages, because it starts in a third of the
+    time."""
+    where = f"PYTHONPATH={_SOURCE_ROOT}"
+    await run("env", where, sys.executable, "-S", "-m", f"{__package__}.{name}", *arguments)
 
 
 def bridge_commands(network: LabNetwork) -> Iterator[str]:
@@ -101,11 +110,17 @@ async def make_lab_network(lab: LabSpec) -> None:
         await _batch(host_port_commands(), netns)
 
 
-async def make_machine_network(lab: LabSpec, machine: MachineSpec) -> None:
-    """A fresh namespace, as after a power-on: no rules, routes or connections of the last life."""
+async def make_machine_network(lab: LabSpec, machine: MachineSpec, base: int | None = None) -> None:
+    """A fresh namespace, as after a power-on: no rules, routes or connections of the last life.
+
+    With `base` it belongs to a new user namespace, whose root is that user of the host.
+    """
     await remove_machine_network(lab.name, machine.name)
     netns = machine_netns(lab.name, machine.name)
-    await _add_netns(netns)
+    if base is None:
+        await _add_netns(netns)
+    else:
+        await run_module("usernet", str(base), str(NETNS_DIRECTORY / netns))
     await _batch(port_commands(lab.name, machine), lab_netns(lab.name))
     await _batch(uplink_commands(lab.network, machine), netns)
 

@@ -29,7 +29,7 @@ from provision.providers.local.disk import ensure_disk, wait_unmounted
 from provision.providers.local.etc import HostFacts
 from provision.providers.local.fabric import LocalFabric
 from provision.providers.local.hostfacts import read_host_facts
-from provision.providers.local.spec import launch_spec
+from provision.providers.local.spec import base_of, launch_spec
 from provision.providers.local.state import LabPaths
 from provision.providers.local.waiting import wait_ended, wait_for_sshd
 from provision.providers.lock import locked
@@ -189,9 +189,10 @@ async def _prepare_and_launch(
     paths = LabPaths(lab.state_dir).machine(machine.name)
     identity = ensure_identity(paths.identity)
     await ensure_disk(paths, machine)
-    await network.make_machine_network(lab, machine)
+    base = base_of(lab, machine)
+    await network.make_machine_network(lab, machine, base)
     size = MachineSize(machine.cpus, machine.memory_mib, machine.pids)
-    cgroupfs.make(layout, lab.name, machine.name, size)
+    cgroupfs.make(layout, lab.name, machine.name, size, base or 0)
     spec = launch_spec(lab, machine, layout, identity, facts)
     paths.launch.touch(0o600)  # it carries the host key
     paths.launch.write_text(json.dumps(spec))

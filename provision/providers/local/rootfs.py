@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from provision.providers.local import kernel
@@ -32,6 +33,8 @@ _DEVICE_LINKS = {
     "stdout": "/proc/self/fd/1",
     "stderr": "/proc/self/fd/2",
 }
+# Of the disk, beside the root.
+_DIRECTORIES = ("usr-upper", "usr-work", "usr-host", "devices")
 # They tell of the whole host, and a machine has no use for them.
 _HIDDEN = ("/proc/kcore", "/proc/keys", "/proc/kmsg", "/proc/timer_list")
 _READ_ONLY = ("/proc/irq", "/proc/bus", "/proc/fs", "/proc/sysrq-trigger")
@@ -43,7 +46,7 @@ def populate(disk: Path, spec: LaunchSpec) -> None:
     if made.exists():
         return
     root = disk / "root"
-    for path in (root, disk / "usr-upper", disk / "usr-work"):
+    for path in (root, *(disk / name for name in _DIRECTORIES)):
         path.mkdir(parents=True, exist_ok=True)
     for name, mode in spec["directories"].items():
         (root / name).mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,54 @@ def write_files(root: Path, files: list[FileSpec]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file["content"])
         path.chmod(file["mode"])
+
+
+def shift(disk: Path, user_namespace: int, base: int) -> None:
+    """Let the disk and the host's /usr belong to the machine's users. Leaves us on the disk.
+
+    The devices are made here: within a user namespace nobody can.
+    """
+    for source, target in ((str(disk), disk), ("/usr", disk / "usr-host")):
+        target.mkdir(exist_ok=True)
+        mount = kernel.cloned(source)
+        kernel.shift_owners(mount, user_namespace)
+        kernel.attach(mount, str(target))
+    devices = disk / "devices"
+    kernel.mount("tmpfs", str(devices), "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=1m")
+    for path in _make_device_nodes(devices):
+        os.chown(path, base, base)
+    os.chdir(disk)  # the way here is the host's root's alone
+
+
+def enter_shifted(spec: LaunchSpec) -> None:
+    """As `enter` and `mount_kernel_file_systems`, for the root of a user namespace.
+
+    The kernel lets it mount /proc and /sys only while it sees the host's, and the devices are the
+    host's too: they are taken along as mounts that are not attached yet. Nothing lies over files of
+    /proc: the kernel would then refuse containers a /proc of their own. What the masks keep from
+    other machines belongs to the host's root, who is nobody here.
+    """
+    proc, sysfs = kernel.made("proc"), kernel.made("sysfs")
+    devices = {name: kernel.cloned(f"devices/{name}") for name in _DEVICES}
+    kernel.bind("root", "root")
+    kernel.mount(
+        "overlay",
+        "root/usr",
+        "overlay",
+        MS_NODEV,
+        "userxattr,lowerdir=usr-host,upperdir=usr-upper,workdir=usr-work",
+    )
+    os.chdir("root")
+    kernel.pivot_here()
+    os.chdir("/")
+    _mount_dev()
+    for name, mount in devices.items():
+        Path("/dev", name).touch()
+        kernel.attach(mount, f"/dev/{name}")
+    _finish_dev()
+    kernel.attach(proc, "/proc")
+    kernel.attach(sysfs, "/sys")
+    _mount_the_rest(spec)
 
 
 def enter(disk: Path) -> None:
@@ -88,6 +139,10 @@ def mount_kernel_file_systems(spec: LaunchSpec) -> None:
     kernel.mount("proc", "/proc", "proc", safe)
     _guard_proc()
     kernel.mount("sysfs", "/sys", "sysfs", safe)
+    _mount_the_rest(spec)
+
+
+def _mount_the_rest(spec: LaunchSpec) -> None:
     _mount_cgroups(spec)
     # Read-only so that a machine cannot turn the host's knobs; systemd also takes it as the
     # sign that devices are not its business. Mounts below /sys keep their own flag.
@@ -107,13 +162,28 @@ def _link(path: Path, target: str) -> None:
 
 
 def _make_devices() -> None:
+    _mount_dev()
+    for _ in _make_device_nodes(Path("/dev")):
+        pass
+    _finish_dev()
+
+
+def _mount_dev() -> None:
     kernel.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=1m")
     for name in ("pts", "shm", "mqueue", "net"):
         Path("/dev", name).mkdir()
+
+
+def _make_device_nodes(directory: Path) -> Iterator[Path]:
     for name, (major, minor) in _DEVICES.items():
-        path = Path("/dev", name)
+        path = directory / name
+        path.parent.mkdir(exist_ok=True)
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
         path.chmod(0o666)  # mknod(2) takes the umask off
+        yield path
+
+
+def _finish_dev() -> None:
     for name, target in _DEVICE_LINKS.items():
         Path("/dev", name).symlink_to(target)
     options = "newinstance,ptmxmode=0666,mode=0620,gid=5"

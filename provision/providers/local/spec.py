@@ -15,6 +15,7 @@ from provision.providers.local.launchspec import FileSpec, LaunchSpec
 from provision.providers.local.names import machine_netns
 from provision.providers.local.network import NETNS_DIRECTORY
 from provision.providers.local.state import LabPaths
+from provision.providers.local.users import user_base
 
 INIT = ["/usr/lib/systemd/systemd", "--system"]
 
@@ -33,6 +34,7 @@ def launch_spec(
         "hostname": machine.name,
         "disk": str(paths.disk),
         "image": str(paths.image) if paths.image.exists() else None,
+        "user_base": base_of(lab, machine),
         "netns": str(NETNS_DIRECTORY / machine_netns(lab.name, machine.name)),
         "cgroup_procs": procs_files(layout, lab.name, machine.name),
         "cgroup_mounts": [
@@ -48,6 +50,18 @@ def launch_spec(
         "record": str(paths.process),
         "init": INIT,
     }
+
+
+def own_users(lab: LabSpec) -> bool:
+    """Whether root in this lab's machines is nobody on the host (`spec.local.userNamespaces`)."""
+    return bool(lab.options.get("user_namespaces"))
+
+
+def base_of(lab: LabSpec, machine: MachineSpec) -> int | None:
+    """The host's user that is the machine's root; None where that is root itself."""
+    if not own_users(lab):
+        return None
+    return user_base(lab.name, [m.name for m in lab.machines], machine.name)
 
 
 def _files(files: Iterable[File]) -> list[FileSpec]:

@@ -15,7 +15,15 @@ from pathlib import Path
 from tests.lab.lab_driver import LabDriver
 from tests.security.tables import Table
 
-NAME = "t-walls2"
+NAMES = {False: "t-walls2", True: "t-walls3"}
+_LAB = """\
+apiVersion: muster/v1
+kind: Lab
+metadata: {{name: {name}}}
+spec:
+  workers: 1
+  local: {{userNamespaces: {own}}}
+"""
 BUSYBOX = "muster.local/busybox:1"
 _PROC = "mkdir -p /tmp/p && mount -t proc proc /tmp/p && "
 _SYS = "mkdir -p /tmp/s && mount -t sysfs sysfs /tmp/s && "
@@ -74,19 +82,23 @@ def _pod(name: str, *, privileged: bool) -> dict[str, object]:
 
 
 @contextmanager
-def a_lab() -> Iterator[LabDriver]:
+def a_lab(*, own_users: bool) -> Iterator[LabDriver]:
+    """With a pod of each kind. `own_users`: its machines have user namespaces."""
+    name = NAMES[own_users]
     with tempfile.TemporaryDirectory() as directory:
-        lab = LabDriver(NAME, Path(directory) / "config")
+        lab = LabDriver(name, Path(directory) / "config")
+        file = Path(directory) / "lab.yaml"
+        file.write_text(_LAB.format(name=name, own=str(own_users).lower()))
         try:
-            up = lab.muster("up", "--name", NAME, "--workers", "1", timeout=420)
+            up = lab.muster("up", "-f", str(file), timeout=420)
             assert up.code == 0, up.err
-            for name, privileged in (("ordinary", False), ("privileged", True)):
-                pod = json.dumps(_pod(name, privileged=privileged))
+            for kind, privileged in (("ordinary", False), ("privileged", True)):
+                pod = json.dumps(_pod(kind, privileged=privileged))
                 lab.kubectl("apply", "-f", "-", stdin=pod)
             lab.kubectl("wait", "--for=condition=Ready", "pod", "--all", "--timeout=60s")
             yield lab
         finally:
-            lab.muster("down", "--name", NAME)
+            lab.muster("down", "--name", name)
 
 
 def measured(lab: LabDriver) -> dict[str, tuple[bool, bool, bool]]:
@@ -107,8 +119,20 @@ def measured(lab: LabDriver) -> dict[str, tuple[bool, bool, bool]]:
 
 
 def table() -> Table:
-    with a_lab() as lab:
+    with a_lab(own_users=False) as lab:
         found = measured(lab)
-    header = ("what is tried", "root in a local machine", "privileged pod on it", "ordinary pod")
-    rows = [(what, *("**yes**" if x else "no" for x in cells)) for what, cells in found.items()]
+    with a_lab(own_users=True) as lab:
+        own = measured(lab)
+    header = (
+        "what is tried",
+        "root in a local machine",
+        "privileged pod on it",
+        "ordinary pod",
+        "root in one with `userNamespaces`",
+        "privileged pod on that",
+    )
+    rows = [
+        (what, *("**yes**" if x else "no" for x in (*cells, *own[what][:2])))
+        for what, cells in found.items()
+    ]
     return Table(header, rows)
