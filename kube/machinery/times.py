@@ -26,6 +26,17 @@ def parse_time(text: str) -> datetime | None:
     return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
+def format_seconds(seconds: float) -> str:
+    """metav1.Time of seconds since the epoch; "" for what never was (0)."""
+    return format_time(datetime.fromtimestamp(seconds, UTC)) if seconds > 0 else ""
+
+
+def to_seconds(text: str) -> float:
+    """Seconds since the epoch of a timestamp with any number of digits. Raises ValueError."""
+    when = datetime.fromisoformat(text)
+    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+
+
 def utc_now() -> datetime:
     """The wall clock, for shells to hand to pure cores."""
     return datetime.now(UTC)

@@ -19,9 +19,10 @@ from kube.client.client import Client
 from kube.client.events import NORMAL, WARNING, EventRecorder
 from kube.client.informer import Informer
 from kube.component.log import get_logger
+from kube.machinery.conditions import find, put
 from kube.machinery.errors import Conflict, NotFound, StatusError
 from kube.machinery.scheme import key_of
-from kube.machinery.times import format_time, utc_now
+from kube.machinery.times import utc_now
 from master.scheduler import metrics
 from master.scheduler.cache import Cache
 from master.scheduler.framework import Decision, Framework, NoBinder, Refusal, explain
@@ -329,16 +330,12 @@ def node_events(old: Node | None, new: Node) -> list[str]:
 
 def with_unschedulable(pod: Pod, message: str, now: datetime) -> Pod:
     """`pod` with PodScheduled False and the reasons; itself when it says so already."""
-    old = next((c for c in pod.status.conditions if c.type == "PodScheduled"), None)
+    old = find(pod.status.conditions, "PodScheduled")
     if old is not None and (old.status, old.message) == ("False", message):
         return pod
-    kept = old is not None and old.status == "False"
-    condition = PodCondition(
-        type="PodScheduled", status="False", reason="Unschedulable", message=message,
-        last_transition_time=old.last_transition_time if old and kept else format_time(now),
-    )  # fmt: skip
-    others = tuple(c for c in pod.status.conditions if c.type != "PodScheduled")
-    status = msgspec.structs.replace(pod.status, conditions=(*others, condition))
+    new = PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message=message)
+    conditions = put(pod.status.conditions, new, now)
+    status = msgspec.structs.replace(pod.status, conditions=conditions)
     return msgspec.structs.replace(pod, status=status)
 
 

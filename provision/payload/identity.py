@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from kube.machinery.subjects import node_user
 from provision.identities import LabRecord
 from provision.payload.masters import REST_PORT
 from provision.payload.model import KUBERNETES, PKI, File
@@ -21,7 +22,7 @@ SECRET, SHARED = 0o600, 0o640
 
 # Kubeconfig file: (certificate, user).
 AGENTS = {
-    "kubelet.conf": ("kubelet-client", "system:node:{name}"),
+    "kubelet.conf": ("kubelet-client", node_user("{name}")),
     "kube-proxy.conf": ("kube-proxy", "system:kube-proxy"),
     "network.conf": ("network", "system:muster:network"),
 }

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from kube.machinery.subjects import NODES, node_user
 from provision.identities import LabRecord, service_address
 from provision.pki.authority import LeafRequest
 from provision.providers.base import MachineSpec
@@ -60,11 +61,11 @@ def machine_leaves(record: LabRecord, machine: MachineSpec) -> list[Leaf]:
 
 def _every(machine: MachineSpec) -> Iterator[Leaf]:
     name = machine.name
-    user = f"system:node:{name}"
-    yield _client(machine, "kubelet-client", user, "system:nodes")
+    user = node_user(name)
+    yield _client(machine, "kubelet-client", user, NODES)
     yield _client(machine, "kube-proxy", "system:kube-proxy", "system:node-proxier")
     yield _client(machine, "network", "system:muster:network", "system:node-proxier")
-    serving = _serving(machine, user, ("system:nodes",))
+    serving = _serving(machine, user, (NODES,))
     yield Leaf(f"machines/{name}/kubelet", "ca", serving, "kubelet")
     # The container runtime also asks the api-servers with it: who may read its metrics.
     groups = ("system:muster:component",)

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import msgspec
 
 from kube.api.core import Pod, PodCondition
-from kube.machinery.times import format_time, parse_time
+from kube.machinery.conditions import find, is_true, put
+from kube.machinery.times import parse_time
 
 
 def is_finished(pod: Pod) -> bool:
@@ -23,18 +24,13 @@ def is_active(pod: Pod) -> bool:
     return not is_finished(pod) and not is_deleting(pod)
 
 
-def condition(pod: Pod, type_: str) -> PodCondition | None:
-    return next((c for c in pod.status.conditions if c.type == type_), None)
-
-
 def is_ready(pod: Pod) -> bool:
-    ready = condition(pod, "Ready")
-    return ready is not None and ready.status == "True"
+    return is_true(pod.status.conditions, "Ready")
 
 
 def ready_since(pod: Pod) -> datetime | None:
     """When it last became ready, if it is."""
-    ready = condition(pod, "Ready")
+    ready = find(pod.status.conditions, "Ready")
     if ready is None or ready.status != "True":
         return None
     return parse_time(ready.last_transition_time)
@@ -55,11 +51,7 @@ def restarts(pod: Pod) -> int:
 
 
 def with_condition(pod: Pod, new: PodCondition, now: datetime) -> Pod:
-    """`pod` with `new` in place of its type; the transition time moves only with the status."""
-    old = condition(pod, new.type)
-    moved = old is None or old.status != new.status
-    stamp = format_time(now) if moved or old is None else old.last_transition_time
-    new = msgspec.structs.replace(new, last_transition_time=stamp)
-    others = tuple(c for c in pod.status.conditions if c.type != new.type)
-    status = msgspec.structs.replace(pod.status, conditions=(*others, new))
+    """`pod` with `new` in place of its type."""
+    conditions = put(pod.status.conditions, new, now)
+    status = msgspec.structs.replace(pod.status, conditions=conditions)
     return msgspec.structs.replace(pod, status=status)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kube.api.core import Node, Pod, Service
+from kube.machinery.conditions import status_of
 from kube.machinery.scheme import key_of
 from kube.machinery.times import format_micro
 from master.controllers.machinery.controller import Context, Controller
@@ -53,7 +54,7 @@ def matters(old: Pod | None, new: Pod | None) -> bool:
 
 
 def _relevant(pod: Pod) -> tuple[object, ...]:
-    ready = next((c.status for c in pod.status.conditions if c.type == "Ready"), "")
+    ready = status_of(pod.status.conditions, "Ready")
     return (
         pod.metadata.labels, pod.metadata.deletion_timestamp, pod.metadata.uid,
         pod.spec.node_name, pod.status.pod_ip, pod.status.phase, ready,

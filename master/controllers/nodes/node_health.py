@@ -15,6 +15,7 @@ import msgspec
 
 from kube.api.coordination import Lease
 from kube.api.core import Node, NodeCondition, Taint
+from kube.machinery.conditions import find, is_true
 from kube.machinery.times import format_time
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -58,12 +59,11 @@ def observe(known: Health | None, node: Node, lease: Lease | None, now: float) -
 
 
 def condition(node: Node, type_: str) -> NodeCondition | None:
-    return next((c for c in node.status.conditions if c.type == type_), None)
+    return find(node.status.conditions, type_)
 
 
 def is_ready(node: Node) -> bool:
-    ready = condition(node, "Ready")
-    return ready is not None and ready.status == "True"
+    return is_true(node.status.conditions, "Ready")
 
 
 def deadline(node: Node, health: Health, grace: float, startup_grace: float) -> float:

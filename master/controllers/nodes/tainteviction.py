@@ -17,6 +17,7 @@ from kube.client.events import NORMAL
 from kube.machinery.errors import Conflict, NotFound
 from kube.machinery.scheme import key_of
 from kube.machinery.times import parse_time
+from kube.machinery.tolerations import tolerates
 from master.controllers.machinery.controller import Context, Controller
 from master.controllers.machinery.pods import is_deleting, with_condition
 
@@ -25,17 +26,6 @@ LATENCY = Histogram(
     "taint_eviction_controller_pod_deletion_duration_seconds",
     "From when the eviction was due to the deletion.",
 )
-
-
-def tolerates(toleration: Toleration, taint: Taint) -> bool:
-    """Toleration.ToleratesTaint of core/v1."""
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.value == taint.value
 
 
 def patience(taints: Sequence[Taint], tolerations: Sequence[Toleration]) -> float | None:

@@ -22,6 +22,7 @@ from kube.api.discovery import (
 )
 from kube.api.meta import ObjectMeta
 from kube.machinery.addresses import may_be_endpoint
+from kube.machinery.ports import named_port
 from master.controllers.machinery.ownership import controller_ref
 from master.controllers.machinery.pods import is_deleting, is_finished, is_ready
 
@@ -183,12 +184,8 @@ def resolve_port(port: ServicePort, pod: Pod) -> int | None:
         return port.port
     if isinstance(target, int):
         return target
-    for container in (*pod.spec.containers, *_sidecars(pod)):
-        for offered in container.ports:
-            same_protocol = (offered.protocol or "TCP") == (port.protocol or "TCP")
-            if offered.name == target and same_protocol:
-                return offered.container_port
-    return None
+    containers = (*pod.spec.containers, *_sidecars(pod))
+    return named_port(containers, target, port.protocol or "TCP")
 
 
 def _sidecars(pod: Pod) -> list[Container]:

@@ -11,6 +11,7 @@ from datetime import datetime
 import msgspec
 
 from kube.api.apps import Deployment, DeploymentCondition, DeploymentStatus, ReplicaSet
+from kube.machinery.conditions import find, without
 from kube.machinery.times import format_time, parse_time
 from master.controllers.workloads.deployment_revision import find_new, replicas_of
 from master.controllers.workloads.deployment_rolling import bounds
@@ -51,10 +52,6 @@ def _counts(
     )
 
 
-def condition(conditions: Sequence[DeploymentCondition], type_: str) -> DeploymentCondition | None:
-    return next((c for c in conditions if c.type == type_), None)
-
-
 def with_condition(
     conditions: tuple[DeploymentCondition, ...],
     new: tuple[str, str, str, str],
@@ -65,7 +62,7 @@ def with_condition(
     """Set (type, status, reason, message). Unchanged status and reason leave it alone,
     unless `refresh`: progress was made and the deadline starts anew."""
     type_, state, reason, message = new
-    old = condition(conditions, type_)
+    old = find(conditions, type_)
     if old is not None and (old.status, old.reason) == (state, reason) and not refresh:
         return conditions
     stamp = format_time(now)
@@ -74,7 +71,7 @@ def with_condition(
         type=type_, status=state, reason=reason, message=message,
         last_update_time=stamp, last_transition_time=moved,
     )  # fmt: skip
-    return (*(c for c in conditions if c.type != type_), fresh)
+    return (*without(conditions, type_), fresh)
 
 
 def _available(
@@ -99,8 +96,8 @@ def _progressing(
     now: datetime,
 ) -> tuple[DeploymentCondition, ...]:
     if not has_deadline(deployment):
-        return tuple(c for c in conditions if c.type != "Progressing")
-    current = condition(conditions, "Progressing")
+        return without(conditions, "Progressing")
+    current = find(conditions, "Progressing")
     if deployment.spec.paused:
         if current is not None and current.reason == TIMED_OUT:
             return conditions
@@ -134,7 +131,7 @@ def _advance(
     subject = f'ReplicaSet "{new.metadata.name}"' if new else (
         f'Deployment "{deployment.metadata.name}"'
     )  # fmt: skip
-    current = condition(conditions, "Progressing")
+    current = find(conditions, "Progressing")
     if is_complete(deployment, counted):
         text = f"{subject} has successfully progressed."
         return with_condition(conditions, ("Progressing", "True", NEW_AVAILABLE, text), now)
@@ -185,7 +182,7 @@ def has_deadline(deployment: Deployment) -> bool:
 
 def seconds_to_deadline(deployment: Deployment, status: DeploymentStatus, now: datetime) -> float:
     """Until the deadline of the last progress; negative when it has passed."""
-    current = condition(status.conditions, "Progressing")
+    current = find(status.conditions, "Progressing")
     since = parse_time(current.last_update_time) if current is not None else None
     deadline = deployment.spec.progress_deadline_seconds or 0
     return deadline - (now - (since or now)).total_seconds()
@@ -202,7 +199,7 @@ def _timed_out(deployment: Deployment, current: DeploymentCondition | None, now:
 
 def awaits_deadline(deployment: Deployment, status: DeploymentStatus) -> bool:
     """Whether the deadline can still strike, so that somebody must look again then."""
-    current = condition(status.conditions, "Progressing")
+    current = find(status.conditions, "Progressing")
     if not has_deadline(deployment) or current is None or deployment.spec.paused:
         return False
     return current.reason not in (NEW_AVAILABLE, TIMED_OUT)
@@ -221,4 +218,4 @@ def _failure(
             if found.type == "ReplicaFailure":
                 failure = ("ReplicaFailure", found.status, found.reason, found.message)
                 return with_condition(conditions, failure, now)
-    return tuple(c for c in conditions if c.type != "ReplicaFailure")
+    return without(conditions, "ReplicaFailure")

@@ -16,6 +16,7 @@ import msgspec
 from kube.api.apps import ReplicaSet, ReplicaSetCondition, ReplicaSetStatus
 from kube.api.core import Pod
 from kube.api.meta import ObjectMeta
+from kube.machinery.conditions import find, without
 from kube.machinery.times import format_time, parse_time
 from master.controllers.machinery.ownership import controller_ref
 from master.controllers.machinery.pods import (
@@ -126,11 +127,11 @@ def status(
 def _conditions(
     old: tuple[ReplicaSetCondition, ...], failure: tuple[str, str] | None, now: datetime
 ) -> tuple[ReplicaSetCondition, ...]:
-    others = tuple(c for c in old if c.type != "ReplicaFailure")
+    others = without(old, "ReplicaFailure")
     if failure is None:
         return others
     reason, message = failure
-    known = next((c for c in old if c.type == "ReplicaFailure"), None)
+    known = find(old, "ReplicaFailure")
     if known is not None and known.reason == reason:
         return old
     stamp = format_time(now)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from kube.api.core import Taint
+from kube.machinery.tolerations import tolerated
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.plugin import NODE_ADD, NODE_TAINT, Plugin, Rejection
-from master.scheduler.plugins.tainttoleration import tolerates
 from master.scheduler.podinfo import PodInfo
 
 _TAINT = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
@@ -19,6 +19,6 @@ class NodeUnschedulable(Plugin):
 
     def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
         assert node.node is not None
-        if not node.node.spec.unschedulable or tolerates(pod.tolerations, _TAINT):
+        if not node.node.spec.unschedulable or tolerated(pod.tolerations, _TAINT):
             return None
         return Rejection(("node(s) were unschedulable",))

@@ -15,6 +15,7 @@ from typing import Any
 
 from kube.api.core import TopologySpreadConstraint
 from kube.machinery.selectors import Requirement, Selector, from_label_selector
+from kube.machinery.tolerations import tolerated
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.plugin import (
     MAX_SCORE,
@@ -30,7 +31,6 @@ from master.scheduler.plugin import (
     Rejection,
 )
 from master.scheduler.plugins.nodeaffinity import matches_required
-from master.scheduler.plugins.tainttoleration import tolerates
 from master.scheduler.podinfo import PodInfo
 
 HOSTNAME = "kubernetes.io/hostname"
@@ -74,7 +74,7 @@ class Constraint:
         if self.honors_affinity and not matches_required(pod, node):
             return False
         return not self.honors_taints or not any(
-            taint.effect != "PreferNoSchedule" and not tolerates(pod.tolerations, taint)
+            taint.effect != "PreferNoSchedule" and not tolerated(pod.tolerations, taint)
             for taint in node.taints
         )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from kube.api.core import Taint, Toleration
+from kube.machinery.tolerations import tolerated
 from master.scheduler.nodeinfo import NodeInfo
 from master.scheduler.plugin import NODE_ADD, NODE_TAINT, Cycle, Plugin, Rejection, scaled
 from master.scheduler.podinfo import PodInfo
@@ -18,7 +18,7 @@ class TaintToleration(Plugin):
 
     def filter(self, pod: PodInfo, node: NodeInfo, state: Any) -> Rejection | None:
         for taint in node.taints:
-            if taint.effect != "PreferNoSchedule" and not tolerates(pod.tolerations, taint):
+            if taint.effect != "PreferNoSchedule" and not tolerated(pod.tolerations, taint):
                 text = f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
                 return Rejection((text,))
         return None
@@ -29,25 +29,10 @@ class TaintToleration(Plugin):
     def score(self, pod: PodInfo, node: NodeInfo, state: Any) -> float:
         return float(
             sum(
-                taint.effect == "PreferNoSchedule" and not tolerates(state, taint)
+                taint.effect == "PreferNoSchedule" and not tolerated(state, taint)
                 for taint in node.taints
             )
         )
 
     def normalize(self, scores: list[float]) -> list[float]:
         return scaled(scores, reverse=True)
-
-
-def tolerates(tolerations: Iterable[Toleration], taint: Taint) -> bool:
-    """Whether any toleration matches (core/v1 ToleratesTaint)."""
-    return any(_matches(toleration, taint) for toleration in tolerations)
-
-
-def _matches(toleration: Toleration, taint: Taint) -> bool:
-    if toleration.effect and toleration.effect != taint.effect:
-        return False
-    if toleration.key and toleration.key != taint.key:
-        return False
-    if toleration.operator == "Exists":
-        return True
-    return bool(toleration.key) and toleration.value == taint.value

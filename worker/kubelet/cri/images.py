@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from kube.api import core
 from kube.component.log import get_logger
+from kube.machinery.images import default_pull_policy
 from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet.cri.runtime import Runtime, RuntimeFailure
 from worker.kubelet.pod.backoff import describe
@@ -17,7 +17,6 @@ from worker.kubelet.pod.backoff import describe
 log = get_logger(__name__)
 
 NEVER_PULL = "ErrImageNeverPull"
-_DIGEST = re.compile(r"@[a-z0-9+.-]+:[0-9a-fA-F]{32,}$")
 
 
 class ImageProblem(Exception):
@@ -37,13 +36,7 @@ class Pulled:
 
 
 def pull_policy(container: core.Container) -> str:
-    """The API's default: Always for `:latest` and untagged images, else IfNotPresent."""
-    if container.image_pull_policy:
-        return container.image_pull_policy
-    if _DIGEST.search(container.image):
-        return "IfNotPresent"
-    _, _, tag = container.image.rpartition("/")[2].partition(":")
-    return "Always" if tag in ("", "latest") else "IfNotPresent"
+    return container.image_pull_policy or default_pull_policy(container.image)
 
 
 class Images:

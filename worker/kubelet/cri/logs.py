@@ -7,7 +7,8 @@ are one line of output.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+
+from kube.machinery.times import to_seconds
 
 # No runtime writes longer records (containerd 16 KiB, conmon 8): what is longer is no log.
 MAX_RECORD = 1 << 20
@@ -29,12 +30,6 @@ def parse_record(line: bytes) -> LogRecord | None:
     # Tags may be joined by colons; only the first one means something.
     partial = parts[2].split(b":")[0] == b"P"
     return LogRecord(parts[0], parts[1], partial, parts[3] if len(parts) == 4 else b"")
-
-
-def to_seconds(text: str) -> float:
-    """RFC 3339 with any number of fraction digits. Raises ValueError."""
-    when = datetime.fromisoformat(text)
-    return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
 
 
 def _is_new_enough(record: LogRecord, since: float) -> bool:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from kube.api import core
 from kube.api.base import Quantity
+from kube.machinery.qos import limits_of, requests_of
 from kube.machinery.quantity import whole
 from worker.kubelet.pod.admission import Refusal, is_critical
-from worker.kubelet.pod.qos import limits_of, requests_of
 
 EVICTED = "Evicted"
 MEMORY, STORAGE, INODES, PIDS = "memory", "ephemeral-storage", "inodes", "pids"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,6 +18,7 @@ from kube.api.meta import ObjectMeta, OwnerReference
 from kube.client.client import Client
 from kube.component.log import get_logger
 from kube.machinery import errors
+from kube.machinery.times import format_micro, utc_now
 
 log = get_logger(__name__)
 
@@ -94,7 +94,7 @@ class Heartbeat:
             spec,
             holder_identity=self._name,
             lease_duration_seconds=max(round(self._lease_seconds), 1),
-            renew_time=micro_time(),
+            renew_time=format_micro(utc_now()),
         )
 
 
@@ -112,8 +112,3 @@ class Starts:
 
     def succeeded(self) -> None:
         self._file.unlink(missing_ok=True)
-
-
-def micro_time() -> str:
-    """metav1.MicroTime of now."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

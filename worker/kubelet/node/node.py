@@ -15,7 +15,7 @@ from kube.api import core
 from kube.api.base import Quantity
 from kube.api.meta import ObjectMeta
 from kube.component.version import GIT_VERSION
-from worker.kubelet.pod.podstatus import timestamp
+from kube.machinery.times import format_seconds
 
 # What status.images holds at most, largest first (upstream's nodeStatusMaxImages).
 MAX_IMAGES = 50
@@ -202,10 +202,11 @@ def _stamp(
     condition: core.NodeCondition, old: core.NodeCondition | None, now: float
 ) -> core.NodeCondition:
     changed = old is None or old.status != condition.status
+    stamp = format_seconds(now)
     return msgspec.structs.replace(
         condition,
-        last_heartbeat_time=timestamp(now),
-        last_transition_time=timestamp(now) if changed or old is None else old.last_transition_time,
+        last_heartbeat_time=stamp,
+        last_transition_time=stamp if changed or old is None else old.last_transition_time,
     )
 
 

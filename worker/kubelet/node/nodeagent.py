@@ -17,6 +17,7 @@ from kube.client.client import Client
 from kube.client.events import EventRecorder
 from kube.component.log import get_logger
 from kube.machinery import errors
+from kube.machinery.conditions import is_true, status_of
 from worker.kubelet.cri.runtime import Runtime, RuntimeFailure
 from worker.kubelet.node.heartbeat import FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS, Heartbeat
 from worker.kubelet.node.node import NodeFacts, RuntimeSeen, differs, new_node, node_status
@@ -87,7 +88,7 @@ class NodeAgent:
 
     def _not_ready(self) -> bool:
         status = self._node.status if self._node else core.NodeStatus()
-        return not any(c.type == "Ready" and c.status == "True" for c in status.conditions)
+        return not is_true(status.conditions, "Ready")
 
     async def _sync_status(self) -> None:
         node = await self._registered()
@@ -216,4 +217,4 @@ class NodeAgent:
 
 
 def _ready_status(node: core.Node) -> str:
-    return next((c.status for c in node.status.conditions if c.type == "Ready"), "")
+    return status_of(node.status.conditions, "Ready")

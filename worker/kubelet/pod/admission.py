@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from kube.api import core
+from kube.machinery.tolerations import tolerated
 
 # Upstream's safe set: namespaced, and unable to harm the node or another pod.
 SAFE_SYSCTLS = (
@@ -98,9 +99,8 @@ def _pressure(pod: core.Pod, node: NodeOffers) -> Refusal | None:
 
 
 def _tolerates_memory_pressure(pod: core.Pod) -> bool:
-    key = "node.kubernetes.io/memory-pressure"
-    return any(t.key in ("", key) and t.effect in ("", "NoSchedule")
-               and (t.key or t.operator == "Exists") for t in pod.spec.tolerations)  # fmt: skip
+    taint = core.Taint(key="node.kubernetes.io/memory-pressure", effect="NoSchedule")
+    return tolerated(pod.spec.tolerations, taint)
 
 
 def _operating_system(pod: core.Pod) -> Refusal | None:

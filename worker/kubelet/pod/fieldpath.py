@@ -6,8 +6,8 @@ import re
 from decimal import ROUND_CEILING
 
 from kube.api import core
+from kube.machinery.qos import limits_of, requests_of
 from kube.machinery.quantity import parse
-from worker.kubelet.pod.qos import limits_of, requests_of
 
 _SUBSCRIPT = re.compile(r"metadata\.(annotations|labels)\['([^']*)'\]")
 

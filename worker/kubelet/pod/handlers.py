@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from kube.api import core
+from kube.machinery.ports import named_port
 from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code, RpcError
 from worker.kubelet.cri.runtime import Runtime, RuntimeFailure
@@ -34,9 +35,9 @@ def resolve_port(port: int | str | None, container: core.Container) -> int:
     """A number, or the name of one of the container's ports."""
     if isinstance(port, int):
         return port
-    for candidate in container.ports:
-        if candidate.name == port and candidate.container_port:
-            return candidate.container_port
+    number = named_port((container,), port) if port else None
+    if number is not None:
+        return number
     if isinstance(port, str) and port.isdigit():
         return int(port)
     raise ValueError(f'container has no port named "{port}"')

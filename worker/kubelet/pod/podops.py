@@ -10,6 +10,7 @@ from pathlib import Path
 from kube.api import core
 from kube.component.log import get_logger
 from kube.machinery import errors
+from kube.machinery.qos import qos_class
 from kube.rpc.errors import Code
 from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet.cri.configs import container_config, sandbox_config
@@ -21,7 +22,7 @@ from worker.kubelet.pod.dns import hosts_file, pod_resolver
 from worker.kubelet.pod.env import ConfigError, Sources, environment, wanted_names
 from worker.kubelet.pod.handlers import Target, run_hook
 from worker.kubelet.pod.podactions import Kill, Start, is_sidecar, prune
-from worker.kubelet.pod.qos import cgroup_parent, pod_limits, qos_class
+from worker.kubelet.pod.qos import cgroup_parent, pod_limits
 from worker.kubelet.pod.security import verify_non_root
 from worker.kubelet.pod.usernamespaces import NoUserNamespace
 from worker.kubelet.tools import Tools

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 import msgspec
 
 from kube.api import core
+from kube.machinery.qos import qos_class
+from kube.machinery.times import format_seconds
 from worker.kubelet.cri.records import ContainerRecord, PodRecord, State
 from worker.kubelet.pod.podactions import Waiting, all_statuses, is_sidecar, mains_begun
-from worker.kubelet.pod.qos import qos_class
 
 OWNED_CONDITIONS = (
     "PodReadyToStartContainers",
@@ -40,13 +40,6 @@ class Facts:
     message: str = ""
 
 
-def timestamp(seconds: float) -> str:
-    """metav1.Time: whole seconds, UTC. Nothing for 'never'."""
-    if seconds <= 0:
-        return ""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def pod_status(pod: core.Pod, runtime: PodRecord, facts: Facts) -> core.PodStatus:
     inits = tuple(_container(pod, c, runtime, facts, init=True) for c in pod.spec.init_containers)
     mains = tuple(_container(pod, c, runtime, facts, init=False) for c in pod.spec.containers)
@@ -57,7 +50,7 @@ def pod_status(pod: core.Pod, runtime: PodRecord, facts: Facts) -> core.PodStatu
         message=facts.message,
         host_ip=facts.host_ip,
         host_ips=(core.HostIP(ip=facts.host_ip),) if facts.host_ip else (),
-        start_time=pod.status.start_time or timestamp(facts.now),
+        start_time=pod.status.start_time or format_seconds(facts.now),
         qos_class=pod.status.qos_class or qos_class(pod.spec),
         init_container_statuses=inits,
         container_statuses=mains,
@@ -209,7 +202,7 @@ def _pending_reason(pod: core.Pod, *, init: bool) -> str:
 
 def _state(record: ContainerRecord) -> core.ContainerState:
     if record.state is State.RUNNING:
-        started = timestamp(record.started_at)
+        started = format_seconds(record.started_at)
         return core.ContainerState(running=core.ContainerStateRunning(started_at=started))
     return core.ContainerState(terminated=_terminated(record))
 
@@ -226,8 +219,8 @@ def _terminated(record: ContainerRecord) -> core.ContainerStateTerminated:
         exit_code=record.exit_code,
         reason=record.reason or ("Completed" if record.exit_code == 0 else "Error"),
         message=record.message,
-        started_at=timestamp(record.started_at),
-        finished_at=timestamp(record.finished_at),
+        started_at=format_seconds(record.started_at),
+        finished_at=format_seconds(record.finished_at),
         container_id=record.uri,
     )
 
@@ -376,7 +369,7 @@ def _stamped(
     for condition in conditions:
         old = before.get(condition.type)
         same = old is not None and old.status == condition.status and old.last_transition_time
-        when = old.last_transition_time if old and same else timestamp(now)
+        when = old.last_transition_time if old and same else format_seconds(now)
         stamped.append(msgspec.structs.replace(condition, last_transition_time=when))
     others = [c for c in pod.status.conditions if c.type not in OWNED_CONDITIONS]
     return (*stamped, *others)

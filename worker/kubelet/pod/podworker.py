@@ -18,6 +18,7 @@ import msgspec
 from kube.api import core
 from kube.component.log import get_logger
 from kube.machinery import errors
+from kube.machinery.qos import qos_class
 from worker.kubelet import metrics
 from worker.kubelet.cri.inspect import inspect
 from worker.kubelet.cri.records import PodRecord, State
@@ -31,7 +32,6 @@ from worker.kubelet.pod.podops import PodOps, StartProblem
 from worker.kubelet.pod.podstatus import Facts, pod_status
 from worker.kubelet.pod.prober import PodProber
 from worker.kubelet.pod.probes import Kind
-from worker.kubelet.pod.qos import qos_class
 from worker.kubelet.pod.statuses import merge
 from worker.kubelet.tools import Tools
 from worker.kubelet.volumes.payload import VolumeError

@@ -1,6 +1,6 @@
-"""Quality of service: a pod's class, its cgroup, and its resources in the kernel's units.
+"""Quality of service on the node: a pod's cgroup, and its resources in the kernel's units.
 
-Pure. Follows upstream's `apis/core/helper/qos`, `qos/policy.go` and `cm/helpers_linux.go`.
+Pure. Follows upstream's `qos/policy.go` and `cm/helpers_linux.go`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 from kube.api import core
 from kube.api.base import Quantity
+from kube.machinery.qos import BEST_EFFORT, GUARANTEED, limits_of, qos_class, requests_of
 from kube.machinery.quantity import milli, whole
 
 CPU_PERIOD_US = 100_000
 MIN_SHARES, MAX_SHARES = 2, 262_144
 MIN_QUOTA_US = 1_000
-
-GUARANTEED, BURSTABLE, BEST_EFFORT = "Guaranteed", "Burstable", "BestEffort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,36 +25,6 @@ class Limits:
     cpu_shares: int
     cpu_quota_us: int | None = None
     memory_bytes: int | None = None
-
-
-def requests_of(container: core.Container) -> dict[str, Quantity]:
-    """Requests, where a missing one equals the limit, as the API's defaulting has it."""
-    resources = container.resources
-    return {**resources.limits, **resources.requests} if resources else {}
-
-
-def limits_of(container: core.Container) -> dict[str, Quantity]:
-    return container.resources.limits if container.resources else {}
-
-
-def qos_class(spec: core.PodSpec) -> str:
-    """Guaranteed: every container has CPU and memory limits equal to its requests."""
-    containers = (*spec.init_containers, *spec.containers)
-    if not any(_counts(requests_of(c)) or _counts(limits_of(c)) for c in containers):
-        return BEST_EFFORT
-    return GUARANTEED if all(_is_guaranteed(c) for c in containers) else BURSTABLE
-
-
-def _counts(resources: dict[str, Quantity]) -> bool:
-    return any(milli(resources.get(name, 0)) > 0 for name in ("cpu", "memory"))
-
-
-def _is_guaranteed(container: core.Container) -> bool:
-    requests, limits = requests_of(container), limits_of(container)
-    return all(
-        milli(limits.get(name, 0)) > 0 and milli(limits[name]) == milli(requests[name])
-        for name in ("cpu", "memory")
-    )
 
 
 def cpu_shares(cpu_milli: int) -> int:

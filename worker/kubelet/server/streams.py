@@ -16,11 +16,10 @@ from aiohttp import web
 from kube.component.log import get_logger
 from kube.component.peers import until_gone
 from kube.component.webhandler import be_patient
+from kube.machinery.remotecommand import CLOSE, PROTOCOLS
 
 log = get_logger(__name__)
 
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-_CLOSE = 255
 _MAX_MESSAGE = 4 << 20  # of one message, the runtime's bound too; kubectl sends 32 KiB
 
 
@@ -79,7 +78,7 @@ async def _to_runtime(
     knows_close = runtime.protocol == PROTOCOLS[0]
     async for message in caller:
         if message.type is aiohttp.WSMsgType.BINARY:
-            if message.data[:1] == bytes([_CLOSE]) and not knows_close:
+            if message.data[:1] == bytes([CLOSE]) and not knows_close:
                 continue
             await runtime.send_bytes(message.data)
         elif message.type is aiohttp.WSMsgType.TEXT:

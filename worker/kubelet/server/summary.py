@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from kube.machinery.times import format_seconds
 from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet.node import machine
 from worker.kubelet.pod import names
-from worker.kubelet.pod.podstatus import timestamp
 from worker.kubelet.server.cadvisor import Snapshot
 
 
 def summary(node: str, snapshot: Snapshot, now: float) -> dict[str, Any]:
-    when = timestamp(now)
+    when = format_seconds(now)
     used = machine.memory_used()
     pods: dict[str, dict[str, Any]] = {}
     for stats in snapshot.containers:

@@ -1,20 +1,11 @@
-"""The WebSocket framing of Kubernetes' remote commands, `v4` and `v5.channel.k8s.io`. Pure.
-
-Each binary message starts with one byte, the channel. v5 (KEP-4006) adds that a client may close
-a single channel, which is how the end of stdin is told.
-"""
+"""What the messages of a remote command's client mean (`kube.machinery.remotecommand`). Pure."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
 
-V4 = "v4.channel.k8s.io"
-V5 = "v5.channel.k8s.io"
-# In the order in which we prefer them.
-PROTOCOLS = (V5, V4)
-
-STDIN, STDOUT, STDERR, ERROR, RESIZE, CLOSE = 0, 1, 2, 3, 4, 255
+from kube.machinery.remotecommand import CLOSE, RESIZE, STDIN, V5
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from kube.component.log import get_logger
 from kube.component.peers import until_gone
 from kube.component.webapp import serve_app
 from kube.component.webhandler import be_patient
+from kube.machinery import remotecommand
 from kube.stubs.cri import api_pb2 as cri
 from worker.runtime.containers import channels, conmon
 from worker.runtime.containers.conmon import Monitored
@@ -64,7 +65,7 @@ class _Peer:
 
     def __init__(self, ws: web.WebSocketResponse) -> None:
         self._ws = ws
-        self.protocol = ws.ws_protocol or channels.V4
+        self.protocol = ws.ws_protocol or remotecommand.V4
 
     async def send(self, channel: int, data: bytes) -> None:
         with suppress(ConnectionError):
@@ -123,7 +124,7 @@ class StreamingServer:
         if session is None or deadline < time.monotonic():
             raise web.HTTPNotFound(text="no such stream: the token is unknown, used or expired")
         # No heartbeat: its answer would not be read while the container does not read its stdin.
-        ws = web.WebSocketResponse(protocols=channels.PROTOCOLS, max_msg_size=_MAX_MESSAGE)
+        ws = web.WebSocketResponse(protocols=remotecommand.PROTOCOLS, max_msg_size=_MAX_MESSAGE)
         if not ws.can_prepare(request):
             raise web.HTTPBadRequest(text="this server speaks WebSocket only")
         be_patient(request)
@@ -143,7 +144,7 @@ class StreamingServer:
         try:
             await self._serve(session, peer)
         except (RuntimeFailure, OSError) as error:
-            await peer.send(channels.ERROR, channels.failure_status(str(error)))
+            await peer.send(remotecommand.ERROR, channels.failure_status(str(error)))
 
     async def _serve(self, session: Session, peer: _Peer) -> None:
         if isinstance(session, AttachSession):
@@ -155,7 +156,7 @@ class StreamingServer:
         ) as stream:  # fmt: skip
             code = await _exec(session, stream, peer)
         if code is not None:
-            await peer.send(channels.ERROR, channels.exit_status(code))
+            await peer.send(remotecommand.ERROR, channels.exit_status(code))
 
 
 async def _exec(session: ExecSession, stream: ExecStream, peer: _Peer) -> int | None:
@@ -163,8 +164,8 @@ async def _exec(session: ExecSession, stream: ExecStream, peer: _Peer) -> int | 
     outputs = [
         asyncio.create_task(_pump(reader, channel, wanted, peer), name="exec output")
         for reader, channel, wanted in (
-            (stream.stdout, channels.STDOUT, session.stdout),
-            (stream.stderr, channels.STDERR, session.stderr),
+            (stream.stdout, remotecommand.STDOUT, session.stdout),
+            (stream.stderr, remotecommand.STDERR, session.stderr),
         )
         if reader is not None
     ]
@@ -227,7 +228,7 @@ async def _attach(session: AttachSession, peer: _Peer) -> None:
     try:
         done, _ = await asyncio.wait({output, inputs}, return_when=asyncio.FIRST_COMPLETED)
         if output in done:
-            await peer.send(channels.ERROR, channels.exit_status(0))
+            await peer.send(remotecommand.ERROR, channels.exit_status(0))
     finally:
         await _end(output, inputs)
         attached.socket.close()
@@ -235,7 +236,7 @@ async def _attach(session: AttachSession, peer: _Peer) -> None:
 
 async def _pump_packets(attached: _Attached, session: AttachSession, peer: _Peer) -> None:
     loop = asyncio.get_running_loop()
-    wanted = {2: (channels.STDOUT, session.stdout), 3: (channels.STDERR, session.stderr)}
+    wanted = {2: (remotecommand.STDOUT, session.stdout), 3: (remotecommand.STDERR, session.stderr)}
     with suppress(OSError):
         while packet := await loop.sock_recv(attached.socket, _MAX_PACKET):
             channel, send = wanted.get(packet[0], (0, False))

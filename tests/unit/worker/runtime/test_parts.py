@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kube.machinery import remotecommand
 from kube.rpc.service import snake_case
 from kube.stubs.cri import api_pb2 as cri
 from worker.runtime.containers import channels
@@ -80,14 +81,14 @@ def test_resolv_conf() -> None:
 
 
 def test_the_end_of_stdin_exists_only_in_v5() -> None:
-    assert channels.decode(b"\xff\x00", channels.V5) == channels.EndOfInput()
-    assert channels.decode(b"\xff\x00", channels.V4) is None
-    assert channels.decode(b"\x00abc", channels.V4) == channels.Input(b"abc")
+    assert channels.decode(b"\xff\x00", remotecommand.V5) == channels.EndOfInput()
+    assert channels.decode(b"\xff\x00", remotecommand.V4) is None
+    assert channels.decode(b"\x00abc", remotecommand.V4) == channels.Input(b"abc")
     size = b'\x04{"Width": 80, "Height": 24}'
-    assert channels.decode(size, channels.V4) == channels.Resize(24, 80)
+    assert channels.decode(size, remotecommand.V4) == channels.Resize(24, 80)
 
 
-@given(st.binary(max_size=40), st.sampled_from(channels.PROTOCOLS))
+@given(st.binary(max_size=40), st.sampled_from(remotecommand.PROTOCOLS))
 def test_no_message_breaks_the_decoder(message: bytes, protocol: str) -> None:
     channels.decode(message, protocol)
 

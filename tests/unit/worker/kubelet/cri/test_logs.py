@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube.files.threads import FileThreads
+from kube.machinery.times import to_seconds
 from worker.kubelet.cri.logfiles import read_log
 from worker.kubelet.cri.logrotation import (
     RotationPolicy,
@@ -21,7 +22,7 @@ from worker.kubelet.cri.logrotation import (
     remove_logs,
     set_aside,
 )
-from worker.kubelet.cri.logs import LogFormatter, LogOptions, parse_record, to_seconds
+from worker.kubelet.cri.logs import LogFormatter, LogOptions, parse_record
 
 LINES = [
     b"2026-01-02T03:04:05.000000001Z stdout F one",

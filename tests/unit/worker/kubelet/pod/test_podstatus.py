@@ -8,10 +8,11 @@ import pytest
 from kube.api import core
 from kube.api.meta import ObjectMeta
 from kube.machinery import errors
+from kube.machinery.times import format_seconds
 from worker.kubelet.cri.records import ContainerRecord, PodRecord, SandboxRecord, State
 from worker.kubelet.pod import statuses
 from worker.kubelet.pod.podactions import Waiting
-from worker.kubelet.pod.podstatus import Facts, pod_status, timestamp
+from worker.kubelet.pod.podstatus import Facts, pod_status
 from worker.kubelet.pod.statuses import StatusWriter, merge
 
 BOX = SandboxRecord("s0", ready=True, ips=("10.1.0.5",))
@@ -155,8 +156,8 @@ def test_transition_times_change_only_with_the_status() -> None:
     held = msgspec.structs.replace(pod(), status=first)
     second = pod_status(held, later, Facts("10.0.0.1", 2000.0, ready=frozenset({"web0"})))
     times = {c.type: c.last_transition_time for c in second.conditions}
-    assert times["PodScheduled"] == timestamp(1000.0)
-    assert times["Ready"] == timestamp(2000.0)
+    assert times["PodScheduled"] == format_seconds(1000.0)
+    assert times["Ready"] == format_seconds(2000.0)
 
 
 def test_a_readiness_gate_of_somebody_else_is_kept_and_obeyed() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from kube.api import core
 from kube.api.meta import ObjectMeta
+from kube.machinery.qos import qos_class
 from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet.cri.configs import NodeShape, container_config, sandbox_config
 from worker.kubelet.cri.images import pull_policy
@@ -22,7 +23,6 @@ from worker.kubelet.pod.qos import (
     cpu_weight,
     oom_score_adj,
     pod_limits,
-    qos_class,
 )
 from worker.kubelet.pod.security import verify_non_root
 
