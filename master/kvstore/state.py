@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from kube.stubs.etcd import kv_pb2
 from master.kvstore import buckets
 from master.kvstore.bolt.reader import BadDatabase, Database, Item
-from master.kvstore.bolt.writer import Plan
+from master.kvstore.bolt.writer import FilePlan
 from master.kvstore.buckets import REVISION
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
@@ -58,13 +58,13 @@ def capture(machine: Machine, meta: SnapshotMeta) -> Capture:
     return Capture(meta, machine.mvcc.history(), leases, buckets.captured(machine, meta))
 
 
-def plan(captured: Capture) -> Plan:
+def plan(captured: Capture) -> FilePlan:
     """The file's layout; the file itself is its `pages()`."""
     small = {name: lambda items=items: (items,) for name, items in captured.small.items()}
     leases = buckets.lease_items(captured.leases)
     records, count = captured.history.surviving()
     keys = partial(_key_items, records, count)
-    return Plan({**small, _LEASES: lambda: (leases,), _KEYS: keys})
+    return FilePlan({**small, _LEASES: lambda: (leases,), _KEYS: keys})
 
 
 def _key_items(records: list[Record], count: int) -> Iterator[list[Item]]:

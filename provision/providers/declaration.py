@@ -10,7 +10,7 @@ from provision.providers.base import Provider
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MachineLimits:
     """What a machine has that names no size of its own. None: whatever there is."""
 
     disk: str | None = None
@@ -20,8 +20,8 @@ class Limits:
 class ProviderOptions(Strict, frozen=True):
     """Base of a provider's own stanza in a lab file (`spec.<name>`)."""
 
-    def limits(self) -> Limits:
-        return Limits()
+    def limits(self) -> MachineLimits:
+        return MachineLimits()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
 from tests.component.proxy_harness import REPO, Netns
 from worker.proxy.commands import RulesError, execute
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.generation import generation
 from worker.proxy.restore import changes, cleanup, full, parse_save
 from worker.proxy.ruleset import JUMPS, Options, Tables, assemble, render_service
@@ -52,7 +52,7 @@ def objects() -> Iterator[tuple[str, Service, list[EndpointSlice]]]:
 
 def everything(options: Options) -> Tables:
     rendered = {
-        name: render_service(service, slices, Node("w1"), options)
+        name: render_service(service, slices, OwnNode("w1"), options)
         for name, service, slices in objects()
     }
     return assemble(rendered, options)

@@ -20,7 +20,7 @@ from tests.component.proxy_harness import (
     until,
 )
 from tests.component.test_proxy_iptables import netns, objects  # noqa: F401 - a fixture
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.nft.changes import changes, rebuilt
 from worker.proxy.nft.listing import parse
 from worker.proxy.nft.removal import REMOVE
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.root
 def everything(cluster_cidr: str, mark: str, without: int = 0) -> Table:
     """Services with each feature and each protocol, with 0, 1 and 7 endpoints."""
     parts = {
-        name: rendered(one, slices, Node("w1"), lambda port, to: render(port, to, cluster_cidr))
+        name: rendered(one, slices, OwnNode("w1"), lambda port, to: render(port, to, cluster_cidr))
         for name, one, slices in list(objects())[without:]
     }
     return assemble(parts, mark, ("10.200.0.21",))

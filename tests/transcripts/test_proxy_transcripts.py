@@ -18,7 +18,7 @@ import yaml
 
 from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.pending import service_key
 from worker.proxy.restore import Restore, changes, cleanup, full, parse_save
 from worker.proxy.ruleset import JUMPS, Options, Tables, assemble, render_service
@@ -93,7 +93,7 @@ class Scenario:
 
 def desired_of(objects: list[dict[str, Any]], flags: dict[str, str]) -> Tables:
     options = Options(cluster_cidr=flags.get("cluster-cidr", ""))
-    node = Node(flags.get("node", "w1"), flags.get("zone", ""))
+    node = OwnNode(flags.get("node", "w1"), flags.get("zone", ""))
     services = [msgspec.convert(o, Service) for o in objects if o["kind"] == "Service"]
     slices = [msgspec.convert(o, EndpointSlice) for o in objects if o["kind"] == "EndpointSlice"]
     rendered = {}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kube.api.core import Node as ApiNode
+from kube.api.core import Node
 from kube.api.discovery import Endpoint as ApiEndpoint
 from kube.api.discovery import EndpointPort, EndpointSlice
 from worker.proxy.serviceports import Port, is_ipv4
@@ -20,7 +20,7 @@ ZONE_LABEL = "topology.kubernetes.io/zone"
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class OwnNode:
     """What of the own node decides about rules."""
 
     name: str
@@ -69,7 +69,9 @@ class Reachable:
         )
 
 
-def endpoints_of(port: Port, slices: Iterable[EndpointSlice], node: Node) -> tuple[Endpoint, ...]:
+def endpoints_of(
+    port: Port, slices: Iterable[EndpointSlice], node: OwnNode
+) -> tuple[Endpoint, ...]:
     """The endpoints of a port over all slices of its service, sorted by address."""
     found: dict[str, Endpoint] = {}
     for endpoint in _endpoints(port, slices, node):
@@ -79,7 +81,7 @@ def endpoints_of(port: Port, slices: Iterable[EndpointSlice], node: Node) -> tup
     return tuple(found[address] for address in sorted(found))
 
 
-def _endpoints(port: Port, slices: Iterable[EndpointSlice], node: Node) -> Iterable[Endpoint]:
+def _endpoints(port: Port, slices: Iterable[EndpointSlice], node: OwnNode) -> Iterable[Endpoint]:
     for slice_ in slices:
         number = _port_number(port, slice_.ports)
         if slice_.address_type not in ("", "IPv4") or not number:
@@ -96,7 +98,7 @@ def _port_number(port: Port, ports: Sequence[EndpointPort]) -> int:
     return 0
 
 
-def _endpoint(endpoint: ApiEndpoint, port: int, node: Node) -> Endpoint:
+def _endpoint(endpoint: ApiEndpoint, port: int, node: OwnNode) -> Endpoint:
     conditions, hints = endpoint.conditions, endpoint.hints
     # Unknown counts as ready, and what says nothing of serving serves while it is ready.
     ready = conditions is None or conditions.ready is not False
@@ -113,7 +115,7 @@ def _endpoint(endpoint: ApiEndpoint, port: int, node: Node) -> Endpoint:
     )
 
 
-def reachable(port: Port, endpoints: Sequence[Endpoint], node: Node) -> Reachable:
+def reachable(port: Port, endpoints: Sequence[Endpoint], node: OwnNode) -> Reachable:
     """Choose by readiness, traffic policy and zone."""
     usable = _usable(endpoints)
     local = _usable([endpoint for endpoint in endpoints if endpoint.local])
@@ -131,7 +133,7 @@ def _usable(endpoints: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
     return ready or tuple(e for e in endpoints if e.serving and e.terminating)
 
 
-def _preferred(endpoints: tuple[Endpoint, ...], node: Node) -> tuple[Endpoint, ...]:
+def _preferred(endpoints: tuple[Endpoint, ...], node: OwnNode) -> tuple[Endpoint, ...]:
     """Hints count only among ready endpoints, when every one has one and this node or zone gets at
     least one: the node's before the zone's."""
     if not all(e.ready for e in endpoints):
@@ -145,10 +147,10 @@ def _preferred(endpoints: tuple[Endpoint, ...], node: Node) -> tuple[Endpoint, .
     return endpoints
 
 
-def node_of(node: ApiNode) -> Node:
+def node_of(node: Node) -> OwnNode:
     # The primary address alone, which is what upstream's nodePortAddresses says by default.
     internal = (a.address for a in node.status.addresses if a.type == "InternalIP")
-    return Node(
+    return OwnNode(
         node.metadata.name,
         node.metadata.labels.get(ZONE_LABEL, ""),
         tuple(address for address in internal if is_ipv4(address))[:1],

@@ -7,7 +7,7 @@ from typing import Any
 
 from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.generation import Witness
 from worker.proxy.iptables import Iptables
 from worker.proxy.rendered import RenderedService
@@ -29,7 +29,7 @@ class IptablesWriter:
         self._witness = Witness()
 
     def render(
-        self, service: Service | None, slices: Sequence[EndpointSlice], node: Node
+        self, service: Service | None, slices: Sequence[EndpointSlice], node: OwnNode
     ) -> RenderedService[Any]:
         return render_service(service, slices, node, self._options)
 
@@ -37,7 +37,7 @@ class IptablesWriter:
         return {table: sum(map(len, chains.values())) for table, chains in self._applied.items()}
 
     async def write(
-        self, services: Mapping[str, RenderedService[Any]], node: Node, *, full: bool
+        self, services: Mapping[str, RenderedService[Any]], node: OwnNode, *, full: bool
     ) -> Written:
         desired = assemble(services, self._options)
         before = self._iptables.generation()

@@ -26,7 +26,7 @@ from kube.component.run import notify_ready, run
 from kube.component.tls import TlsFiles, server_context
 from kube.http.server import http_server
 from worker.proxy.cleanup import remove_everything, remove_other_mode
-from worker.proxy.endpoints import Node, node_of
+from worker.proxy.endpoints import OwnNode, node_of
 from worker.proxy.health import Health, eligible
 from worker.proxy.healthports import HealthChecks, health_pages
 from worker.proxy.iptables import BACKENDS, Iptables
@@ -159,7 +159,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         node = Informer(client, core.Node, field_selector=f"metadata.name={config.hostname}")
         periods = Periods(least=config.min_sync_period, full=config.sync_period)
         syncer = Syncer(writer, services, slices, periods, health)
-        syncer.set_node(Node(config.hostname))
+        syncer.set_node(OwnNode(config.hostname))
         node.add_handler(lambda _, old, new: _on_node(config.hostname, new, syncer, health))
         checks = await stack.enter_async_context(
             HealthChecks.serving(config.bind_address, syncer, health)

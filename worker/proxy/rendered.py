@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
-from worker.proxy.endpoints import Node, Reachable, endpoints_of, reachable
+from worker.proxy.endpoints import OwnNode, Reachable, endpoints_of, reachable
 from worker.proxy.serviceports import Port, ports_of
 
 F = TypeVar("F")
@@ -32,7 +32,7 @@ class RenderedService(Generic[F]):
 def rendered(
     service: Service | None,
     slices: Sequence[EndpointSlice],
-    node: Node,
+    node: OwnNode,
     render: Callable[[Port, Reachable], F],
 ) -> RenderedService[F]:
     ports = tuple(

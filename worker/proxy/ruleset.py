@@ -9,7 +9,7 @@ from itertools import chain as concatenated
 from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
 from worker.proxy import names
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.rendered import RenderedService, rendered
 from worker.proxy.rules import Fragment, render
 from worker.proxy.sections import Rules
@@ -77,7 +77,7 @@ JUMPS: tuple[Jump, ...] = (
 
 
 def render_service(
-    service: Service | None, slices: Sequence[EndpointSlice], node: Node, options: Options
+    service: Service | None, slices: Sequence[EndpointSlice], node: OwnNode, options: Options
 ) -> RenderedService[Fragment]:
     return rendered(service, slices, node, lambda port, to: render(port, to, options.cluster_cidr))
 

@@ -21,7 +21,7 @@ from kube.component.log import get_logger
 from worker.proxy import metrics
 from worker.proxy.commands import RulesError
 from worker.proxy.conntrack import forget_stale
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.flows import has_udp
 from worker.proxy.health import Health
 from worker.proxy.pending import Pending, service_key
@@ -63,7 +63,7 @@ class Syncer:
         self._health = health
         self._clock = clock
         self._started = clock()
-        self._node = Node("")
+        self._node = OwnNode("")
         self._pending = Pending()
         self._changed = asyncio.Event()
         self._rendered: dict[str, RenderedService[Any]] = {}
@@ -85,7 +85,7 @@ class Syncer:
         """Until the next successful sync."""
         await self._synced.wait()
 
-    def set_node(self, node: Node) -> None:
+    def set_node(self, node: OwnNode) -> None:
         """The own node became known or moved to another zone: everything is decided afresh."""
         if node != self._node:
             self._node = node

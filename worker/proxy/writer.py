@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.rendered import RenderedService
 
 
@@ -30,13 +30,13 @@ class Writer(Protocol):
     def mode(self) -> str: ...
 
     def render(
-        self, service: Service | None, slices: Sequence[EndpointSlice], node: Node
+        self, service: Service | None, slices: Sequence[EndpointSlice], node: OwnNode
     ) -> RenderedService[Any]:
         """Pure."""
         ...
 
     async def write(
-        self, services: Mapping[str, RenderedService[Any]], node: Node, *, full: bool
+        self, services: Mapping[str, RenderedService[Any]], node: OwnNode, *, full: bool
     ) -> Written:
         """Make the rules those of `services`. `full`: also if others changed them. Raises
         RulesError."""

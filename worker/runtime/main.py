@@ -28,7 +28,7 @@ from kube.stubs.cri import api_pb2 as cri
 from kube.stubs.runtime import images_pb2
 from worker.runtime.containers.streaming import StreamingServer
 from worker.runtime.images.registry import Puller
-from worker.runtime.node import Node
+from worker.runtime.node import ContainerHost
 from worker.runtime.oci import capabilities
 from worker.runtime.oci.cgroups import Cgroups
 from worker.runtime.oci.resources import NodeFacts, device_rules
@@ -183,7 +183,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     places = Places(config.root, config.state, config.netns_dir)
     runtime = OciRuntime(config.oci_runtime, places.oci_state)
     cni = Cni(config.cni_conf_dir, config.cni_bin_dir, _directory(config.root / "cni"))
-    node = Node(places, runtime, config.conmon, cni, node_facts(config.cgroup_parent))
+    node = ContainerHost(places, runtime, config.conmon, cni, node_facts(config.cgroup_parent))
     await node.restore()
     streaming = StreamingServer(node.execs)
     puller = Puller(config.root / "downloads", config.insecure_registries)
@@ -215,7 +215,7 @@ async def _access(stack: AsyncExitStack, config: Config) -> Access | None:
 
 @asynccontextmanager
 async def _grpc_server(
-    path: Path, node: Node, streaming: StreamingServer, puller: Puller
+    path: Path, node: ContainerHost, streaming: StreamingServer, puller: Puller
 ) -> AsyncIterator[None]:
     operations = Operations()
     path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
@@ -235,7 +235,7 @@ async def _grpc_server(
     await operations.drain(_GRACE_SECONDS)
 
 
-def _methods(node: Node, streaming: StreamingServer, puller: Puller) -> Iterator[Method]:
+def _methods(node: ContainerHost, streaming: StreamingServer, puller: Puller) -> Iterator[Method]:
     services = cri.DESCRIPTOR.services_by_name
     yield from methods_of(services["RuntimeService"], RuntimeService(node, streaming))
     yield from methods_of(services["ImageService"], ImageService(node, puller))

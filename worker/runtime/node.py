@@ -32,7 +32,7 @@ from worker.runtime.service.events import EventBroker
 log = get_logger(__name__)
 
 
-class Node:
+class ContainerHost:
     def __init__(
         self, places: Places, runtime: OciRuntime, conmon: str, cni: Cni, facts: NodeFacts
     ) -> None:

@@ -58,7 +58,7 @@ class _Tree:
         return self.end - 1 - (0 if self.branches else self.overflows[-1])
 
 
-class Plan:
+class FilePlan:
     """The layout of a file with these buckets, one at least. `size` is known before anything is
     written."""
 

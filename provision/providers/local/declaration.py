@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from provision.labfile.base import DISK_PATTERN
 from provision.providers.base import Provider
-from provision.providers.declaration import Declaration, Limits, ProviderOptions, Remark
+from provision.providers.declaration import Declaration, MachineLimits, ProviderOptions, Remark
 
 
 class LocalOptions(ProviderOptions, frozen=True):
@@ -31,9 +31,9 @@ class LocalOptions(ProviderOptions, frozen=True):
         Meta(description="Root in a machine is nobody on the host (docs/security.md)."),
     ] = False
 
-    def limits(self) -> Limits:
+    def limits(self) -> MachineLimits:
         """A virtual machine's disk is its image's; a local one's would be the whole host's."""
-        return Limits(None if self.disk == "none" else self.disk, self.pids)
+        return MachineLimits(None if self.disk == "none" else self.disk, self.pids)
 
 
 def _make() -> Provider:

@@ -17,7 +17,7 @@ from worker.kubelet.pod.env import ConfigError
 from worker.kubelet.pod.expand import expand_all
 from worker.kubelet.pod.qos import (
     CPU_PERIOD_US,
-    Limits,
+    CgroupLimits,
     container_limits,
     oom_score_adj,
     pod_limits,
@@ -107,7 +107,7 @@ def _sysctls(spec: core.PodSpec) -> dict[str, str]:
     return {s.name: s.value for s in context.sysctls} if context else {}
 
 
-def _resources(limits: Limits, oom: int = 0) -> cri.LinuxContainerResources:
+def _resources(limits: CgroupLimits, oom: int = 0) -> cri.LinuxContainerResources:
     return cri.LinuxContainerResources(
         cpu_period=CPU_PERIOD_US,
         cpu_quota=limits.cpu_quota_us or 0,

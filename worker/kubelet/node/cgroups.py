@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kube.component.log import get_logger
 from worker.kubelet import metrics
-from worker.kubelet.pod.qos import CPU_PERIOD_US, Limits, cpu_weight
+from worker.kubelet.pod.qos import CPU_PERIOD_US, CgroupLimits, cpu_weight
 
 log = get_logger(__name__)
 
@@ -32,7 +32,7 @@ class Cgroups:
         self._pod_max_pids = pod_max_pids
         self.unified = (mount / "cgroup.controllers").exists()
 
-    def create(self, parent: str, limits: Limits) -> None:
+    def create(self, parent: str, limits: CgroupLimits) -> None:
         """Make the pod's cgroup and write its limits, which may be there already."""
         began = time.monotonic()
         if self.unified:
@@ -41,7 +41,7 @@ class Cgroups:
             self._create_v1(parent, limits)
         metrics.CGROUP_SECONDS.labels("create").observe(time.monotonic() - began)
 
-    def _create_v1(self, parent: str, limits: Limits) -> None:
+    def _create_v1(self, parent: str, limits: CgroupLimits) -> None:
         for controller in V1_CONTROLLERS:
             if (self._mount / controller).is_dir():
                 (self._mount / controller / parent.lstrip("/")).mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class Cgroups:
             _write(memory / "memory.limit_in_bytes", limits.memory_bytes)
         self._limit_pids(self._mount / "pids" / parent.lstrip("/"))
 
-    def _create_v2(self, parent: str, limits: Limits) -> None:
+    def _create_v2(self, parent: str, limits: CgroupLimits) -> None:
         directory = self._mount
         for part in parent.strip("/").split("/"):
             # A controller must be handed down at each level before a child can use it.

@@ -19,7 +19,7 @@ MIN_QUOTA_US = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class CgroupLimits:
     """What the kernel is told. None leaves the kernel's default."""
 
     cpu_shares: int
@@ -41,21 +41,21 @@ def cpu_weight(shares: int) -> int:
     return 1 + (shares - MIN_SHARES) * 9999 // (MAX_SHARES - MIN_SHARES)
 
 
-def container_limits(container: core.Container) -> Limits:
+def container_limits(container: core.Container) -> CgroupLimits:
     limits = limits_of(container)
-    return Limits(
+    return CgroupLimits(
         cpu_shares=cpu_shares(milli(requests_of(container).get("cpu", 0))),
         cpu_quota_us=cpu_quota(milli(limits.get("cpu", 0))),
         memory_bytes=whole(limits.get("memory", 0)) or None,
     )
 
 
-def pod_limits(spec: core.PodSpec) -> Limits:
+def pod_limits(spec: core.PodSpec) -> CgroupLimits:
     """The pod's cgroup: the sum of its containers, and a limit only where all of them have one."""
     shares = sum(milli(requests_of(c).get("cpu", 0)) for c in spec.containers)
     peak = max((milli(requests_of(c).get("cpu", 0)) for c in spec.init_containers), default=0)
     cpu = _pod_limit(spec, "cpu", milli)
-    return Limits(
+    return CgroupLimits(
         cpu_shares=cpu_shares(max(shares, peak)),
         cpu_quota_us=cpu_quota(cpu),
         memory_bytes=_pod_limit(spec, "memory", whole) or None,

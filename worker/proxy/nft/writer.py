@@ -11,7 +11,7 @@ from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
 from kube.component.log import get_logger
 from worker.proxy.commands import RulesError, execute
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.generation import Witness, generation
 from worker.proxy.nft import names
 from worker.proxy.nft.changes import Transaction, changes, rebuilt
@@ -53,7 +53,7 @@ class NftablesWriter:
         return cls(options)
 
     def render(
-        self, service: Service | None, slices: Sequence[EndpointSlice], node: Node
+        self, service: Service | None, slices: Sequence[EndpointSlice], node: OwnNode
     ) -> RenderedService[Any]:
         cidr = self._options.cluster_cidr
         return rendered(service, slices, node, lambda port, to: render(port, to, cidr))
@@ -62,7 +62,7 @@ class NftablesWriter:
         return {names.TABLE: sum(map(len, self._applied.chains.values()))}
 
     async def write(
-        self, services: Mapping[str, RenderedService[Any]], node: Node, *, full: bool
+        self, services: Mapping[str, RenderedService[Any]], node: OwnNode, *, full: bool
     ) -> Written:
         desired = assemble(services, self._mark, node.addresses)
         before = generation()

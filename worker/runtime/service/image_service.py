@@ -14,13 +14,13 @@ from kube.stubs.cri import api_pb2 as cri
 from kube.stubs.runtime import images_pb2
 from worker.runtime.errors import InvalidArgument, NotFound
 from worker.runtime.images import archives, registry
-from worker.runtime.node import Node
+from worker.runtime.node import ContainerHost
 from worker.runtime.records import ImageRecord
 from worker.runtime.service import convert
 
 
 class ImageService:
-    def __init__(self, node: Node, puller: registry.Puller) -> None:
+    def __init__(self, node: ContainerHost, puller: registry.Puller) -> None:
         self._node = node
         self._puller = puller
         self._threads = FileThreads("image-usage", 1)
@@ -79,7 +79,7 @@ class ImageService:
 
 
 class LoadService:
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: ContainerHost) -> None:
         self._node = node
         self._threads = FileThreads("loads", 2)
 

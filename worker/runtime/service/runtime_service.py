@@ -15,13 +15,13 @@ from worker.runtime import kernel
 from worker.runtime.containers.lifecycle import state
 from worker.runtime.containers.streaming import StreamingServer, attach_session, exec_session
 from worker.runtime.errors import NotFound, RuntimeFailure, Unimplemented
-from worker.runtime.node import Node
+from worker.runtime.node import ContainerHost
 from worker.runtime.records import ContainerRecord, SandboxRecord
 from worker.runtime.service import convert
 
 
 class RuntimeService:
-    def __init__(self, node: Node, streaming: StreamingServer) -> None:
+    def __init__(self, node: ContainerHost, streaming: StreamingServer) -> None:
         self._node = node
         self._streaming = streaming
 

@@ -20,7 +20,7 @@ from master.kvstore.bolt.page import (
     checksum,
 )
 from master.kvstore.bolt.reader import BadDatabase, Database
-from master.kvstore.bolt.writer import Plan
+from master.kvstore.bolt.writer import FilePlan
 
 Contents = dict[bytes, dict[bytes, bytes]]
 values = st.binary(max_size=40) | st.integers(0, 3 * PAGE_SIZE).map(bytes)
@@ -36,7 +36,7 @@ def file_of(buckets: Contents, batch: int = 7) -> bytes:
     def batches(items: list[tuple[bytes, bytes]]) -> Iterable[list[tuple[bytes, bytes]]]:
         return (items[at : at + batch] for at in range(0, len(items), batch))
 
-    plan = Plan(
+    plan = FilePlan(
         {name: lambda kept=kept: batches(sorted(kept.items())) for name, kept in buckets.items()}
     )
     data = b"".join(plan.pages())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore import state
 from master.kvstore.bolt.page import PAGE_SIZE
-from master.kvstore.bolt.writer import Plan
+from master.kvstore.bolt.writer import FilePlan
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
 from master.kvstore.mvcc.records import Record, written
@@ -96,7 +96,7 @@ def test_a_summary_has_walked_through_every_bucket(tmp_path: Path) -> None:
     """Also one that is of no matter to the state."""
 
     def summary(*strange: tuple[bytes, bytes]) -> Summary:
-        file = Plan({b"key": lambda: ([],), b"zz": lambda: (list(strange),)})
+        file = FilePlan({b"key": lambda: ([],), b"zz": lambda: (list(strange),)})
         path = tmp_path / "file"
         path.write_bytes(b"".join(stream(file.pages())))
         return verify(path)

@@ -18,7 +18,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from provision.providers.base import Problem, ProviderError
-from provision.providers.declaration import Declaration, Limits, ProviderOptions, Remark
+from provision.providers.declaration import Declaration, MachineLimits, ProviderOptions, Remark
 
 
 class PaperOptions(ProviderOptions, frozen=True):
@@ -27,7 +27,7 @@ class PaperOptions(ProviderOptions, frozen=True):
     sheets: Annotated[int, Meta(ge=1, description="So many.")] = 3
 
     def limits(self):
-        return Limits(pids=self.sheets)
+        return MachineLimits(pids=self.sheets)
 
 
 class PaperProvider:

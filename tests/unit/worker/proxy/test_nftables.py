@@ -9,7 +9,7 @@ import pytest
 
 from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.nft import names
 from worker.proxy.nft.changes import changes, rebuilt
 from worker.proxy.nft.listing import parse
@@ -38,7 +38,7 @@ def of(one: Service, *ips: str) -> RenderedService[Fragment]:
         },
         EndpointSlice,
     )
-    return rendered(one, [slice_], Node("w1"), lambda port, to: render(port, to, "10.0.0.0/8"))
+    return rendered(one, [slice_], OwnNode("w1"), lambda port, to: render(port, to, "10.0.0.0/8"))
 
 
 def table(**services: RenderedService[Fragment]) -> Table:

@@ -24,14 +24,14 @@ from tests.unit.worker.proxy.proxy_walkers import (
     Outcomes,
     Packet,
 )
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.nft import rules as nft_rules
 from worker.proxy.nft import table as nft_table
 from worker.proxy.rendered import rendered
 from worker.proxy.ruleset import Options, assemble, render_service
 
 POD_NET = "10.244.0.0/16"
-NODE = Node("w1")
+NODE = OwnNode("w1")
 OPTIONS = Options(cluster_cidr=POD_NET)
 MODES = ["iptables", "nftables"]
 

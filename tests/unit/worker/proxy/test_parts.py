@@ -8,11 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from kube.api.core import Node as ApiNode
-from kube.api.core import Service
+from kube.api.core import Node, Service
 from kube.api.discovery import EndpointConditions, EndpointHints, EndpointSlice, ForNode, ForZone
 from worker.proxy import names
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.flows import Flows, has_udp, parse, stale
 from worker.proxy.health import Check, Health, answer, checks_of, eligible
 from worker.proxy.main import Config
@@ -22,7 +21,7 @@ from worker.proxy.restore import Restore, changes, dialect, explain, full, trans
 from worker.proxy.ruleset import JUMPS, Options, render_service
 from worker.proxy.text import one_in
 
-NODE = Node("w1")
+NODE = OwnNode("w1")
 
 
 def service(protocol: str = "TCP", **spec: Any) -> Service:
@@ -174,20 +173,20 @@ def hinted(kind: str, *, but: str = "", ready: bool = True) -> EndpointSlice:
 @pytest.mark.parametrize(
     ("node", "slice_", "chosen"),
     [
-        (Node("w1", "a"), hinted("zones"), "12"),
-        (Node("w3", "b"), hinted("zones"), "3"),
-        (Node("w1", "c"), hinted("zones"), "123"),  # a zone without endpoints
-        (Node("w1"), hinted("zones"), "123"),  # a node without a zone
-        (Node("w1", "a"), hinted("zones", but="10.0.0.3"), "123"),  # one without a hint
-        (Node("w1", "a"), hinted("both"), "1"),  # the node before the zone
-        (Node("w9", "a"), hinted("both"), "12"),  # no endpoint for this node
-        (Node("w9", "c"), hinted("both"), "123"),
-        (Node("w1", "a"), hinted("nodes"), "1"),
-        (Node("w1", "a"), hinted("zones", ready=False), "123"),  # terminating ones: no hints
+        (OwnNode("w1", "a"), hinted("zones"), "12"),
+        (OwnNode("w3", "b"), hinted("zones"), "3"),
+        (OwnNode("w1", "c"), hinted("zones"), "123"),  # a zone without endpoints
+        (OwnNode("w1"), hinted("zones"), "123"),  # a node without a zone
+        (OwnNode("w1", "a"), hinted("zones", but="10.0.0.3"), "123"),  # one without a hint
+        (OwnNode("w1", "a"), hinted("both"), "1"),  # the node before the zone
+        (OwnNode("w9", "a"), hinted("both"), "12"),  # no endpoint for this node
+        (OwnNode("w9", "c"), hinted("both"), "123"),
+        (OwnNode("w1", "a"), hinted("nodes"), "1"),
+        (OwnNode("w1", "a"), hinted("zones", ready=False), "123"),  # terminating ones: no hints
     ],
 )
 def test_hints_choose_by_node_and_zone_or_not_at_all(
-    node: Node, slice_: EndpointSlice, chosen: str
+    node: OwnNode, slice_: EndpointSlice, chosen: str
 ) -> None:
     (target,) = render_service(service(), [slice_], node, Options()).targets
     assert "".join(e.ip[-1] for e in target.cluster) == chosen
@@ -202,7 +201,7 @@ def test_a_node_within_the_source_ranges_reaches_its_own_load_balancer() -> None
         ("192.0.2.7", ("192.0.2.0/24", "5.6.7.8/32")),
         ("198.51.100.7", ("192.0.2.0/24",)),
     ):
-        node = Node("w1", addresses=(node_ip,))
+        node = OwnNode("w1", addresses=(node_ip,))
         (port,) = render_service(one, [slice_of("10.0.0.1")], node, Options()).ports
         assert port.source_ranges == sources
 
@@ -313,7 +312,7 @@ def test_health_turns_bad_when_a_change_waits_too_long_and_good_after_the_sync()
     ],
 )
 def test_a_node_that_goes_away_is_not_eligible(document: Any, takes_traffic: bool) -> None:
-    assert eligible(msgspec.convert(document, ApiNode)) is takes_traffic
+    assert eligible(msgspec.convert(document, Node)) is takes_traffic
     assert eligible(None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from kube.api.core import Service
 from kube.api.discovery import EndpointSlice
 from worker.proxy import names
-from worker.proxy.endpoints import Node
+from worker.proxy.endpoints import OwnNode
 from worker.proxy.generation import Witness, parsed
 from worker.proxy.restore import changes, cleanup, full
 from worker.proxy.ruleset import JUMPS, Options, Tables, assemble, render_service
@@ -45,7 +45,7 @@ def tables_of(numbers: Iterable[int], first_pod: int = 1) -> Tables:
         rendered[f"ns/s{number}"] = render_service(
             msgspec.convert(service, Service),
             [msgspec.convert(slice_, EndpointSlice)],
-            Node("w1"),
+            OwnNode("w1"),
             OPTIONS,
         )
     return assemble(rendered, OPTIONS)

@@ -17,7 +17,7 @@ from worker.kubelet.pod import names
 from worker.kubelet.pod.dns import Resolver
 from worker.kubelet.pod.env import ConfigError
 from worker.kubelet.pod.qos import (
-    Limits,
+    CgroupLimits,
     cgroup_parent,
     container_limits,
     cpu_weight,
@@ -59,21 +59,21 @@ def test_the_class(containers: list[core.Container], expected: str) -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        (container(), Limits(2)),
-        (container({"cpu": "250m"}), Limits(256)),
-        (container(limits=FULL), Limits(512, 50_000, 64 * 2**20)),
-        (container(limits={"cpu": "1m"}), Limits(2, 1_000)),
+        (container(), CgroupLimits(2)),
+        (container({"cpu": "250m"}), CgroupLimits(256)),
+        (container(limits=FULL), CgroupLimits(512, 50_000, 64 * 2**20)),
+        (container(limits={"cpu": "1m"}), CgroupLimits(2, 1_000)),
     ],
 )
-def test_container_limits(spec: core.Container, expected: Limits) -> None:
+def test_container_limits(spec: core.Container, expected: CgroupLimits) -> None:
     assert container_limits(spec) == expected
 
 
 def test_a_pod_has_a_limit_only_if_all_its_containers_have() -> None:
     both = core.PodSpec(containers=(container(limits=FULL), container(limits=FULL)))
-    assert pod_limits(both) == Limits(1024, 100_000, 128 * 2**20)
+    assert pod_limits(both) == CgroupLimits(1024, 100_000, 128 * 2**20)
     one = core.PodSpec(containers=(container(limits=FULL), container({"cpu": "100m"})))
-    assert pod_limits(one) == Limits(614)
+    assert pod_limits(one) == CgroupLimits(614)
 
 
 def test_an_init_container_may_need_more_than_the_others_together() -> None:
@@ -81,7 +81,7 @@ def test_an_init_container_may_need_more_than_the_others_together() -> None:
         containers=(container(limits=FULL),),
         init_containers=(container(limits={"cpu": "2", "memory": "1Gi"}),),
     )
-    assert pod_limits(spec) == Limits(2048, 200_000, GIB)
+    assert pod_limits(spec) == CgroupLimits(2048, 200_000, GIB)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def hierarchy(root: Path, *controllers: str) -> Path:
 def test_cgroup_v1_limits_and_removal(tmp_path: Path) -> None:
     """On plain directories: the kernel's files are just files here, and stay behind."""
     groups = Cgroups(hierarchy(tmp_path, "cpu", "memory", "devices", "unified"))
-    groups.create("/kubepods/podu", Limits(512, 50_000, GIB))
+    groups.create("/kubepods/podu", CgroupLimits(512, 50_000, GIB))
     assert (tmp_path / "cpu/kubepods/podu/cpu.cfs_quota_us").read_text() == "50000"
     assert (tmp_path / "memory/kubepods/podu/memory.limit_in_bytes").read_text() == str(GIB)
     assert list(groups.pods("/")) == [("u", "/kubepods/podu")]
@@ -126,7 +126,7 @@ def test_cgroup_v1_limits_and_removal(tmp_path: Path) -> None:
 
 def test_cgroup_v2_hands_controllers_down(tmp_path: Path) -> None:
     (tmp_path / "cgroup.controllers").write_text("cpu memory")
-    Cgroups(tmp_path).create("/kubepods/podu", Limits(1024, None, GIB))
+    Cgroups(tmp_path).create("/kubepods/podu", CgroupLimits(1024, None, GIB))
     pod = tmp_path / "kubepods/podu"
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory"
     assert (pod / "cpu.weight").read_text() == "39"
