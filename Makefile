@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test setup-vagrant up down status test test-unit test-component test-lab \
 	test-vagrant check format lint types contracts tidy proto api stubs sim differential hunt test-go \
-	mutants robustness drills soak-watch shim fuzz-rpc soak-rpc fuzz-store bench bench-proxy bench-store security clean
+	mutants robustness drills soak-watch soak-lab shim fuzz-rpc soak-rpc fuzz-store bench bench-proxy bench-store security clean
 
 help: ## Show this menu
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ drills: setup ## Run every drill of the catalog on a running lab, and give it a 
 
 soak-watch: setup ## Hundreds of watches for as long as asked: guarantees, and members' memory (MINUTES=15)
 	$(BIN)/python -m tests.robustness.soak --minutes $(or $(MINUTES),15)
+
+soak-lab: setup ## SIGKILL up, down and start at random, then repeat them: a whole lab or none (TIMES=100 SEED=1)
+	$(BIN)/python tools/soak_lab.py --times $(or $(TIMES),100) --seed $(or $(SEED),1)
 
 differential: setup-test ## The same commands to our store and to stock etcd; a table of what was compared
 	$(PYTEST) tests/differential -m "not go"

@@ -75,6 +75,11 @@ class LabDir:
         return self.path / "ssh" / "config"
 
     @property
+    def run_note(self) -> Path:
+        """Where the roles that run now keep their files, for whoever comes after a kill."""
+        return self.path / "ansible-run"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.path / "admin.conf"
 

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from provision.errors import RolesFailed
+from provision.state import write_private
 
 ROLES = Path(__file__).resolve().parents[1] / "roles"
 Report = Callable[[str, str], None]
 RUN_VARIABLE = "MUSTER_ANSIBLE_RUN"
 DISK_IS_FULL = os.strerror(errno.ENOSPC)
+_PREFIX = "muster-"
 _LINES = 20  # of a failed task's output; tar alone can say one for each of thousands of files
 
 
@@ -111,19 +113,38 @@ def _failure(outcome: Outcome, finished: Any) -> RolesFailed:
 
 
 @contextlib.contextmanager
-def run_directory() -> Iterator[Path]:
+def run_directory(note: Path) -> Iterator[Path]:
     """Where one run keeps its files; all that it started has ended when this closes.
 
-    0700, and short: the control sockets in it must fit in 108 characters.
+    0700, and short: the control sockets in it must fit in 108 characters. Its path is written to
+    `note`, so that whoever holds the lab next can end what a killed command left behind.
     """
-    directory = Path(tempfile.mkdtemp(prefix="muster-"))
+    end_leftover(note)
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:
+        write_private(note, str(directory).encode())
         # Empty, in place of the user's own: only what we say here counts.
         (directory / "ansible.cfg").touch()
         yield directory
     finally:
         end_processes(directory)
         shutil.rmtree(directory, ignore_errors=True)
+        note.unlink(missing_ok=True)
+
+
+def end_leftover(note: Path) -> None:
+    """End the run that `note` tells of, if one is left; its command was killed.
+
+    Only for the holder of the lab's lock: a run that lives belongs to who holds it.
+    """
+    try:
+        directory = Path(note.read_text())
+    except FileNotFoundError:
+        return
+    if directory.name.startswith(_PREFIX):  # a damaged note must not cost somebody his files
+        end_processes(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+    note.unlink(missing_ok=True)
 
 
 def end_processes(directory: Path) -> None:

@@ -26,6 +26,7 @@ from provision.errors import HostNotReady
 
 PACKAGES = ("kube", "master", "worker")
 FORMAT = "1"
+_SCRATCH = ".build-"
 SOURCE = Path(__file__).resolve().parents[2]
 LOCK_FILE = SOURCE / "requirements" / "machine.lock"
 
@@ -92,13 +93,15 @@ def _exclusive(cache: Path) -> Iterator[None]:
     """Two labs that come up together build once."""
     with (cache / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob(f"{_SCRATCH}*"):  # of a build that was killed
+            shutil.rmtree(left, ignore_errors=True)
         yield
 
 
 def _build(archive: Path, fill: Callable[[Path], None]) -> None:
     """Fill a directory, compile it, pack it; the archive appears whole or not at all."""
     try:
-        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".build-") as directory:
+        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=_SCRATCH) as directory:
             tree = Path(directory) / "lib"
             tree.mkdir()
             fill(tree)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from provision import kubeconfig
+from provision.ansible.run import end_leftover
 from provision.errors import KubeconfigProblem
 from provision.phases.report import Phases, Reporter, Step
 from provision.phases.session import Session
@@ -28,6 +29,7 @@ async def down(store: Store, name: str, reporter: Reporter) -> bool:
 
 async def remove_lab(session: Session, step: Step) -> None:
     """Machines first: once the record is gone, nobody would know of them."""
+    end_leftover(session.directory.run_note)
     await session.provider.destroy(session.spec, step.say)
     try:
         kubeconfig.uninstall(session.record.name, os.environ)

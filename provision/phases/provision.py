@@ -86,7 +86,7 @@ async def apply_roles(
     )  # fmt: skip
     if packages:
         step.say("", "installing Debian packages where they are missing")
-    with run_directory() as directory:
+    with run_directory(session.directory.run_note) as directory:
         work = asyncio.ensure_future(asyncio.to_thread(run_roles, document, step.say, directory))
         try:
             return await asyncio.shield(work)

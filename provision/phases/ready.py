@@ -21,6 +21,7 @@ JOURNAL_LINES = "4"
 # Of the kubelet whose node is missed, also when systemd is content with it: what is told here is
 # all that is left once a failed `up` has taken the machine away.
 KUBELET_JOURNAL_LINES = "20"
+MANY_RESTARTS = 5  # more than a unit needs whose peers are still booting
 LOOK_SECONDS = 60.0  # on a machine that is so slow that its node is late
 
 
@@ -132,11 +133,22 @@ async def _suspect_units(session: Session, name: str, always: str) -> list[str]:
 
 # The processor time tells a process that turns in a circle from one that waits.
 _LOOK = f"""
-for unit in $(systemctl list-unit-files --no-legend 'muster-*' | cut -d' ' -f1); do
+units=$(systemctl list-unit-files --no-legend 'muster-*' | cut -d' ' -f1)
+failing= running=
+for unit in $units; do
+  # One that dies at once is often caught between two deaths: it restarted many times.
+  if [ "$(systemctl show -p SubState --value $unit)" != running ] ||
+      [ "$(systemctl show -p NRestarts --value $unit)" -ge {MANY_RESTARTS} ]; then
+    failing="$failing $unit"
+  elif [ "$unit" = "$1.service" ]; then
+    running=$unit
+  fi
+done
+# What fails comes first: what waits for it says nothing new.
+for unit in $failing $running; do
   state=$(systemctl show -p SubState --value $unit)
   lines={JOURNAL_LINES}
   [ "$unit" = "$1.service" ] && lines={KUBELET_JOURNAL_LINES}
-  [ "$state" = running ] && [ "$unit" != "$1.service" ] && continue
   restarts=$(systemctl show -p NRestarts --value $unit)
   pid=$(systemctl show -p MainPID --value $unit)
   echo "$unit is $state, restarted $restarts times," \

@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 
 LIBRARY = "/opt/muster"
 STAMPS = f"cat {LIBRARY}/*.stamp 2>/dev/null; true"
+LOCK_SECONDS = 60
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
@@ -41,18 +42,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible has no types
         return str(done["stdout"])
 
 
-def unpack_command(name: str, digest: str) -> str:
+def unpack_command(name: str, digest: str, library: str = LIBRARY) -> str:
     """Unpack beside the library, then move each top-level entry into place.
 
-    The stamp goes first and comes last: a machine that loses power in between has no stamp and
-    is sent the layer again.
+    One at a time on a machine, each in a directory of its own: a command that was killed may have
+    left a child that still unpacks. An archive that is cut off fails tar's check (gzip ends with
+    a sum) and changes nothing. The stamp goes before the swap and comes last: a machine that
+    loses power in between has no stamp and is sent the layer again.
     """
-    new = f"{LIBRARY}/.new-{name}"
     return (
-        f"set -e; umask 022; mkdir -p {LIBRARY}/lib; rm -rf {new} {LIBRARY}/{name}.stamp; "
-        f"mkdir {new}; tar -xzf - -C {new}; "
-        f"for new in {new}/*; do "
-        f'rm -rf "{LIBRARY}/lib/${{new##*/}}"; mv "$new" {LIBRARY}/lib/; '
+        f"set -e; umask 022; mkdir -p {library}/lib; "
+        f"exec 9> {library}/.lock; flock -w {LOCK_SECONDS} 9 || "
+        "{ echo another unpacking does not end >&2; exit 1; }; "
+        f"rm -rf {library}/.new-*; new=$(mktemp -d {library}/.new-{name}.XXXXXX); "
+        "trap 'rm -rf \"$new\"' EXIT; "
+        f'tar -xzf - -C "$new"; rm -f {library}/{name}.stamp; '
+        'for entry in "$new"/*; do '
+        f'rm -rf "{library}/lib/${{entry##*/}}"; mv "$entry" {library}/lib/; '
         f"done; "
-        f"rmdir {new}; echo {digest} > {LIBRARY}/{name}.stamp"
+        f"echo {digest} > {library}/{name}.stamp"
     )

@@ -12,10 +12,12 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-STAGE = "/run/muster-payload"
+# A stage of its own, and one at a time: the child of a killed command may still be at work.
 APPLY = (
-    f"set -e; umask 077; rm -rf {STAGE}; mkdir {STAGE}; tar -xf - -C {STAGE}; "
-    f"/usr/bin/python3 -I {STAGE}/apply.py; rm -rf {STAGE}"
+    "set -e; umask 077; stage=$(mktemp -d /run/muster-payload.XXXXXX); "
+    "trap 'rm -rf \"$stage\"' EXIT; "
+    'tar -xf - -C "$stage"; '
+    'flock -w 60 /run/muster-payload.lock /usr/bin/python3 -I "$stage/apply.py"'
 )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import signal
+import subprocess
+import tarfile
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from provision.ansible.inventory import inventory
-from provision.ansible.run import Outcome, reason
+from provision.ansible.run import RUN_VARIABLE, Outcome, end_leftover, reason, run_directory
 from provision.bundle import Layer
 from provision.cluster import node_state
 from provision.phases.images import image_names
@@ -83,12 +88,69 @@ def test_events_become_progress_changes_and_failures() -> None:
     assert "m1: failed: Ship: disk full" in lines
 
 
-def test_a_layers_stamp_is_the_last_thing_written() -> None:
-    command = unpack_command("code", "abc")
-    assert command.index("rm -rf /opt/muster/.new-code /opt/muster/code.stamp") < command.index(
-        "tar -xzf"
-    )
-    assert command.endswith("echo abc > /opt/muster/code.stamp")
+def layer(text: str) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for number in range(50):
+            info = tarfile.TarInfo(f"pack/{number}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return buffer.getvalue()
+
+
+def unpack(library: Path, digest: str) -> subprocess.Popen[bytes]:
+    command = unpack_command("code", digest, str(library))
+    return subprocess.Popen(["sh", "-c", command], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def test_a_layer_that_is_cut_off_changes_nothing(tmp_path: Path) -> None:
+    old, new = layer("old"), layer("new" * 1000)
+    unpack(tmp_path, "1").communicate(old, timeout=60)
+    cut = unpack(tmp_path, "2")
+    cut.communicate(new[:-20], timeout=60)
+    assert cut.returncode != 0
+    assert (tmp_path / "code.stamp").read_text() == "1\n"
+    assert {p.read_text() for p in (tmp_path / "lib/pack").iterdir()} == {"old"}
+    assert not list(tmp_path.glob(".new-*"))
+
+
+def test_two_that_unpack_at_once_leave_one_whole_layer(tmp_path: Path) -> None:
+    """The child of a killed `up` beside the next `up`."""
+    first = unpack(tmp_path, "1")
+    assert first.stdin is not None
+    data = layer("one")
+    first.stdin.write(data[:100])
+    first.stdin.flush()
+    second = unpack(tmp_path, "2")
+    assert second.stdin is not None
+    second.stdin.write(layer("two"))
+    second.stdin.close()
+    first.communicate(data[100:], timeout=60)
+    second.wait(timeout=60)
+    stamp = (tmp_path / "code.stamp").read_text().strip()
+    found = {p.read_text() for p in (tmp_path / "lib/pack").iterdir()}
+    assert found == {{"1": "one", "2": "two"}[stamp]}
+    assert (first.returncode, second.returncode) == (0, 0)
+
+
+def test_what_a_killed_run_left_ends_with_the_next(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    left = Path(tempfile.mkdtemp(prefix="muster-"))
+    child = subprocess.Popen(["sleep", "3600"], env={RUN_VARIABLE: str(left)})
+    note.write_text(str(left))
+    with run_directory(note) as directory:
+        assert child.wait(timeout=60) == -signal.SIGKILL
+        assert not left.exists()
+        assert note.read_text() == str(directory)
+    assert not note.exists() and not directory.exists()
+
+
+def test_a_note_that_means_something_else_costs_no_files(tmp_path: Path) -> None:
+    note, other = tmp_path / "note", tmp_path / "other"
+    other.mkdir()
+    note.write_text(str(other))
+    end_leftover(note)
+    assert other.exists() and not note.exists()
 
 
 def test_a_node_is_ready_only_when_its_condition_says_so() -> None:
