@@ -19,8 +19,8 @@ from kube.rpc.listen import Listen
 from kube.rpc.metrics import PrometheusObserver
 from kube.rpc.transports import DEFAULT, add_flag, rpc_server
 from master.apiserver.admission.chain import Chain
-from master.apiserver.auth.authorizer import Authorizer
-from master.apiserver.auth.identity import ANONYMOUS, LOOPBACK
+from master.apiserver.authn.identity import ANONYMOUS, LOOPBACK
+from master.apiserver.authz.authorizer import Authorizer
 from master.apiserver.bootstrap import Bootstrap
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.compact import run_compactor

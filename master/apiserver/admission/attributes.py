@@ -11,7 +11,7 @@ import msgspec
 from kube.api.meta import StatusDetails
 from kube.machinery.errors import Forbidden, StatusError
 from kube.machinery.scheme import ApiObject, Resource
-from master.apiserver.auth.identity import User
+from master.apiserver.authn.identity import User
 
 Operation = Literal["CREATE", "UPDATE", "DELETE"]
 # An object by kind, namespace and name as the server knows it now, or None.

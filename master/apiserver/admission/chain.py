@@ -11,7 +11,7 @@ from kube.machinery import scheme
 from kube.machinery.scheme import ApiObject, resource_for
 from master.apiserver.admission import noderestriction, serviceaccount
 from master.apiserver.admission.attributes import Attributes, Operation, Plugin
-from master.apiserver.auth.identity import User
+from master.apiserver.authn.identity import User
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.registry.options import Target
 

@@ -15,8 +15,8 @@ from kube.api.meta import OwnerReference
 from kube.machinery.errors import StatusError, not_found
 from kube.machinery.nodelabels import is_kubelets
 from master.apiserver.admission.attributes import Attributes, Lookup, forbidden
-from master.apiserver.auth.node import MIRROR_ANNOTATION, NODE_LEASES
-from master.apiserver.auth.references import refers_to
+from master.apiserver.authz.node import MIRROR_ANNOTATION, NODE_LEASES
+from master.apiserver.authz.references import refers_to
 
 _SAME_NAME = "can only access node lease with the same name as the requesting node"
 

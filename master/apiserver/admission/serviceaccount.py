@@ -8,8 +8,8 @@ from __future__ import annotations
 from kube.api.core import Pod
 from kube.machinery.errors import StatusError
 from master.apiserver.admission.attributes import Attributes, Lookup, forbidden
-from master.apiserver.auth.node import MIRROR_ANNOTATION
-from master.apiserver.auth.references import refers_to
+from master.apiserver.authz.node import MIRROR_ANNOTATION
+from master.apiserver.authz.references import refers_to
 
 
 def admit(asked: Attributes, _: Lookup) -> StatusError | None:

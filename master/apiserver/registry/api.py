@@ -32,9 +32,9 @@ from kube.machinery.schema import Schema, schema_of
 from kube.machinery.scheme import ApiObject, Resource
 from kube.machinery.selectors import SelectorError, parse_fields
 from master.apiserver.admission.chain import Chain
-from master.apiserver.auth.authorizer import Authorizer
-from master.apiserver.auth.identity import User
-from master.apiserver.auth.rules import Attributes
+from master.apiserver.authn.identity import User
+from master.apiserver.authz.authorizer import Authorizer
+from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.typed import to_typed
 from master.apiserver.etcd3.errors import Compacted, StoreError

@@ -20,10 +20,10 @@ from kube.machinery.errors import (
     Unauthorized,
 )
 from master.apiserver import metrics
-from master.apiserver.auth import reviews
-from master.apiserver.auth.identity import ANONYMOUS, User, credential_from_der
-from master.apiserver.auth.impersonation import impersonated
-from master.apiserver.auth.rules import Attributes
+from master.apiserver.authn.identity import ANONYMOUS, User, credential_from_der
+from master.apiserver.authn.impersonation import impersonated
+from master.apiserver.authz import reviews
+from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding.limits import MAX_BODY_BYTES
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.registry.api import Api, as_status_error

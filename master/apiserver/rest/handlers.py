@@ -11,7 +11,7 @@ from kube.api.meta import DeleteOptions
 from kube.component.webhandler import abort
 from kube.machinery.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from master.apiserver import metrics
-from master.apiserver.auth.identity import User
+from master.apiserver.authn.identity import User
 from master.apiserver.decoding.limits import check_depth
 from master.apiserver.decoding.query import integer, unsupported
 from master.apiserver.registry.api import PATCH_TYPES, Api, body_type

@@ -23,7 +23,7 @@ from kube.machinery.errors import (
 )
 from kube.machinery.scheme import resource_for
 from master.apiserver import metrics
-from master.apiserver.auth.identity import User
+from master.apiserver.authn.identity import User
 from master.apiserver.registry.api import Api
 from master.apiserver.registry.options import Target
 from master.apiserver.rest import dial

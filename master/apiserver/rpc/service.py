@@ -29,8 +29,8 @@ from kube.rpc.errors import RpcError
 from kube.rpc.service import CallContext, Method, methods_of
 from kube.stubs.resources import resources_pb2 as pb
 from master.apiserver import metrics
-from master.apiserver.auth import reviews
-from master.apiserver.auth.identity import ANONYMOUS, User, user_from_pem
+from master.apiserver.authn.identity import ANONYMOUS, User, user_from_pem
+from master.apiserver.authz import reviews
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.checks import check_kind, checked
 from master.apiserver.decoding.jsontext import decode_json

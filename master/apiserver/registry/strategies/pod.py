@@ -10,7 +10,7 @@ from kube.api.core import Container, Pod, PodSpec, PodStatus, ResourceRequiremen
 from kube.api.meta import DeleteOptions
 from kube.machinery import quantity
 from kube.machinery.scheme import Resource
-from master.apiserver.auth.node import MIRROR_ANNOTATION
+from master.apiserver.authz.node import MIRROR_ANNOTATION
 from master.apiserver.registry.strategies.podspec import default_pod_spec
 from master.apiserver.registry.strategy import Causes, StatusStrategy
 from master.apiserver.registry.validation.network import validate_pod_status

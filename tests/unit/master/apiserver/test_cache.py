@@ -24,9 +24,9 @@ from kube.api.meta import ObjectMeta
 from kube.machinery.errors import BadRequest
 from kube.machinery.scheme import resource_for
 from kube.machinery.selectors import parse_fields, parse_labels
-from master.apiserver.auth.identity import user_from_subject
-from master.apiserver.auth.node import Graph, authorize_node
-from master.apiserver.auth.rules import GROUP_RULES, USER_RULES, Attributes
+from master.apiserver.authn.identity import user_from_subject
+from master.apiserver.authz.node import Graph, authorize_node
+from master.apiserver.authz.rules import GROUP_RULES, USER_RULES, Attributes
 from master.apiserver.cache.entry import Selection
 from master.apiserver.cache.resource import LOOK_EVERY, ResourceCache
 from master.apiserver.cache.watcher import Watcher, WatcherClosed

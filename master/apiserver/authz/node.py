@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kube.api.core import Pod
-from master.apiserver.auth.references import references
-from master.apiserver.auth.rules import READ, Attributes, PolicyRule
+from master.apiserver.authz.references import references
+from master.apiserver.authz.rules import READ, Attributes, PolicyRule
 
 NODE_LEASES = "kube-node-lease"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"

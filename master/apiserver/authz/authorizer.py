@@ -10,9 +10,9 @@ from kube.machinery import scheme
 from kube.machinery.errors import Forbidden
 from kube.machinery.scheme import resource_for
 from kube.machinery.selectors import FieldRequirement
-from master.apiserver.auth.identity import User
-from master.apiserver.auth.node import ALLOW, NO_OPINION, Decision, Graph, authorize_node
-from master.apiserver.auth.rules import GROUP_RULES, USER_RULES, Attributes, PolicyRule
+from master.apiserver.authn.identity import User
+from master.apiserver.authz.node import ALLOW, NO_OPINION, Decision, Graph, authorize_node
+from master.apiserver.authz.rules import GROUP_RULES, USER_RULES, Attributes, PolicyRule
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.cache.entry import Selection
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from master.apiserver.auth.identity import AUTHENTICATED, MASTERS, UNAUTHENTICATED
+from master.apiserver.authn.identity import AUTHENTICATED, MASTERS, UNAUTHENTICATED
 
 READ = ("get", "list", "watch")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 from kube.machinery.errors import BadRequest
-from master.apiserver.auth.authorizer import Authorizer
-from master.apiserver.auth.identity import ANONYMOUS_NAME, AUTHENTICATED, UNAUTHENTICATED, User
-from master.apiserver.auth.rules import Attributes
+from master.apiserver.authn.identity import ANONYMOUS_NAME, AUTHENTICATED, UNAUTHENTICATED, User
+from master.apiserver.authz.authorizer import Authorizer
+from master.apiserver.authz.rules import Attributes
 
 _PREFIX = "impersonate-"
 _USER, _UID, _GROUP = "impersonate-user", "impersonate-uid", "impersonate-group"

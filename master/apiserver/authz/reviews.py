@@ -13,9 +13,9 @@ import msgspec
 
 from kube.api.meta import StatusCause
 from kube.machinery.errors import BadRequest, NotFound, invalid
-from master.apiserver.auth.authorizer import Authorizer, rules_of
-from master.apiserver.auth.identity import User
-from master.apiserver.auth.rules import Attributes, PolicyRule
+from master.apiserver.authn.identity import User
+from master.apiserver.authz.authorizer import Authorizer, rules_of
+from master.apiserver.authz.rules import Attributes, PolicyRule
 from master.apiserver.decoding.typed import to_typed
 
 AUTHORIZATION, AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"

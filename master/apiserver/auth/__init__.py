@@ -1,1 +1,0 @@
-"""Who calls (client certificates) and what they may do (built-in RBAC rules, node rules)."""
