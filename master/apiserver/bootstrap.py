@@ -30,7 +30,7 @@ from kube.machinery.scheme import ApiObject, resource_for
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
-from master.apiserver.registry.allocation import Ranges
+from master.apiserver.kinds.settings import Ranges
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.options import Target, WriteOptions
 from master.apiserver.registry.writer import Writer, at_once

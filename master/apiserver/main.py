@@ -27,11 +27,9 @@ from master.apiserver.etcd3.compact import run_compactor
 from master.apiserver.etcd3.connection import Connection
 from master.apiserver.etcd3.lease import LeasePool
 from master.apiserver.etcd3.store import Store
-from master.apiserver.registry.allocation import Ranges, parse_ranges
+from master.apiserver.kinds.settings import Ranges, Settings, TolerationSeconds, parse_ranges
 from master.apiserver.registry.api import Api
-from master.apiserver.registry.catalog import strategies
 from master.apiserver.registry.reader import Reader
-from master.apiserver.registry.strategies.pod import TolerationSeconds
 from master.apiserver.registry.writer import Writer
 from master.apiserver.rest.app import FrontEnd, make_app
 from master.apiserver.rest.health import HealthHandlers
@@ -135,7 +133,8 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     connection = Connection(config.etcd_servers, etcd_tls, config.rpc_transport)
     store = Store(connection)
     cacher = Cacher(store)
-    writer = Writer(store, cacher, LeasePool(store), strategies(config.tolerations), config.ranges)
+    settings = Settings(config.ranges, config.tolerations)
+    writer = Writer(store, cacher, LeasePool(store), settings)
     api = Api(Reader(store, cacher), writer, Authorizer(cacher), Chain(cacher))
     health = HealthHandlers(store, cacher)
     kubelet_tls = client_context(config.kubelet_tls) if config.kubelet_tls else None

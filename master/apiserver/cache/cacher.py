@@ -14,7 +14,7 @@ from master.apiserver.cache.resource import ResourceCache
 from master.apiserver.etcd3.errors import Compacted, StoreError
 from master.apiserver.etcd3.store import Store, prefix_end
 from master.apiserver.etcd3.watch import watch_everything
-from master.apiserver.storage.keys import CLUSTER_IPS, NODE_PORTS, ROOT, resource_of_key
+from master.apiserver.storage.keys import CLAIMS, ROOT, resource_of_key
 
 log = get_logger(__name__)
 PAGE = 2000
@@ -32,8 +32,8 @@ class Cacher:
         self._caches = {resource: ResourceCache(resource) for resource in resources}
         self.revision = 0
         self._listed = False
-        # Allocated cluster IPs and node ports: keys below these prefixes, value = the owner.
-        self.allocations: dict[str, set[str]] = {CLUSTER_IPS: set(), NODE_PORTS: set()}
+        # What is claimed below each prefix, such as the cluster IPs of services.
+        self.claims: dict[str, set[str]] = {prefix: set() for prefix in CLAIMS}
         self._progress: asyncio.Future[None] | None = None
         self._reading: asyncio.Task[int] | None = None
         self._next_read: asyncio.Task[int] | None = None
@@ -105,8 +105,8 @@ class Cacher:
     async def _list_all(self) -> None:
         """Read everything at one revision and begin the caches from it."""
         listed: dict[Resource, list[tuple[str, bytes, int]]] = {r: [] for r in self._caches}
-        for allocated in self.allocations.values():
-            allocated.clear()
+        for claimed in self.claims.values():
+            claimed.clear()
         revision, start, more = 0, ROOT.encode(), True
         while more:
             page = await self._store.range(
@@ -130,7 +130,7 @@ class Cacher:
         if found := resource_of_key(key):
             listed[found[0]].append((found[1], kv.value, kv.mod_revision))
         else:
-            self._note_allocation(key, present=True)
+            self._note_claim(key, present=True)
 
     def _apply(self, events: list[Event]) -> None:
         for event in events:
@@ -139,7 +139,7 @@ class Cacher:
             if found := resource_of_key(key):
                 self._apply_one(found, event, deleted)
             else:
-                self._note_allocation(key, present=not deleted)
+                self._note_claim(key, present=not deleted)
         if events:
             self._advance(max(event.kv.mod_revision for event in events))
 
@@ -153,11 +153,12 @@ class Cacher:
         except msgspec.MsgspecError as error:  # a foreign value that is no object of ours
             log.error("unreadable object in the store", key=found[1], error=str(error))
 
-    def _note_allocation(self, key: str, present: bool) -> None:
-        for prefix, allocated in self.allocations.items():
-            if key.startswith(prefix):
-                name = key[len(prefix) :]
-                allocated.add(name) if present else allocated.discard(name)
+    def _note_claim(self, key: str, present: bool) -> None:
+        claim = key.removeprefix(ROOT)
+        for prefix, claimed in self.claims.items():
+            if claim.startswith(prefix):
+                name = claim[len(prefix) :]
+                claimed.add(name) if present else claimed.discard(name)
 
     def _advance(self, revision: int) -> None:
         self.revision = max(self.revision, revision)

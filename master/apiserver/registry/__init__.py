@@ -1,1 +1,1 @@
-"""What the API does with objects: strategies per kind, and the generic verbs over the store."""
+"""What the API does with objects: the generic verbs over the store."""

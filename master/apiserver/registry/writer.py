@@ -1,4 +1,4 @@
-"""create, update and delete: read, decide by the kind's strategy, write with compare, repeat.
+"""create, update and delete: read, decide by the kind's declaration, write with compare, repeat.
 
 The current state comes from the watch cache first; when the write's compare fails, the answer
 carries the true state and the decision is made again on that (optimistic concurrency).
@@ -9,14 +9,13 @@ from __future__ import annotations
 import random
 import secrets
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from kube.api.core import Namespace, Service
+from kube.api.core import Namespace
 from kube.api.meta import DeleteOptions, StatusCause
 from kube.machinery.errors import (
     BadRequest,
@@ -38,8 +37,10 @@ from master.apiserver.decoding import limits
 from master.apiserver.etcd3.errors import ValueTooLarge
 from master.apiserver.etcd3.lease import LeasePool
 from master.apiserver.etcd3.store import ANY, Change, Outcome, Store
-from master.apiserver.registry import allocation, deletion
-from master.apiserver.registry.catalog import AnyStrategy
+from master.apiserver.kinds.catalog import AnyKind, kind_of
+from master.apiserver.kinds.kind import Exhausted
+from master.apiserver.kinds.settings import Settings
+from master.apiserver.registry import deletion
 from master.apiserver.registry.metadata import (
     SUFFIX_ALPHABET,
     SUFFIX_LENGTH,
@@ -55,7 +56,7 @@ from master.apiserver.registry.options import Target, WriteOptions
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import validate_metadata
 from master.apiserver.storage.codec import from_stored, to_stored, with_revision
-from master.apiserver.storage.keys import CLUSTER_IPS, NODE_PORTS, key_of
+from master.apiserver.storage.keys import key_of, key_of_claim
 
 # How often a write is decided again because others wrote in between.
 ATTEMPTS = 100
@@ -97,27 +98,27 @@ def _storable(resource: Resource, obj: ApiObject) -> bytes:
     return value
 
 
+def _owned(resource: Resource, obj: ApiObject) -> frozenset[str]:
+    claims = kind_of(resource).claims
+    return claims.owned(obj) if claims else frozenset()
+
+
 class Writer:
     def __init__(
         self,
         store: Store,
         cacher: Cacher,
         leases: LeasePool,
-        strategies: Mapping[Resource, AnyStrategy],
-        ranges: allocation.Ranges,
+        settings: Settings,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
         self._cacher = cacher
         self._leases = leases
-        self._strategies = strategies
-        self._ranges = ranges
+        self._settings = settings
         self._clock = clock
         # Only spreads allocations and name suffixes; collisions are found by the store.
         self._random = random.Random(secrets.randbits(64))  # noqa: S311 - guards nothing
-
-    def strategy(self, resource: Resource) -> AnyStrategy:
-        return self._strategies[resource]
 
     # create
 
@@ -143,7 +144,7 @@ class Writer:
 
     def _prepared(self, target: Target, obj: ApiObject, options: WriteOptions) -> ApiObject:
         """The object as it will be stored. Raises Invalid."""
-        resource, strategy = target.resource, self.strategy(target.resource)
+        resource, kind = target.resource, kind_of(target.resource)
         name = obj.metadata.name or target.name
         if not name and obj.metadata.generate_name:
             suffix = "".join(self._random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
@@ -155,24 +156,21 @@ class Writer:
             uid=str(uuid.uuid4()),
             now=timestamp(self._clock()),
         )
-        if strategy.has_generation:
+        if kind.counted:
             meta = msgspec.structs.replace(meta, generation=1)
         made = msgspec.structs.replace(obj, metadata=meta)
-        made = strategy.default(strategy.prepare_create(made))
-        if isinstance(made, Service):
-            self._check_ranges(made)
+        made = kind.default(kind.on_create(made, self._settings))
+        self._judge_claims(kind, made)
         if not options.trusted:
-            causes = [*self._name_causes(strategy, name), *strategy.validate(made)]
+            causes = [*self._name_causes(kind, name), *kind.validate(made)]
             self._raise_if(resource, made, causes)
-        if isinstance(made, Service):
-            made = self._allocate(made)
-        return made
+        return self._fill_claims(kind, made)
 
     @staticmethod
-    def _name_causes(strategy: AnyStrategy, name: str) -> list[StatusCause]:
+    def _name_causes(kind: AnyKind, name: str) -> list[StatusCause]:
         if not name:
             return [field.required("metadata.name", "name or generateName is required")]
-        why = strategy.check_name(name)
+        why = kind.check_name(name)
         return [field.invalid("metadata.name", name, why)] if why else []
 
     @staticmethod
@@ -193,13 +191,14 @@ class Writer:
                 raise already_exists(resource.plural, resource.group, meta.name)
             return with_revision(resource, value, revision)
         lease = await self._lease(resource)
-        changes = [Change(key, 0, value, lease), *self._claim(made, frozenset())]
+        claimed = self._claim(made, _owned(resource, made), frozenset())
+        changes = [Change(key, 0, value, lease), *claimed]
         outcome = await self._commit(changes)
         if outcome.succeeded:
             return with_revision(resource, value, outcome.revision)
         if key in outcome.current:
             raise already_exists(resource.plural, resource.group, meta.name)
-        self._refused_claim(chosen, made, outcome)
+        self._refused_claim(resource, chosen, made, outcome)
         raise conflict(resource.plural, resource.group, meta.name, "an address was taken")
 
     async def _commit(self, changes: list[Change]) -> Outcome:
@@ -209,7 +208,7 @@ class Writer:
             raise TooLarge(f"the object is too large for the store: {error}") from error
 
     async def _lease(self, resource: Resource) -> int:
-        ttl = self.strategy(resource).ttl_seconds
+        ttl = kind_of(resource).ttl_seconds
         return await self._leases.lease(ttl) if ttl else 0
 
     async def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
@@ -230,70 +229,43 @@ class Writer:
                 f"{namespace} because it is being terminated"
             )
 
-    # services' addresses
+    # claims
 
-    def _check_ranges(self, service: Service) -> None:
-        """What the user chose must lie in the configured ranges."""
-        try:
-            problems = allocation.out_of_range(service, self._ranges)
-        except ValueError:
-            return  # no IP address at all: validation says so
-        causes = []
-        for kind, index, value in problems:
-            if kind == "clusterIP":
-                text = (
-                    "failed to allocate IP "
-                    f"{value}: the provided network does not match the current range"
-                )
-                causes.append(field.invalid("spec.clusterIPs", [value], text))
-            else:
-                ports = self._ranges.node_ports
-                text = (
-                    "provided port is not in the valid range. The range of valid ports is "
-                    f"{ports.start}-{ports.stop - 1}"
-                )
-                causes.append(field.invalid(f"spec.ports[{index}].nodePort", int(value), text))
+    def _judge_claims(self, kind: AnyKind, obj: ApiObject) -> None:
+        """Raise Invalid for what the client chose where it may not."""
+        causes = kind.claims.judge(obj, self._settings) if kind.claims else []
         if causes:
-            raise invalid("Service", "", service.metadata.name, causes)
+            resource = kind.resource
+            raise invalid(resource.kind, resource.group, obj.metadata.name, causes)
 
-    def _allocate(self, service: Service) -> Service:
-        """Choose what is missing; refuse what the user chose and another service owns."""
-        taken = self._cacher.allocations
+    def _fill_claims(self, kind: AnyKind, obj: ApiObject) -> ApiObject:
+        """Choose what the client left open."""
+        if kind.claims is None:
+            return obj
+        taken, choose = self._cacher.claims, self._random.randrange
         try:
-            return allocation.allocate(
-                service,
-                self._ranges,
-                taken[CLUSTER_IPS],
-                taken[NODE_PORTS],
-                self._random.randrange,
-            )
-        except allocation.Exhausted as error:
+            filled: ApiObject = kind.claims.fill(obj, self._settings, taken, choose)
+        except Exhausted as error:
             raise InternalError(str(error)) from error
+        return filled
 
-    def _claim(self, obj: ApiObject, held: frozenset[str]) -> list[Change]:
-        """The Txn's changes to who owns which address, from `held` to what `obj` says."""
-        wanted = allocation.claims(obj) if isinstance(obj, Service) else frozenset()
+    @staticmethod
+    def _claim(obj: ApiObject, wanted: frozenset[str], held: frozenset[str]) -> list[Change]:
+        """The Txn's changes to who owns what, from `held` to `wanted`."""
         owner = f"{obj.metadata.namespace}/{obj.metadata.name}".encode()
-        claimed = [Change(key.encode(), 0, owner) for key in sorted(wanted - held)]
-        return claimed + [Change(key.encode(), ANY, None) for key in sorted(held - wanted)]
+        claimed = [Change(key_of_claim(claim), 0, owner) for claim in sorted(wanted - held)]
+        return claimed + [Change(key_of_claim(claim), ANY, None) for claim in sorted(held - wanted)]
 
-    def _refused_claim(self, chosen: ApiObject, made: ApiObject, outcome: Outcome) -> None:
-        """Raise Invalid when an address that the user himself chose belongs to another."""
-        if not isinstance(chosen, Service):
-            return
-        for key in sorted(allocation.claims(chosen)):
-            if key.encode() not in outcome.current:
-                continue
-            value = key.rpartition("/")[2]
-            ip = key.startswith(CLUSTER_IPS)
-            path = "spec.clusterIPs" if ip else "spec.ports[0].nodePort"
-            text = (
-                f"failed to allocate IP {value}: provided IP is already allocated"
-                if ip
-                else "provided port is already allocated"
-            )
-            shown: Any = [value] if ip else int(value)
-            raise invalid("Service", "", made.metadata.name, [field.invalid(path, shown, text)])
+    @staticmethod
+    def _refused_claim(
+        resource: Resource, chosen: ApiObject, made: ApiObject, outcome: Outcome
+    ) -> None:
+        """Raise Invalid when what the client itself chose belongs to another object."""
+        claims = kind_of(resource).claims
+        for claim in sorted(_owned(resource, chosen)):
+            if claims and key_of_claim(claim) in outcome.current:
+                causes = [claims.refused(claim)]
+                raise invalid(resource.kind, resource.group, made.metadata.name, causes)
 
     # update
 
@@ -320,7 +292,7 @@ class Writer:
                 current, cached = await self._fresh(target), False
                 continue
             value = _storable(resource, new)
-            finished = deletion.is_finished(new, self.strategy(resource).holds(new))
+            finished = deletion.is_finished(new, kind_of(resource).holds(new))
             if value == current.value and not finished:
                 if not cached:
                     return with_revision(resource, value, current.revision)
@@ -334,7 +306,7 @@ class Writer:
                 return with_revision(resource, value, outcome.revision)
             key = key_of(resource, target.namespace, target.name)
             if key in outcome.current and outcome.current[key].mod_revision == current.revision:
-                self._refused_claim(await change(current.obj), new, outcome)
+                self._refused_claim(resource, await change(current.obj), new, outcome)
                 continue
             current, cached = self._from_kv(target, outcome.current.get(key)), False
         raise conflict(resource.plural, resource.group, target.name)
@@ -342,32 +314,31 @@ class Writer:
     def _changed(
         self, target: Target, old: ApiObject, new: ApiObject, options: WriteOptions, admit: Admit
     ) -> ApiObject:
-        """The new state as the strategy lets it be. Raises Conflict, Forbidden, Invalid."""
-        resource, strategy = target.resource, self.strategy(target.resource)
-        # First: a copy that is behind also differs in what its writer may not change, and he
-        # must hear that he is to read it again.
+        """The new state as its kind lets it be. Raises Conflict, Forbidden, Invalid."""
+        resource, kind = target.resource, kind_of(target.resource)
+        # First: a copy that is behind also differs in what its writer may not change, who
+        # must hear that it is to be read again.
         self._check_update_preconditions(target, old, new)
         admit(new, old)
         new = msgspec.structs.replace(new, metadata=carried_over(new.metadata, old.metadata))
         if target.subresource == "status":
-            new = strategy.prepare_status(new, old)
+            new = kind.on_status(new, old)
         elif not target.subresource:
-            new = strategy.prepare_update(strategy.default(new), old)
-        if isinstance(new, Service) and not target.subresource:
-            self._check_ranges(new)
+            new = kind.on_update(kind.default(new), old)
+        if not target.subresource:
+            self._judge_claims(kind, new)
         if not options.trusted:
             status = target.subresource == "status"
-            causes = strategy.validate_status(new) if status else strategy.validate(new)
+            judge = (kind.validate_status if status else None) or kind.validate
+            causes = judge(new)
             if not target.subresource:
-                causes = causes + strategy.validate_update(new, old)
+                causes = causes + kind.validate_update(new, old)
             self._raise_if(resource, new, causes)
-        if isinstance(new, Service):
-            new = self._allocate(new)
-        return self._with_generation(strategy, new, old)
+        return self._with_generation(kind, self._fill_claims(kind, new), old)
 
     @staticmethod
-    def _with_generation(strategy: AnyStrategy, new: ApiObject, old: ApiObject) -> ApiObject:
-        if not strategy.has_generation or strategy.spec_of(new) == strategy.spec_of(old):
+    def _with_generation(kind: AnyKind, new: ApiObject, old: ApiObject) -> ApiObject:
+        if not kind.counted or kind.counted(new) == kind.counted(old):
             return new
         return with_meta(new, generation=(old.metadata.generation or 0) + 1)
 
@@ -382,7 +353,7 @@ class Writer:
         if meta.resource_version:
             if meta.resource_version != old.metadata.resource_version:
                 raise conflict(resource.plural, resource.group, target.name)
-        elif not self.strategy(resource).allow_unconditional_update:
+        elif not kind_of(resource).unconditional_update:
             cause = field.invalid("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(resource.kind, resource.group, target.name, [cause])
 
@@ -392,22 +363,21 @@ class Writer:
         """Write `value` (None: delete) over exactly the state that was decided upon."""
         resource = target.resource
         key = key_of(resource, target.namespace, target.name)
-        held = allocation.claims(current.obj) if isinstance(current.obj, Service) else frozenset()
+        held = _owned(resource, current.obj)
         if value is None:
-            released = [Change(claim.encode(), ANY, None) for claim in sorted(held)]
+            released = self._claim(current.obj, frozenset(), held)
             return await self._commit([Change(key, current.revision, None), *released])
         lease = await self._lease(resource)
-        return await self._commit(
-            [Change(key, current.revision, value, lease), *self._claim(new, held)]
-        )
+        claimed = self._claim(new, _owned(resource, new), held)
+        return await self._commit([Change(key, current.revision, value, lease), *claimed])
 
     # delete
 
     async def delete(
         self, target: Target, options: DeleteOptions, admit: Admit = admit_all
     ) -> Deleted:
-        resource, strategy = target.resource, self.strategy(target.resource)
-        if not strategy.may_delete(target.name):
+        resource, kind = target.resource, kind_of(target.resource)
+        if target.name in kind.undeletable:
             what = f'{resource.plural} "{target.name}" is forbidden'
             singular = resource.kind.lower()
             raise Forbidden(f"{what}: this {singular} may not be deleted")
@@ -425,9 +395,9 @@ class Writer:
             verdict = deletion.decide(
                 current.obj,
                 options,
-                strategy.grace_seconds(current.obj, options),
+                kind.grace_seconds(current.obj, options),
                 self._clock(),
-                strategy.holds(current.obj),
+                kind.holds(current.obj),
             )
             if isinstance(verdict, deletion.Keep) and cached:
                 current, cached = await self._fresh(target), False
@@ -436,7 +406,7 @@ class Writer:
                 return self._deleted(resource, current.value, current, gone=False)
             value = None
             if isinstance(verdict, deletion.Mark):
-                value = to_stored(resource, strategy.mark_deleted(verdict.obj))
+                value = to_stored(resource, kind.mark_deleted(verdict.obj))
             if dry_run:
                 return self._deleted(resource, value or current.value, current, gone=value is None)
             outcome = await self._replace(target, current, current.obj, value)

@@ -14,6 +14,7 @@ from master.apiserver import metrics
 from master.apiserver.authn.identity import User
 from master.apiserver.decoding.limits import check_depth
 from master.apiserver.decoding.query import integer, unsupported
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.registry.api import PATCH_TYPES, Api, body_type
 from master.apiserver.registry.options import (
     DeleteBody,
@@ -49,7 +50,6 @@ from master.apiserver.rest.tables.render import (
 from master.apiserver.rest.watch import stream_watch
 
 DEFAULT_WATCH_SECONDS = 1800.0
-_RETURNS_DELETED = frozenset({"Pod", "Namespace", "Service"})
 
 
 def truthy(query: dict[str, str], name: str) -> bool:
@@ -226,7 +226,7 @@ class ResourceHandlers:
             )
         deleted = await self._api.delete(user, target, self._delete_body(request, query))
         resource = target.resource
-        if not deleted.gone or resource.kind in _RETURNS_DELETED:
+        if not deleted.gone or kind_of(resource).answers_deleted:
             return json_response(deleted.data)
         return plain_response(
             status_success(

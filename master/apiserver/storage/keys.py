@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from kube.machinery.scheme import RESOURCES, Resource
+from kube.machinery.scheme import Resource
+from master.apiserver.kinds.catalog import KINDS, kind_of
 
 ROOT = "/registry/"
-# What is not /registry/<plural>/ upstream for historical reasons.
-_SPECIAL = {
-    ("", "nodes"): "minions",
-    ("", "services"): "services/specs",
-    ("", "endpoints"): "services/endpoints",
-}
-# Kept beside the objects, by the same Txns: who owns a cluster IP or a node port.
-CLUSTER_IPS = f"{ROOT}ipaddresses/"
-NODE_PORTS = f"{ROOT}nodeports/"
 MASTER_LEASES = f"{ROOT}masterleases/"
 
 
 def prefix_of(resource: Resource) -> str:
     """`/registry/pods/`: the prefix of a kind's keys."""
-    place = _SPECIAL.get((resource.group, resource.plural), resource.plural)
-    return f"{ROOT}{place}/"
+    return f"{ROOT}{kind_of(resource).stored_under or resource.plural}/"
 
 
 def key_of(resource: Resource, namespace: str, name: str) -> bytes:
@@ -28,8 +19,13 @@ def key_of(resource: Resource, namespace: str, name: str) -> bytes:
     return (prefix_of(resource) + tail).encode()
 
 
+def key_of_claim(claim: str) -> bytes:
+    """Where it is kept who owns what no two objects may own."""
+    return (ROOT + claim).encode()
+
+
 _PREFIXES = sorted(
-    ((prefix_of(resource), resource) for resource in RESOURCES), key=lambda item: -len(item[0])
+    ((prefix_of(kind.resource), kind.resource) for kind in KINDS), key=lambda item: -len(item[0])
 )
 
 
@@ -39,3 +35,7 @@ def resource_of_key(key: str) -> tuple[Resource, str] | None:
         if key.startswith(prefix):
             return resource, key[len(prefix) :]
     return None
+
+
+# Where claims lie below the root.
+CLAIMS = tuple(prefix for kind in KINDS if kind.claims for prefix in kind.claims.prefixes)

@@ -12,7 +12,8 @@ import msgspec
 
 from kube.machinery import scheme
 from kube.machinery.scheme import Resource
-from master.apiserver.rest.tables.columns import Column, printer_for
+from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.kinds.columns import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ async def render_list(
 
 def _row(resource: Resource, data: bytes, options: TableOptions, now: datetime) -> dict[str, Any]:
     obj = scheme.decode(resource.type, data)
-    row: dict[str, Any] = {"cells": printer_for(resource.kind).cells(obj, now)}
+    row: dict[str, Any] = {"cells": kind_of(resource).cells(obj, now)}
     if options.include_object == "Object":
         row["object"] = msgspec.Raw(data)
     elif options.include_object == "Metadata":
@@ -83,7 +84,7 @@ def _table(
     *,
     with_columns: bool,
 ) -> bytes:
-    columns = printer_for(resource.kind).columns if with_columns else ()
+    columns = kind_of(resource).columns if with_columns else ()
     return msgspec.json.encode(
         {
             "kind": "Table",

@@ -22,15 +22,15 @@ from kube.api.core import (
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import BadRequest, NotAcceptable
 from kube.machinery.scheme import RESOURCES, Resource
+from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.kinds.cell import human_duration
+from master.apiserver.kinds.core.pod import cells as pod_cells
 from master.apiserver.protobuf.decode import MAGIC, decode_body
 from master.apiserver.rest.discovery import aggregated, resource_list, wants_aggregated
 from master.apiserver.rest.kubelet import choose_container
 from master.apiserver.rest.negotiate import negotiate
 from master.apiserver.rest.openapi import document
 from master.apiserver.rest.requestinfo import parse_path
-from master.apiserver.rest.tables.cell import human_duration
-from master.apiserver.rest.tables.cells_pod import pod as pod_cells
-from master.apiserver.rest.tables.columns import printer_for
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -102,8 +102,8 @@ def test_schemas_refer_to_schemas_that_exist(resource: Resource) -> None:
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
 def test_every_table_row_fits_its_columns(resource: Resource) -> None:
-    printer = printer_for(resource.kind)
-    assert len(printer.cells(resource.type(), NOW)) == len(printer.columns)
+    kind = kind_of(resource)
+    assert len(kind.cells(resource.type(), NOW)) == len(kind.columns)
 
 
 @pytest.mark.parametrize(

@@ -32,12 +32,15 @@ from kube.machinery.errors import BadRequest, Conflict
 from kube.machinery.schema import schema_of
 from kube.machinery.scheme import RESOURCES, resource_for
 from master.apiserver.decoding.typed import to_typed, unknown_fields
-from master.apiserver.registry import allocation, deletion
-from master.apiserver.registry.catalog import strategies
+from master.apiserver.kinds.catalog import KINDS, kind_of
+from master.apiserver.kinds.core import service_claims as claims
+from master.apiserver.kinds.core.pod import qos_class
+from master.apiserver.kinds.core.podspec import pull_policy
+from master.apiserver.kinds.core.service import carry_over_allocations
+from master.apiserver.kinds.kind import Exhausted
+from master.apiserver.kinds.settings import Settings, TolerationSeconds, parse_ranges
+from master.apiserver.registry import deletion
 from master.apiserver.registry.metadata import carried_over, generated_name
-from master.apiserver.registry.strategies.pod import TolerationSeconds, qos_class
-from master.apiserver.registry.strategies.podspec import pull_policy
-from master.apiserver.registry.strategies.service import carry_over_allocations
 from master.apiserver.registry.subresources import bind, scale_of, with_scale
 from master.apiserver.registry.validation.metadata import validate_metadata
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
@@ -46,7 +49,8 @@ from master.apiserver.storage.fields import selectable, supported_fields
 from master.apiserver.storage.keys import key_of, resource_of_key
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-TABLE = strategies(TolerationSeconds(1, 2))
+RANGES = parse_ranges("10.96.0.0/29", "30000-30002")
+SETTINGS = Settings(RANGES, TolerationSeconds(1, 2))
 META = ObjectMeta(name="x", namespace="default", uid="u")
 
 
@@ -56,12 +60,16 @@ def pod(**spec: object) -> Pod:
 
 
 def created(obj: Pod) -> Pod:
-    strategy = TABLE[resource_for(Pod)]
-    made: Pod = strategy.default(strategy.prepare_create(obj))
+    kind = kind_of(resource_for(Pod))
+    made: Pod = kind.default(kind.on_create(obj, SETTINGS))
     return made
 
 
 # storage form
+
+
+def test_every_kind_of_the_scheme_is_declared_once() -> None:
+    assert [kind.resource for kind in KINDS] == list(RESOURCES)
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
@@ -263,36 +271,32 @@ def test_a_dying_object_is_finished_without_finalizers_and_grace() -> None:
 
 # services
 
-RANGES = allocation.parse_ranges("10.96.0.0/29", "30000-30002")
-
 
 def service(**spec: object) -> Service:
     given = {"ports": (ServicePort(port=80),), **spec}
-    strategy = TABLE[resource_for(Service)]
-    made: Service = strategy.default(Service(metadata=META, spec=ServiceSpec(**given)))
+    kind = kind_of(resource_for(Service))
+    made: Service = kind.default(Service(metadata=META, spec=ServiceSpec(**given)))
     return made
 
 
 def test_addresses_are_drawn_until_the_range_is_full() -> None:
     taken: set[str] = set()
     for _ in range(5):
-        made = allocation.allocate(service(), RANGES, taken, set(), lambda n: 0)
+        made = claims.allocate(service(), RANGES, taken, set(), lambda n: 0)
         address = made.spec.cluster_ip
         assert ip_address(address) in RANGES.cluster_ips
         assert address not in taken | {"10.96.0.0", "10.96.0.1", "10.96.0.7"}
         assert made.spec.cluster_ips == (address,)
         taken.add(address)
-    with pytest.raises(allocation.Exhausted):
-        allocation.allocate(service(), RANGES, taken, set(), lambda n: 0)
+    with pytest.raises(Exhausted):
+        claims.allocate(service(), RANGES, taken, set(), lambda n: 0)
 
 
 def test_node_ports_of_one_service_differ() -> None:
     ports = tuple(ServicePort(name=f"p{i}", port=i) for i in (1, 2, 3))
-    made = allocation.allocate(
-        service(type="NodePort", ports=ports), RANGES, set(), set(), lambda n: 0
-    )
+    made = claims.allocate(service(type="NodePort", ports=ports), RANGES, set(), set(), lambda n: 0)
     assert sorted(port.node_port or 0 for port in made.spec.ports) == [30000, 30001, 30002]
-    assert len(allocation.claims(made)) == 4
+    assert len(claims.owned(made)) == 4
 
 
 def test_headless_and_external_services_get_no_address() -> None:
@@ -300,12 +304,12 @@ def test_headless_and_external_services_get_no_address() -> None:
         service(cluster_ip="None"),
         service(type="ExternalName", external_name="a.b", ports=()),
     ):
-        same = allocation.allocate(made, RANGES, set(), set(), lambda n: 0)
-        assert allocation.claims(same) == frozenset()
+        same = claims.allocate(made, RANGES, set(), set(), lambda n: 0)
+        assert claims.owned(same) == frozenset()
 
 
 def test_an_update_keeps_what_was_allocated() -> None:
-    old = allocation.allocate(service(type="NodePort"), RANGES, set(), set(), lambda n: 1)
+    old = claims.allocate(service(type="NodePort"), RANGES, set(), set(), lambda n: 1)
     kept = carry_over_allocations(service(type="NodePort").spec, old.spec)
     assert kept.cluster_ip == old.spec.cluster_ip
     assert kept.ports[0].node_port == old.spec.ports[0].node_port
@@ -317,8 +321,8 @@ def test_choices_outside_of_the_ranges_are_found() -> None:
     wrong = service(
         type="NodePort", cluster_ip="10.97.0.1", ports=(ServicePort(port=1, node_port=80),)
     )
-    kinds = [problem[0] for problem in allocation.out_of_range(wrong, RANGES)]
-    assert kinds == ["clusterIP", "nodePort"]
+    fields = [cause.field for cause in claims.judge(wrong, SETTINGS)]
+    assert fields == ["spec.clusterIPs", "spec.ports[0].nodePort"]
 
 
 # subresources
@@ -354,11 +358,11 @@ def test_scale_stands_for_its_deployment() -> None:
 
 
 def test_a_namespace_is_held_by_its_spec_finalizer() -> None:
-    strategy = TABLE[resource_for(Namespace)]
-    made = strategy.default(strategy.prepare_create(Namespace(metadata=ObjectMeta(name="n"))))
+    kind = kind_of(resource_for(Namespace))
+    made = kind.default(kind.on_create(Namespace(metadata=ObjectMeta(name="n")), SETTINGS))
     assert made.metadata.labels == {"kubernetes.io/metadata.name": "n"}
-    assert strategy.holds(made)
-    assert strategy.mark_deleted(made).status.phase == "Terminating"
+    assert kind.holds(made)
+    assert kind.mark_deleted(made).status.phase == "Terminating"
 
 
 def test_nulls_are_absent_and_wrong_types_name_their_path() -> None:

@@ -1,7 +1,11 @@
-"""Services: defaults, and which cluster IPs and node ports one owns."""
+"""Services: defaults; what they own is in `service_claims.py`. Pure."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kube.api.core import (
@@ -13,7 +17,13 @@ from kube.api.core import (
     ServiceStatus,
     SessionAffinityConfig,
 )
-from master.apiserver.registry.strategy import Causes, StatusStrategy
+from kube.machinery.scheme import resource_for
+from master.apiserver.kinds.cell import NONE, age, labels
+from master.apiserver.kinds.columns import Cells, columns
+from master.apiserver.kinds.core.service_claims import CLAIMS, EXTERNAL_TYPES
+from master.apiserver.kinds.fields import Fields, Part
+from master.apiserver.kinds.kind import Kind, keep_spec
+from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.metadata import dns_1035
 from master.apiserver.registry.validation.service import (
     validate_service,
@@ -22,33 +32,19 @@ from master.apiserver.registry.validation.service import (
 )
 
 AFFINITY_SECONDS = 10800
-EXTERNAL_TYPES = ("NodePort", "LoadBalancer")
 
 
-class ServiceStrategy(StatusStrategy[Service]):
-    returns_deleted = True
+def on_create(obj: Service, _: Settings) -> Service:
+    return replace(obj, status=ServiceStatus(load_balancer=LoadBalancerStatus()))
 
-    def check_name(self, name: str) -> str | None:
-        return dns_1035(name)
 
-    def prepare_create(self, obj: Service) -> Service:
-        return replace(obj, status=ServiceStatus(load_balancer=LoadBalancerStatus()))
+def default(obj: Service) -> Service:
+    return replace(obj, spec=default_service_spec(obj.spec))
 
-    def default(self, obj: Service) -> Service:
-        return replace(obj, spec=default_service_spec(obj.spec))
 
-    def prepare_update(self, new: Service, old: Service) -> Service:
-        new = replace(new, status=old.status)
-        return replace(new, spec=carry_over_allocations(new.spec, old.spec))
-
-    def validate(self, obj: Service) -> Causes:
-        return validate_service(obj)
-
-    def validate_status(self, obj: Service) -> Causes:
-        return validate_service_status(obj)
-
-    def validate_update(self, new: Service, old: Service) -> Causes:
-        return validate_service_update(new, old)
+def on_update(new: Service, old: Service) -> Service:
+    new = replace(new, status=old.status)
+    return replace(new, spec=carry_over_allocations(new.spec, old.spec))
 
 
 def default_service_spec(spec: ServiceSpec) -> ServiceSpec:
@@ -93,7 +89,7 @@ def carry_over_allocations(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
     if new.type != "ExternalName" and old.type != "ExternalName" and not new.cluster_ip:
         new = replace(new, cluster_ip=old.cluster_ip, cluster_ips=old.cluster_ips)
     if new.type not in EXTERNAL_TYPES:
-        # What was allocated for the old type goes; what the user sets now is his error.
+        # What was allocated for the old type goes; fields that the user sets are checked.
         had = {port.node_port for port in old.ports}
         kept = tuple(replace(p, node_port=None) if p.node_port in had else p for p in new.ports)
         return replace(new, ports=kept)
@@ -108,3 +104,65 @@ def carry_over_allocations(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
             replace(port, node_port=former) if not port.node_port and former not in taken else port
         )
     return replace(new, ports=tuple(ports))
+
+
+class _ServiceSpec(Struct, rename="camel", frozen=True):
+    cluster_ip: str = msgspec.field(default="", name="clusterIP")
+    type: str = ""
+
+
+class _Service(Part, rename="camel", frozen=True):
+    spec: _ServiceSpec = _ServiceSpec()
+
+
+def selectable(service: _Service) -> dict[str, str]:
+    return {"spec.clusterIP": service.spec.cluster_ip, "spec.type": service.spec.type}
+
+
+def cells(obj: Service, now: datetime) -> Cells:
+    spec = obj.spec
+    return [
+        obj.metadata.name,
+        spec.type,
+        spec.cluster_ip or NONE,
+        _external(obj),
+        ",".join(_shown(port) for port in spec.ports) or NONE,
+        age(obj.metadata.creation_timestamp, now),
+        labels(spec.selector),
+    ]
+
+
+def _external(obj: Service) -> str:
+    spec = obj.spec
+    if spec.type == "ExternalName":
+        return spec.external_name
+    given = list(spec.external_ips)
+    if spec.type == "LoadBalancer":
+        balancer = obj.status.load_balancer
+        given = [i.ip or i.hostname for i in balancer.ingress] + given if balancer else given
+        return ",".join(given) or "<pending>"
+    return ",".join(given) or NONE
+
+
+def _shown(port: ServicePort) -> str:
+    number = f"{port.port}:{port.node_port}" if port.node_port else f"{port.port}"
+    return f"{number}/{port.protocol}"
+
+
+KIND = Kind(
+    resource=resource_for(Service),
+    columns=columns("Name Type Cluster-IP External-IP Port(s) Age Selector+"),
+    cells=cells,
+    fields=Fields(_Service, selectable),
+    default=default,
+    on_create=on_create,
+    on_update=on_update,
+    on_status=keep_spec,
+    check_name=dns_1035,
+    validate=validate_service,
+    validate_update=validate_service_update,
+    validate_status=validate_service_status,
+    answers_deleted=True,
+    stored_under="services/specs",
+    claims=CLAIMS,
+)

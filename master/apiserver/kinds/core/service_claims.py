@@ -1,49 +1,25 @@
-"""Cluster IPs and node ports of services. Pure: what is taken and the random choice come in.
+"""What Services own: cluster IPs and node ports.
 
-Each allocated address is a key in the store that is written by the same Txn as its service, so
-two api-servers can never give the same one twice and none leaks: the Txn of the slower one
-fails on its compare, and it chooses again.
+Pure: what is taken and the random choice come in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Literal
+from collections.abc import Set
+from ipaddress import ip_address
 
 from msgspec.structs import replace
 
 from kube.api.core import Service, ServicePort
-from master.apiserver.storage.keys import CLUSTER_IPS, NODE_PORTS
+from kube.api.meta import StatusCause
+from master.apiserver.kinds.kind import Causes, Choose, Claims, Exhausted, Taken
+from master.apiserver.kinds.settings import Ranges, Settings
+from master.apiserver.registry.validation import field
 
-# Returns a number in [0, n).
-Choose = Callable[[int], int]
 _ATTEMPTS = 64
 EXTERNAL_TYPES = ("NodePort", "LoadBalancer")
-
-
-class Exhausted(Exception):
-    """Every address of the range is taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ranges:
-    cluster_ips: IPv4Network | IPv6Network
-    node_ports: range
-
-    @property
-    def kubernetes_ip(self) -> str:
-        """The first address: the service `kubernetes`."""
-        return str(self.cluster_ips[1])
-
-
-def parse_ranges(cidr: str, ports: str) -> Ranges:
-    """`10.96.0.0/16` and `30000-32767`. Raises ValueError."""
-    first, dash, last = ports.partition("-")
-    if not dash:
-        raise ValueError(f'"{ports}" is not a port range such as 30000-32767')
-    return Ranges(ip_network(cidr), range(int(first), int(last) + 1))
+CLUSTER_IPS = "ipaddresses/"
+NODE_PORTS = "nodeports/"
 
 
 def needs_ip(service: Service) -> bool:
@@ -56,8 +32,8 @@ def needs_ports(service: Service) -> bool:
     )
 
 
-def claims(service: Service) -> frozenset[str]:
-    """The store keys of what this service owns."""
+def owned(service: Service) -> frozenset[str]:
+    """The claims of what this service owns."""
     spec = service.spec
     keys = {f"{NODE_PORTS}{port.node_port}" for port in spec.ports if port.node_port}
     if spec.cluster_ip not in ("", "None"):
@@ -114,19 +90,47 @@ def _free_port(ranges: Ranges, taken: Set[str], choose: Choose) -> int:
     raise Exhausted("failed to allocate a nodePort: range is full")
 
 
-Problem = tuple[Literal["clusterIP", "nodePort"], int, str]
-
-
-def out_of_range(service: Service, ranges: Ranges) -> list[Problem]:
-    """What the user chose outside of the ranges: (kind, index of port, value)."""
-    found: list[Problem] = []
+def judge(service: Service, settings: Settings) -> Causes:
+    """What the user chose outside of the ranges."""
+    ranges, causes = settings.ranges, Causes()
     address = service.spec.cluster_ip
-    if address not in ("", "None"):
-        parsed: object = ip_address(address)
-        inside = isinstance(parsed, IPv4Address) == (ranges.cluster_ips.version == 4)
-        if not inside or ip_address(address) not in ranges.cluster_ips:
-            found.append(("clusterIP", 0, address))
+    if address not in ("", "None") and not _lies_in(address, ranges):
+        text = (
+            f"failed to allocate IP {address}: the provided network does not match the current "
+            "range"
+        )
+        causes.append(field.invalid("spec.clusterIPs", [address], text))
+    ports = ranges.node_ports
+    text = (
+        "provided port is not in the valid range. The range of valid ports is "
+        f"{ports.start}-{ports.stop - 1}"
+    )
     for index, port in enumerate(service.spec.ports):
-        if port.node_port and port.node_port not in ranges.node_ports:
-            found.append(("nodePort", index, str(port.node_port)))
-    return found
+        if port.node_port and port.node_port not in ports:
+            causes.append(field.invalid(f"spec.ports[{index}].nodePort", port.node_port, text))
+    return causes
+
+
+def _lies_in(address: str, ranges: Ranges) -> bool:
+    try:
+        # An address of the other family lies in no network of this one.
+        return ip_address(address) in ranges.cluster_ips
+    except ValueError:
+        return True  # no IP address at all: validation says so
+
+
+def fill(service: Service, settings: Settings, taken: Taken, choose: Choose) -> Service:
+    return allocate(service, settings.ranges, taken[CLUSTER_IPS], taken[NODE_PORTS], choose)
+
+
+def refused(claim: str) -> StatusCause:
+    value = claim.rpartition("/")[2]
+    if claim.startswith(CLUSTER_IPS):
+        text = f"failed to allocate IP {value}: provided IP is already allocated"
+        return field.invalid("spec.clusterIPs", [value], text)
+    return field.invalid("spec.ports[0].nodePort", int(value), "provided port is already allocated")
+
+
+CLAIMS = Claims(
+    prefixes=(CLUSTER_IPS, NODE_PORTS), owned=owned, judge=judge, fill=fill, refused=refused
+)
