@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -84,3 +85,14 @@ def test_constraints_of_one_topology_key_are_two_for_apply(lab: Cluster) -> None
         lab.kubectl("apply", "--server-side", "-f", "-", stdin=deployment(skew))
         path = "jsonpath={.spec.template.spec.topologySpreadConstraints[*].maxSkew}"
         assert lab.kubectl("get", "deployment", "spread", "-o", path).stdout == f"1 {skew}"
+
+
+def test_documents_say_what_is_published_and_refer_to_what_they_hold(lab: Cluster) -> None:
+    document = json.loads(lab.kubectl("get", "--raw", "/openapi/v3/apis/apps/v1").stdout)
+    schemas = document["components"]["schemas"]
+    spec = schemas["io.k8s.api.apps.v1.DeploymentSpec"]
+    assert spec["required"] == ["selector", "template"]
+    assert spec["properties"]["strategy"]["x-kubernetes-patch-strategy"] == "retainKeys"
+    assert spec["properties"]["replicas"]["format"] == "int32"
+    references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(document)))
+    assert references <= schemas.keys()

@@ -353,6 +353,9 @@ def patches() -> Iterator[Row]:
     yield patch("apply", "containers that are numbers", APPLY,
                 {"spec": {"template": {"spec": {"containers": [1]}}}}, 400,
                 "must have the key")  # fmt: skip
+    yield patch("apply", "two containers of one name", APPLY,
+                {"spec": {"template": {"spec": {"containers": [{"name": "a"}] * 2}}}}, 400,
+                "duplicate entries for key")  # fmt: skip
     yield patch("apply", "own managedFields", APPLY,
                 {"metadata": {"managedFields": [{"manager": "x"}]}}, 400,
                 "managedFields")  # fmt: skip

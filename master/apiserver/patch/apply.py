@@ -16,6 +16,7 @@ from master.apiserver.patch.fieldset import (
     NoFieldSet,
     Path,
     Tree,
+    dotted,
     element_step,
     from_fields_v1,
     is_merged,
@@ -110,7 +111,7 @@ def _conflict(clashes: dict[Path, str]) -> Conflict:
         StatusCause(
             reason="FieldManagerConflict",
             message=f'conflict with "{manager}"',
-            field=_dotted(path),
+            field=dotted(path),
         )
         for path, manager in sorted(clashes.items())
     )
@@ -120,10 +121,6 @@ def _conflict(clashes: dict[Path, str]) -> Conflict:
         f"Apply failed with {count} conflict{'s' if count > 1 else ''}: {first}",
         StatusDetails(causes=causes),
     )
-
-
-def _dotted(path: Path) -> str:
-    return "".join(f".{step[2:]}" if step.startswith("f:") else f"[{step[2:]}]" for step in path)
 
 
 def _merge(current: Json, applied: Json, schema: Schema) -> Json:

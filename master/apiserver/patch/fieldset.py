@@ -57,10 +57,15 @@ def _check_elements(items: list[Json], schema: Schema) -> None:
             raise BadRequest(f'every element of the list must have the key "{schema.keys[0]}"')
 
 
+def dotted(path: Path) -> str:
+    """`.spec.containers[{"name":"a"}].image`, as upstream prints a path."""
+    return "".join(f".{step[2:]}" if step.startswith("f:") else f"[{step[2:]}]" for step in path)
+
+
 def paths_of(value: Json, schema: Schema, *, check: bool = False) -> dict[Path, Json]:
     """Every leaf of a configuration with its value; what is atomic is one leaf.
 
-    With `check` raises BadRequest for elements of keyed lists that have no key.
+    With `check` raises BadRequest for elements of keyed lists that have no key, or the same.
     """
     found: dict[Path, Json] = {}
     _collect_paths(value, schema, (), found, check)
@@ -78,6 +83,8 @@ def _collect_paths(
             _check_elements(value, schema)
         for element in value:
             step = (*path, element_step(element, schema))
+            if check and step in found:
+                raise BadRequest(f"{dotted(path)}: duplicate entries for key {step[-1][2:]}")
             found[step] = element if schema.list_type == "set" else None
             if schema.list_type == "map":
                 _collect_paths(element, schema.elements, step, found, check)

@@ -215,6 +215,15 @@ def test_apply_knows_elements_by_all_their_keys() -> None:
     ]
 
 
+def test_two_elements_of_the_same_keys_are_refused() -> None:
+    twice = containers({"name": "a", "env": [{"name": "x", "value": v} for v in "12"]})
+    with pytest.raises(BadRequest) as caught:
+        apply({}, twice, "one")
+    assert str(caught.value) == (
+        '.spec.containers[{"name":"a"}].env: duplicate entries for key {"name":"x"}'
+    )
+
+
 def test_an_element_that_is_no_longer_applied_goes_alone() -> None:
     def body(*constraints: dict[str, Any]) -> dict[str, Any]:
         return {"spec": {"topologySpreadConstraints": list(constraints)}}
