@@ -131,9 +131,9 @@ _TYPE_DEFAULTS: dict[type, dict[str, str]] = {
     for made in (resource.type(),)
 }
 _type_meta = msgspec.json.Decoder(TypeMeta)
-_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
-    resource.type: msgspec.json.Decoder(resource.type) for resource in RESOURCES
-}
+# Made when the first object of a kind is read: an agent reads three or four of the kinds, and
+# what a decoder knows of a type and all below it takes more memory than the type itself.
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
 def encode(obj: msgspec.Struct) -> bytes:
@@ -150,7 +150,9 @@ def encode(obj: msgspec.Struct) -> bytes:
 
 def decode(type_: type[T], data: bytes | str) -> T:
     """JSON to a typed object. Raises msgspec.ValidationError that names the field's path."""
-    decoder: msgspec.json.Decoder[T] = _decoders[type_]
+    decoder: msgspec.json.Decoder[T] | None = _decoders.get(type_)
+    if decoder is None:
+        decoder = _decoders[type_] = msgspec.json.Decoder(type_)
     return decoder.decode(data)
 
 
