@@ -18,17 +18,25 @@ PACKAGES = ("muster", "kube", "master", "worker", "provision", "drills", "tools"
 # How a module asks the clock, the disk or the user, which imports alone do not show.
 OPENERS = {"open", "input", "print", "utc_now"}
 READERS = {"read_text", "read_bytes", "write_text", "write_bytes", "now", "utcnow", "today"}
+MODULE = re.compile(r"`([\w./-]+\.py)`")
 PATH = re.compile(r"`([\w.-]+(?:/[\w.{},*-]+)+/?)`")
 
 
-def _sources() -> Iterator[Path]:
+def _tracked() -> list[str]:
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES],
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, check=True, capture_output=True, text=True,
     ).stdout  # fmt: skip
-    for name in listed.splitlines():
+    return [name for name in listed.splitlines() if (ROOT / name).exists()]
+
+
+TRACKED = _tracked()
+
+
+def _sources() -> Iterator[Path]:
+    for name in TRACKED:
         path = ROOT / name
-        if path.suffix == ".py" and "_pb2" not in path.name and path.exists():
+        if path.suffix == ".py" and "_pb2" not in path.name and name.split("/")[0] in PACKAGES:
             yield path
 
 
@@ -89,6 +97,17 @@ def test_the_paths_that_a_page_names_exist(page: Path) -> None:
         named
         for named in PATH.findall(page.read_text())
         if named.split("/")[0] in FOLDERS and not _exists(named.rstrip("/"))
+    ]
+    assert lost == []
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_modules_and_tests_that_a_page_names_exist(page: Path) -> None:
+    """`pod/qos.py` means any file whose path ends so: pages name parts within their own part."""
+    lost = [
+        named
+        for named in MODULE.findall(page.read_text())
+        if not any(path == named or path.endswith(f"/{named}") for path in TRACKED)
     ]
     assert lost == []
 
