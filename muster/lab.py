@@ -118,7 +118,7 @@ def _finished(result: UpResult) -> None:
 @click.command()
 @options.name
 def down(name: str) -> None:
-    """Remove a lab wholly. A lab that is not there is no error."""
+    """Remove a lab wholly. Removing a lab that does not exist succeeds."""
     from provision.phases.down import down as take_down
     from provision.state import Store
 

@@ -1,4 +1,4 @@
-"""`muster down`: every trace of a lab goes, whatever state it is in. Absent is no error."""
+"""`muster down`: every trace of a lab goes, whatever state it is in. Succeeds if there is none."""
 
 from __future__ import annotations
 

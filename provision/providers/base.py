@@ -211,7 +211,7 @@ class Provider(Protocol):
         ...
 
     async def destroy(self, lab: LabSpec, progress: Progress = silent) -> None:
-        """Remove every trace of the lab, also of a half-made one. Absent is no error."""
+        """Remove every trace of the lab, also of a half-made one. One that does not exist is fine."""
         ...
 
     async def start(

@@ -130,7 +130,7 @@ class Connection:
         while self._current != 0:
             await asyncio.sleep(REST_SECONDS)
             try:
-                # Linearizable, so that a member without a leader is none to come home to.
+                # Linearizable, so that members without a leader are skipped.
                 await home.stub(_KV).Range(pb.RangeRequest(key=b"health"), timeout=CONNECT_SECONDS)
             except RpcError:
                 continue
