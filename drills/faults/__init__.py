@@ -10,9 +10,11 @@ from drills.faults.block_ports import BlockPorts
 from drills.faults.cpu_hog import CpuHog
 from drills.faults.disk_full import DiskFull
 from drills.faults.drain import Drain
+from drills.faults.flood_api import FloodApi
 from drills.faults.flush_rules import FlushRules
 from drills.faults.freeze import Freeze
 from drills.faults.hang_component import HangComponent
+from drills.faults.inodes_full import InodesFull
 from drills.faults.kill_component import KillComponent
 from drills.faults.kill_containers import KillContainers
 from drills.faults.kill_pods import KillPods
@@ -51,6 +53,8 @@ AnyFault = (
     | MemoryHog
     | PidHog
     | DiskFull
+    | InodesFull
+    | FloodApi
 )
 ALL: tuple[type[Fault], ...] = typing.get_args(AnyFault)
 

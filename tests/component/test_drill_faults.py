@@ -16,17 +16,21 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from drills.faults import ALL, tag
+from drills.faults.flood_api import KUBECONFIG
 from drills.faults.skew_clock import LIBRARY
 from drills.heal import heal
 from drills.journal import Journal, pending
 from drills.lab import DrillLab, Unanswered, running_lab
 from provision.identities import LabRecord
 from provision.labfile.spec import Lab, Metadata, Spec
+from provision.pki.authority import new_authority
+from provision.pki.kubeconfig import kubeconfig_bytes
 from provision.providers.base import LabNetwork, MachineSpec
 from provision.providers.identity import new_host_key
 from provision.providers.local.names import lab_netns, machine_port
@@ -52,6 +56,8 @@ SETTINGS = {
     "block-ports": ", ports: [8080]",
     "cpu-hog": ", workers: 1",
     "disk-full": ", leaveMebibytes: 8",
+    "flood-api": ", clients: 2",
+    "inodes-full": ", leave: 100",
     "memory-hog": ", percent: 20",
     "pid-hog": ", processes: 20",
     "skew-clock": ", component: kubelet, seconds: 300",
@@ -109,6 +115,10 @@ def prepare(lab: DrillLab, machine: str) -> None:
         machine,
         "systemctl daemon-reload; systemctl enable -q --now muster-kubelet muster-proxy",
     )
+    # An identity for what acts with the kubelet's; nobody answers at this address.
+    pair = new_authority("t-drill", datetime.now(UTC))
+    conf = kubeconfig_bytes("t-drill", "https://127.0.0.1:9", pair.cert, pair, "nobody").decode()
+    on(lab, machine, f"mkdir -p /etc/kubernetes; cat > {KUBECONFIG} <<'EOF'\n{conf}EOF\n")
 
 
 @dataclass(frozen=True)
