@@ -46,7 +46,6 @@ class Resource:
     namespaced: bool = True
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
-    subresources: tuple[str, ...] = ()
 
     @property
     def api_version(self) -> str:
@@ -57,19 +56,18 @@ class Resource:
 RESOURCES: tuple[Resource, ...] = (
     Resource(
         "", "v1", "Namespace", "namespaces", core.Namespace, "namespace",
-        namespaced=False, short_names=("ns",), subresources=("status", "finalize"),
+        namespaced=False, short_names=("ns",),
     ),
     Resource(
         "", "v1", "Node", "nodes", core.Node, "node",
-        namespaced=False, short_names=("no",), subresources=("status",),
+        namespaced=False, short_names=("no",),
     ),
     Resource(
         "", "v1", "Pod", "pods", core.Pod, "pod", short_names=("po",), categories=("all",),
-        subresources=("status", "binding", "eviction", "log", "exec"),
     ),
     Resource(
         "", "v1", "Service", "services", core.Service, "service",
-        short_names=("svc",), categories=("all",), subresources=("status",),
+        short_names=("svc",), categories=("all",),
     ),
     Resource(
         "", "v1", "Endpoints", "endpoints", core.Endpoints, "endpoints", short_names=("ep",)
@@ -85,11 +83,11 @@ RESOURCES: tuple[Resource, ...] = (
     Resource("", "v1", "Event", "events", core.Event, "event", short_names=("ev",)),
     Resource(
         "apps", "v1", "Deployment", "deployments", apps.Deployment, "deployment",
-        short_names=("deploy",), categories=("all",), subresources=("status", "scale"),
+        short_names=("deploy",), categories=("all",),
     ),
     Resource(
         "apps", "v1", "ReplicaSet", "replicasets", apps.ReplicaSet, "replicaset",
-        short_names=("rs",), categories=("all",), subresources=("status", "scale"),
+        short_names=("rs",), categories=("all",),
     ),
     Resource("coordination.k8s.io", "v1", "Lease", "leases", coordination.Lease, "lease"),
     Resource(

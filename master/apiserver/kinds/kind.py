@@ -19,6 +19,7 @@ from kube.machinery.scheme import ApiObject, Resource
 from master.apiserver.kinds.cell import age
 from master.apiserver.kinds.columns import Cells, Column, columns
 from master.apiserver.kinds.fields import Fields
+from master.apiserver.kinds.parts.subresource import Subresource
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.metadata import dns_subdomain
 
@@ -148,6 +149,11 @@ class Kind(Generic[T]):
     # DELETE answers with the object that is gone, not with a Status.
     answers_deleted: bool = False
 
+    subresources: tuple[Subresource, ...] = ()
+
     # Where the objects lie below the store's root; empty: under their plural name.
     stored_under: str = ""
     claims: Claims[T] | None = None
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((part for part in self.subresources if part.name == name), None)

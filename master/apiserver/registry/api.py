@@ -14,10 +14,6 @@ from typing import Any, cast
 
 import msgspec
 
-from kube.api.autoscaling import Scale
-from kube.api.core import Binding, Namespace, Pod
-from kube.api.meta import DeleteOptions
-from kube.api.policy import Eviction
 from kube.machinery import scheme
 from kube.machinery.errors import (
     BadRequest,
@@ -29,7 +25,7 @@ from kube.machinery.errors import (
     UnsupportedMediaType,
 )
 from kube.machinery.schema import Schema, schema_of
-from kube.machinery.scheme import ApiObject, Resource
+from kube.machinery.scheme import ApiObject
 from kube.machinery.selectors import SelectorError, parse_fields
 from master.apiserver.admission.chain import Chain
 from master.apiserver.authn.identity import User
@@ -38,6 +34,8 @@ from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.typed import to_typed
 from master.apiserver.etcd3.errors import Compacted, StoreError
+from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.kinds.parts.subresource import Subresource
 from master.apiserver.patch.apply import apply_patch
 from master.apiserver.patch.jsonpatch import apply_json_patch
 from master.apiserver.patch.mergepatch import apply_merge_patch
@@ -54,8 +52,7 @@ from master.apiserver.registry.options import (
     WriteOptions,
 )
 from master.apiserver.registry.reader import Reader, WatchStream
-from master.apiserver.registry.subresources import bind, scale_of, with_scale
-from master.apiserver.registry.writer import Deleted, Writer, at_once
+from master.apiserver.registry.writer import Deleted, Writer
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -88,14 +85,10 @@ def as_status_error(error: StoreError) -> StatusError:
     return ServiceUnavailable(f"the store is not available: {error}")
 
 
-def body_type(resource: Resource, subresource: str) -> type[msgspec.Struct]:
+def body_type(target: Target) -> type[msgspec.Struct]:
     """The type of the object that a request to this (sub)resource carries."""
-    special: dict[str, type[msgspec.Struct]] = {
-        "scale": Scale,
-        "binding": Binding,
-        "eviction": Eviction,
-    }
-    return special.get(subresource, resource.type)
+    part = kind_of(target.resource).subresource(target.subresource)
+    return (part.body if part else None) or target.resource.type
 
 
 class Api:
@@ -124,11 +117,8 @@ class Api:
 
     async def get(self, user: User, target: Target, resource_version: str = "") -> bytes:
         self._authorize(user, "get", target)
-        _check_served(target, "status", "scale")
-        data = await self._reader.get(target, resource_version)
-        if target.subresource == "scale":
-            return _encode_scale(scheme.decode(target.resource.type, data))
-        return data
+        part = _served(target, "get")
+        return _shown(target, part, await self._reader.get(target, resource_version))
 
     async def get_for(self, user: User, verb: str, target: Target) -> bytes:
         """The object behind a connect subresource, authorized for `verb` on the subresource."""
@@ -141,24 +131,28 @@ class Api:
 
     async def list(self, user: User, target: Target, options: ListOptions) -> Listed:
         self._authorize(user, "list", target, options.field_selector)
-        _check_served(target)
+        _check_whole(target)
         return await self._reader.list(target, options)
 
     async def watch(self, user: User, target: Target, options: WatchOptions) -> WatchStream:
         self._authorize(user, "watch", target, options.field_selector)
-        _check_served(target)
+        _check_whole(target)
         return await self._reader.watch(target, options)
 
     async def create(
         self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
         self._authorize(user, "create", target)
-        _check_served(target, "binding", "eviction")
+        part = _served(target, "create")
         obj = await body()
-        if target.subresource == "binding" or isinstance(obj, Binding):
-            return await self._bind(target, cast(Binding, obj), options)
-        if target.subresource == "eviction":
-            return await self._evict(user, target, cast(Eviction, obj))
+        if part and part.delete:
+            admit = self._admission.of(user, target, "CREATE")
+            whole = Target(target.resource, target.namespace, target.name)
+            await self._writer.delete(whole, part.delete(obj), admit)
+            return _SUCCESS_CREATED
+        if part and part.edit:
+            await self._edit_part(user, target, part, _always(obj), options)
+            return _SUCCESS_CREATED
         admit = self._admission.of(user, target)
         return await self._writer.create(target, cast(ApiObject, obj), options, admit)
 
@@ -166,17 +160,10 @@ class Api:
         self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
         self._authorize(user, "update", target)
-        _check_served(target, "status", "scale", "finalize")
+        part = _served(target, "update")
         obj = await body()
-        if target.subresource == "scale":
-            return await self._set_scale(target, _always(cast(Scale, obj)), options)
-        if target.subresource == "finalize":
-            finalizers = cast(Namespace, obj).spec.finalizers
-            return await self._writer.edit(
-                target,
-                at_once(lambda old: _with_finalizers(cast(Namespace, old), finalizers)),
-                options,
-            )
+        if part and part.edit:
+            return await self._edit_part(user, target, part, _always(obj), options)
         admit = self._admission.of(user, target)
         return await self._writer.update(target, cast(ApiObject, obj), options, admit)
 
@@ -191,9 +178,9 @@ class Api:
     ) -> tuple[bytes, bool]:
         """The patched object, and whether it was created (server-side apply)."""
         self._authorize(user, "patch", target)
-        _check_served(target, "status", "scale")
+        part = _served(target, "patch")
         patch = await body()
-        type_ = body_type(target.resource, target.subresource)
+        type_ = body_type(target)
         what = f'{type_.__name__} in version "{target.resource.version}"'
         now = timestamp(datetime.now(UTC))
 
@@ -211,11 +198,11 @@ class Api:
         async def edit_object(old: ApiObject) -> ApiObject:
             return cast(ApiObject, await edit(_plain(old)))
 
-        async def edit_scale(scale: Scale) -> Scale:
-            return cast(Scale, await edit(_plain(scale)))
+        async def edit_body(current: msgspec.Struct) -> msgspec.Struct:
+            return await edit(_plain(current))
 
-        if target.subresource == "scale":
-            return await self._set_scale(target, edit_scale, options), False
+        if part and part.edit:
+            return await self._edit_part(user, target, part, edit_body, options), False
         admit = self._admission.of(user, target)
         try:
             return await self._writer.edit(target, edit_object, options, admit), False
@@ -228,7 +215,7 @@ class Api:
 
     async def delete(self, user: User, target: Target, body: DeleteBody) -> Deleted:
         self._authorize(user, "delete", target)
-        _check_served(target)
+        _check_whole(target)
         admit = self._admission.of(user, target)
         return await self._writer.delete(target, await body(), admit)
 
@@ -258,31 +245,26 @@ class Api:
 
     # subresources
 
-    async def _bind(self, target: Target, binding: Binding, options: WriteOptions) -> bytes:
-        now = datetime.now(UTC)
-        pod = Target(target.resource, target.namespace, target.name, "binding")
-        await self._writer.edit(
-            pod, at_once(lambda old: bind(cast(Pod, old), binding, now)), options
-        )
-        return _SUCCESS_CREATED
-
-    async def _evict(self, user: User, target: Target, eviction: Eviction) -> bytes:
-        """Without PodDisruptionBudgets every eviction is granted."""
-        pod = Target(target.resource, target.namespace, target.name)
-        admit = self._admission.of(user, target, "CREATE")
-        await self._writer.delete(pod, eviction.delete_options or DeleteOptions(), admit)
-        return _SUCCESS_CREATED
-
-    async def _set_scale(
-        self, target: Target, change: Callable[[Scale], Awaitable[Scale]], options: WriteOptions
+    async def _edit_part(
+        self,
+        user: User,
+        target: Target,
+        part: Subresource,
+        change: Callable[[msgspec.Struct], Awaitable[msgspec.Struct]],
+        options: WriteOptions,
     ) -> bytes:
-        whole = Target(target.resource, target.namespace, target.name)
+        """Change the object by its part: `change` turns the present body into the wanted one."""
+        assert part.edit is not None
+        edit, read, now = part.edit, part.read, timestamp(datetime.now(UTC))
 
-        async def scaled(old: ApiObject) -> ApiObject:
-            return with_scale(old, await change(scale_of(old)))
+        async def edited(old: ApiObject) -> ApiObject:
+            changed: ApiObject = edit(old, await change(read(old) if read else old), now)
+            return changed
 
-        data = await self._writer.edit(whole, scaled, options)
-        return _encode_scale(scheme.decode(target.resource.type, data))
+        name = "" if part.judged_whole else target.subresource
+        written = Target(target.resource, target.namespace, target.name, name)
+        admit = self._admission.of(user, target)
+        return _shown(target, part, await self._writer.edit(written, edited, options, admit))
 
 
 _SUCCESS_CREATED = (
@@ -290,13 +272,29 @@ _SUCCESS_CREATED = (
 )
 
 
-def _check_served(target: Target, *subresources: str) -> None:
-    """What is not there, or is there for other verbs, is no other name of the whole object."""
-    wanted = target.subresource
-    if wanted and wanted not in target.resource.subresources:
+def _served(target: Target, verb: str) -> Subresource | None:
+    """The subresource that the target names, if it names one. What is not there, or is there for
+    other verbs, is no other name of the whole object."""
+    if not target.subresource:
+        return None
+    part = kind_of(target.resource).subresource(target.subresource)
+    if part is None:
         raise NotFound("the server could not find the requested resource")
-    if wanted and wanted not in subresources:
+    if part.connect or verb not in part.verbs:
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
+    return part
+
+
+def _check_whole(target: Target) -> None:
+    """No subresource is listed, watched or deleted."""
+    _served(target, "list")
+
+
+def _shown(target: Target, part: Subresource | None, data: bytes) -> bytes:
+    """The object's JSON, or that of the body that stands for it."""
+    if part is None or part.read is None:
+        return data
+    return msgspec.json.encode(_plain(part.read(scheme.decode(target.resource.type, data))))
 
 
 def _pinned(fields: str) -> tuple[tuple[str, str], ...]:
@@ -318,9 +316,9 @@ def _plain(obj: msgspec.Struct) -> Any:
     }
 
 
-def _always(scale: Scale) -> Callable[[Scale], Awaitable[Scale]]:
-    async def given(_: Scale) -> Scale:
-        return scale
+def _always(body: msgspec.Struct) -> Callable[[msgspec.Struct], Awaitable[msgspec.Struct]]:
+    async def given(_: msgspec.Struct) -> msgspec.Struct:
+        return body
 
     return given
 
@@ -350,13 +348,3 @@ async def _patched(
         f"the body of the request was in an unknown format - accepted media types include: "
         f"{', '.join(PATCH_TYPES)}"
     )
-
-
-def _with_finalizers(namespace: Namespace, finalizers: tuple[str, ...]) -> Namespace:
-    spec = msgspec.structs.replace(namespace.spec, finalizers=finalizers)
-    return msgspec.structs.replace(namespace, spec=spec)
-
-
-def _encode_scale(obj: ApiObject) -> bytes:
-    scale = msgspec.to_builtins(scale_of(obj))
-    return msgspec.json.encode({"kind": "Scale", "apiVersion": "autoscaling/v1", **scale})

@@ -26,6 +26,7 @@ from master.apiserver.authz import reviews
 from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding.limits import MAX_BODY_BYTES
 from master.apiserver.etcd3.errors import StoreError
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.registry.api import Api, as_status_error
 from master.apiserver.rest import discovery, openapi
 from master.apiserver.rest.body import parse_body, read_body
@@ -163,7 +164,8 @@ async def _serve_resource(
 ) -> web.StreamResponse:
     if user is ANONYMOUS:  # who acts as system:anonymous is authenticated, and hears 403
         raise Unauthorized("Unauthorized")
-    if path.plural == "pods" and path.subresource in ("log", "exec", "attach"):
+    part = kind_of(path.resource).subresource(path.subresource) if path.resource else None
+    if part and part.connect:
         return await front.kubelets.handle(request, path, user)
     return await handlers.handle(request, path, user)
 

@@ -6,23 +6,13 @@ from collections import defaultdict
 from typing import Any
 
 from kube.machinery.scheme import RESOURCES, Resource
+from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.kinds.parts.subresource import Subresource
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 _ALL_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
-_PART_VERBS = ["get", "patch", "update"]
 Json = dict[str, Any]
 
-# Subresources: (verbs, kind, group, version); group None = the parent's kind.
-_SUBRESOURCES: dict[str, tuple[list[str], str, str | None, str]] = {
-    "status": (_PART_VERBS, "", None, ""),
-    "scale": (_PART_VERBS, "Scale", "autoscaling", "v1"),
-    "finalize": (["update"], "Namespace", None, ""),
-    "binding": (["create"], "Binding", None, ""),
-    "eviction": (["create"], "Eviction", "policy", "v1"),
-    "log": (["get"], "Pod", None, ""),
-    "exec": (["create", "get"], "PodExecOptions", None, ""),
-    "attach": (["create", "get"], "PodAttachOptions", None, ""),
-}
 # Served beside the stored kinds: reviews that are answered and not kept.
 _REVIEWS: tuple[tuple[str, str, str], ...] = (
     ("authorization.k8s.io", "LocalSubjectAccessReview", "localsubjectaccessreviews"),
@@ -62,17 +52,16 @@ def _entry(resource: Resource) -> Json:
 
 def _sub_entries(resource: Resource) -> list[Json]:
     entries = []
-    for name in resource.subresources:
-        verbs, kind, group, version = _SUBRESOURCES[name]
+    for part in kind_of(resource).subresources:
         entry: Json = {
-            "name": f"{resource.plural}/{name}",
+            "name": f"{resource.plural}/{part.name}",
             "singularName": "",
             "namespaced": resource.namespaced,
-            "kind": kind or resource.kind,
-            "verbs": verbs,
+            "kind": part.kind or resource.kind,
+            "verbs": list(part.verbs),
         }
-        if group is not None:
-            entry |= {"group": group, "version": version}
+        if part.group is not None:
+            entry |= {"group": part.group, "version": part.version}
         entries.append(entry)
     return entries
 
@@ -164,18 +153,18 @@ def _aggregated_entry(resource: Resource) -> Json:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    if resource.subresources:
-        entry["subresources"] = [_aggregated_sub(resource, sub) for sub in resource.subresources]
+    if parts := kind_of(resource).subresources:
+        entry["subresources"] = [_aggregated_sub(resource, part) for part in parts]
     return entry
 
 
-def _aggregated_sub(resource: Resource, name: str) -> Json:
-    verbs, kind, group, version = _SUBRESOURCES[name]
-    of = (resource.group, resource.version) if group is None else (group, version)
+def _aggregated_sub(resource: Resource, part: Subresource) -> Json:
+    own = (resource.group, resource.version)
+    of = own if part.group is None else (part.group, part.version)
     return {
-        "subresource": name,
-        "responseKind": _kind(*of, kind or resource.kind),
-        "verbs": verbs,
+        "subresource": part.name,
+        "responseKind": _kind(*of, part.kind or resource.kind),
+        "verbs": list(part.verbs),
     }
 
 

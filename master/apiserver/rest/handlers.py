@@ -67,7 +67,7 @@ class ResourceHandlers:
         resource = path.resource
         if resource is None or path.rest:
             raise NotFound("the server could not find the requested resource")
-        if path.subresource and path.subresource not in resource.subresources:
+        if path.subresource and kind_of(resource).subresource(path.subresource) is None:
             raise NotFound("the server could not find the requested resource")
         if path.name and resource.namespaced and not path.namespace:
             raise NotFound("the server could not find the requested resource")
@@ -96,7 +96,7 @@ class ResourceHandlers:
     ) -> web.Response:
         accepted = negotiate(request.headers.get("Accept", ""))
         data = await self._api.get(user, target, query.get("resourceVersion", ""))
-        if accepted.form == "object" or target.subresource == "scale":
+        if accepted.form == "object" or body_type(target) is not target.resource.type:
             return json_response(data)
         if accepted.form == "metadata":
             return json_response(render_object(target.resource, data, accepted.version))
@@ -177,7 +177,7 @@ class ResourceHandlers:
 
     @staticmethod
     def _body(request: web.Request, target: Target, validation: FieldValidation) -> ObjectBody:
-        type_ = body_type(target.resource, target.subresource)
+        type_ = body_type(target)
 
         async def read() -> msgspec.Struct:
             body, media = await read_body(request), request.content_type

@@ -37,6 +37,7 @@ from master.apiserver.decoding.jsontext import decode_json
 from master.apiserver.decoding.typed import decode_fast
 from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.etcd3.errors import StoreError
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.registry.api import (
     APPLY_PATCH,
     PATCH_TYPES,
@@ -211,7 +212,7 @@ def _target(ref: pb.Ref, named: bool = False) -> Target:
     namespace = ref.namespace if resource.namespaced else ""
     if resource.namespaced and ref.name and not namespace:
         raise BadRequest("an empty namespace may not be set when a resource name is provided")
-    if ref.subresource and ref.subresource not in resource.subresources:
+    if ref.subresource and kind_of(resource).subresource(ref.subresource) is None:
         raise NotFound("the server could not find the requested resource")
     return Target(resource, namespace, ref.name, ref.subresource)
 
@@ -229,7 +230,7 @@ def _sized(body: bytes) -> bytes:
 
 
 def _body(target: Target, body: bytes) -> ObjectBody:
-    type_ = body_type(target.resource, target.subresource)
+    type_ = body_type(target)
     what = f'{type_.__name__} in version "{target.resource.version}"'
 
     async def decode() -> msgspec.Struct:

@@ -12,6 +12,8 @@ from master.apiserver.kinds.apps.template import default_template, value_or
 from master.apiserver.kinds.cell import age, containers, selector
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.kind import Causes, Kind, keep_spec, keep_status, spec_of
+from master.apiserver.kinds.parts.scale import SCALE
+from master.apiserver.kinds.parts.subresource import STATUS
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.apps import (
     validate_deployment,
@@ -84,4 +86,5 @@ KIND = Kind(
     validate=validate_deployment,
     validate_update=validate_update,
     counted=spec_of,
+    subresources=(STATUS, SCALE),
 )

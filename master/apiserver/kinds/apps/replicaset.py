@@ -14,6 +14,8 @@ from master.apiserver.kinds.cell import age, containers, selector
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import Causes, Kind, keep_spec, keep_status, spec_of
+from master.apiserver.kinds.parts.scale import SCALE
+from master.apiserver.kinds.parts.subresource import STATUS
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.apps import (
     validate_replicaset,
@@ -73,4 +75,5 @@ KIND = Kind(
     validate=validate_replicaset,
     validate_update=validate_update,
     counted=spec_of,
+    subresources=(STATUS, SCALE),
 )

@@ -13,6 +13,7 @@ from master.apiserver.kinds.cell import age
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import Kind, keep_spec
+from master.apiserver.kinds.parts.subresource import STATUS, Subresource
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.validation.metadata import dns_label
@@ -69,6 +70,11 @@ def cells(obj: Namespace, now: datetime) -> Cells:
     return [obj.metadata.name, obj.status.phase, age(obj.metadata.creation_timestamp, now)]
 
 
+def finalized(obj: Namespace, wanted: Namespace, _: str) -> Namespace:
+    return replace(obj, spec=replace(obj.spec, finalizers=wanted.spec.finalizers))
+
+
+FINALIZE = Subresource(name="finalize", verbs=("update",), kind="Namespace", edit=finalized)
 KIND = Kind(
     resource=resource_for(Namespace),
     columns=columns("Name Status Age"),
@@ -83,4 +89,5 @@ KIND = Kind(
     holds=holds,
     undeletable=IMMORTAL,
     answers_deleted=True,
+    subresources=(STATUS, FINALIZE),
 )

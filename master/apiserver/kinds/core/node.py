@@ -13,6 +13,7 @@ from master.apiserver.kinds.cell import NONE, UNKNOWN, age
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.fields import Fields, Part, text
 from master.apiserver.kinds.kind import Kind, keep_spec
+from master.apiserver.kinds.parts.subresource import STATUS
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.node import validate_node, validate_node_update
 
@@ -103,4 +104,5 @@ KIND = Kind(
     validate=validate_node,
     validate_update=validate_node_update,
     stored_under="minions",
+    subresources=(STATUS,),
 )

@@ -27,6 +27,8 @@ from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.core.podspec import default_pod_spec
 from master.apiserver.kinds.fields import Fields, Part, text
 from master.apiserver.kinds.kind import Causes, Kind, keep_status, spec_of
+from master.apiserver.kinds.parts.pods import ATTACH, BINDING, EVICTION, EXEC, LOG
+from master.apiserver.kinds.parts.subresource import STATUS
 from master.apiserver.kinds.settings import Settings, TolerationSeconds
 from master.apiserver.registry.validation.network import validate_pod_status
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
@@ -288,4 +290,5 @@ KIND = Kind(
     counted=spec_of,
     grace_seconds=grace_seconds,
     answers_deleted=True,
+    subresources=(STATUS, BINDING, EVICTION, LOG, EXEC, ATTACH),
 )

@@ -23,6 +23,7 @@ from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.core.service_claims import CLAIMS, EXTERNAL_TYPES
 from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import Kind, keep_spec
+from master.apiserver.kinds.parts.subresource import STATUS
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.metadata import dns_1035
 from master.apiserver.registry.validation.service import (
@@ -165,4 +166,5 @@ KIND = Kind(
     answers_deleted=True,
     stored_under="services/specs",
     claims=CLAIMS,
+    subresources=(STATUS,),
 )

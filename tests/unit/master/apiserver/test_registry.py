@@ -38,10 +38,11 @@ from master.apiserver.kinds.core.pod import qos_class
 from master.apiserver.kinds.core.podspec import pull_policy
 from master.apiserver.kinds.core.service import carry_over_allocations
 from master.apiserver.kinds.kind import Exhausted
+from master.apiserver.kinds.parts.pods import bind
+from master.apiserver.kinds.parts.scale import scale_of, with_scale
 from master.apiserver.kinds.settings import Settings, TolerationSeconds, parse_ranges
 from master.apiserver.registry import deletion
-from master.apiserver.registry.metadata import carried_over, generated_name
-from master.apiserver.registry.subresources import bind, scale_of, with_scale
+from master.apiserver.registry.metadata import carried_over, generated_name, timestamp
 from master.apiserver.registry.validation.metadata import validate_metadata
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
 from master.apiserver.storage.codec import from_stored, to_stored, with_revision
@@ -330,13 +331,15 @@ def test_choices_outside_of_the_ranges_are_found() -> None:
 
 def test_binding_sets_node_and_condition_once() -> None:
     binding = Binding(metadata=META, target=ObjectReference(kind="Node", name="w1"))
-    bound = bind(pod(), binding, NOW)
+    bound = bind(pod(), binding, timestamp(NOW))
     assert bound.spec.node_name == "w1"
     assert [(c.type, c.status) for c in bound.status.conditions] == [("PodScheduled", "True")]
     with pytest.raises(Conflict, match='already assigned to node "w1"'):
-        bind(bound, binding, NOW)
+        bind(bound, binding, timestamp(NOW))
     with pytest.raises(Conflict, match="is being deleted"):
-        bind(replace(pod(), metadata=replace(META, deletion_timestamp="t")), binding, NOW)
+        bind(
+            replace(pod(), metadata=replace(META, deletion_timestamp="t")), binding, timestamp(NOW)
+        )
 
 
 def test_scale_stands_for_its_deployment() -> None:

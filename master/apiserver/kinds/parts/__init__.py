@@ -1,0 +1,1 @@
+"""Subresources: the parts of objects that have endpoints of their own. Pure."""

@@ -1,0 +1,79 @@
+"""The scale of what has replicas: any kind with `spec.replicas` and a label selector. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from kube.api.autoscaling import Scale, ScaleSpec, ScaleStatus
+from kube.api.meta import LabelSelector, ObjectMeta, StatusCause
+from kube.machinery.errors import invalid
+from kube.machinery.selectors import from_label_selector
+from master.apiserver.kinds.parts.subresource import Subresource
+
+
+def scale_of(obj: Any) -> Scale:
+    """The Scale that stands for the object."""
+    meta = obj.metadata
+    return Scale(
+        metadata=ObjectMeta(
+            name=meta.name,
+            namespace=meta.namespace,
+            uid=meta.uid,
+            resource_version=meta.resource_version,
+            creation_timestamp=meta.creation_timestamp,
+        ),
+        spec=ScaleSpec(replicas=obj.spec.replicas or 0),
+        status=ScaleStatus(
+            replicas=obj.status.replicas or 0, selector=_selector_text(obj.spec.selector)
+        ),
+    )
+
+
+def with_scale(obj: Any, scale: Scale, _: str = "") -> Any:
+    """The object with the scale's replicas; the scale's resourceVersion stays a precondition."""
+    replicas = scale.spec.replicas or 0
+    if replicas < 0:
+        cause = StatusCause(
+            field="spec.replicas",
+            message=f"Invalid value: {replicas}: must be greater than or equal to 0",
+            reason="FieldValueInvalid",
+        )
+        raise invalid("Scale", "autoscaling", scale.metadata.name, [cause])
+    given = scale.metadata
+    meta = replace(obj.metadata, resource_version=given.resource_version, uid=given.uid)
+    return replace(obj, metadata=meta, spec=replace(obj.spec, replicas=replicas))
+
+
+def _selector_text(selector: LabelSelector | None) -> str:
+    parsed = from_label_selector(selector)
+    if parsed is None:
+        return ""
+    parts = []
+    for requirement in parsed.requirements:
+        values = sorted(requirement.values)
+        match requirement.operator:
+            case "In" if len(values) == 1:
+                parts.append(f"{requirement.key}={values[0]}")
+            case "In" | "NotIn":
+                parts.append(
+                    f"{requirement.key} {requirement.operator.lower()} ({','.join(values)})"
+                )
+            case "Exists":
+                parts.append(requirement.key)
+            case _:
+                parts.append(f"!{requirement.key}")
+    return ",".join(parts)
+
+
+SCALE = Subresource(
+    name="scale",
+    body=Scale,
+    kind="Scale",
+    group="autoscaling",
+    version="v1",
+    read=scale_of,
+    edit=with_scale,
+    judged_whole=True,
+)
