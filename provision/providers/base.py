@@ -211,7 +211,7 @@ class Provider(Protocol):
         ...
 
     async def destroy(self, lab: LabSpec, progress: Progress = silent) -> None:
-        """Remove every trace of the lab, also of a half-made one. One that does not exist is fine."""
+        """Remove every trace of the lab, also of a half-made one; succeeds if there is none."""
         ...
 
     async def start(

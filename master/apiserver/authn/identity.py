@@ -9,11 +9,11 @@ from functools import lru_cache
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from kube.machinery.subjects import NODE_PREFIX, NODES
+
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
 ANONYMOUS_NAME = "system:anonymous"
 MASTERS = "system:masters"
-NODES = "system:nodes"
-NODE_PREFIX = "system:node:"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,9 @@ from datetime import datetime
 from kube.api.core import Container
 from kube.api.meta import LabelSelector
 from kube.machinery.selectors import format_labels
+from kube.machinery.times import parse_time
 
 UNKNOWN, NONE = "<unknown>", "<none>"
-
-
-def parse_time(text: str) -> datetime | None:
-    """RFC 3339, with or without fractions of a second."""
-    try:
-        return datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
 
 
 def age(text: str, now: datetime) -> str:

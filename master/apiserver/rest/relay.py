@@ -15,6 +15,7 @@ from aiohttp import web
 
 from kube.component.webhandler import be_patient
 from kube.machinery.errors import BadRequest, InternalError, StatusError, encode_status
+from kube.machinery.remotecommand import ERROR, PROTOCOLS
 from master.apiserver.rest.dial import CHUNK_BYTES, DIAL_SECONDS, HEAD_SECONDS, dial
 from master.apiserver.rest.frames import FrameCutter
 
@@ -33,8 +34,7 @@ _FORWARDED = (
     "Origin",
     "User-Agent",
 )
-_PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-_ERROR_CHANNEL = b"\3"
+_ERROR_CHANNEL = bytes([ERROR])
 _SPDY_TEXT = (
     "this server streams exec and attach over WebSocket (v5.channel.k8s.io) only; SPDY was "
     "asked for: use kubectl 1.31 or newer, or set KUBECTL_REMOTE_COMMAND_WEBSOCKETS=true"
@@ -69,7 +69,7 @@ async def relay_upgrade(
 
 async def _tell_on_stream(request: web.Request, error: StatusError) -> web.StreamResponse:
     # kubectl does not answer the closing handshake; it is not waited for long.
-    stream = web.WebSocketResponse(protocols=_PROTOCOLS, timeout=CLOSE_SECONDS)
+    stream = web.WebSocketResponse(protocols=PROTOCOLS, timeout=CLOSE_SECONDS)
     await stream.prepare(request)
     await stream.send_bytes(_ERROR_CHANNEL + encode_status(error))
     await stream.close()

@@ -8,7 +8,8 @@ from msgspec import Struct
 
 from kube.api.core import Event, EventSource, ObjectReference
 from kube.machinery.scheme import resource_for
-from master.apiserver.kinds.cell import UNKNOWN, human_duration, parse_time
+from kube.machinery.times import parse_time
+from master.apiserver.kinds.cell import UNKNOWN, human_duration
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import Causes, Kind

@@ -15,14 +15,14 @@ from kube.api.core import (
     Pod,
     PodSpec,
     PodStatus,
-    ResourceRequirements,
     Toleration,
 )
 from kube.api.meta import DeleteOptions
-from kube.machinery import quantity
+from kube.machinery import qos
 from kube.machinery.scheme import resource_for
+from kube.machinery.times import parse_time
 from master.apiserver.authz.node import MIRROR_ANNOTATION
-from master.apiserver.kinds.cell import NONE, age, human_duration, parse_time
+from master.apiserver.kinds.cell import NONE, age, human_duration
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.core.podspec import default_pod_spec
 from master.apiserver.kinds.fields import Fields, Part, text
@@ -108,36 +108,11 @@ def _requests_from_limits(container: Container) -> Container:
 
 
 def qos_class(spec: PodSpec) -> str:
-    """Guaranteed, Burstable or BestEffort (pkg/apis/core/v1/helper/qos)."""
-    containers = (*spec.containers, *spec.init_containers)
-    if not any(_counted(c) for c in containers):
-        return "BestEffort"
-    return "Guaranteed" if all(_is_guaranteed(c.resources) for c in containers) else "Burstable"
-
-
-def _counted(container: Container) -> bool:
-    resources = container.resources or ResourceRequirements()
-    amounts = [*resources.requests.items(), *resources.limits.items()]
-    return any(name in ("cpu", "memory") and _positive(value) for name, value in amounts)
-
-
-def _is_guaranteed(resources: ResourceRequirements | None) -> bool:
-    if resources is None:
-        return False
-    return all(
-        name in resources.limits
-        and _positive(resources.limits[name])
-        and name in resources.requests
-        and quantity.parse(resources.requests[name]) == quantity.parse(resources.limits[name])
-        for name in ("cpu", "memory")
-    )
-
-
-def _positive(value: str | int | float) -> bool:
+    """That of the spec; what has no quantities that can be read is refused by validation."""
     try:
-        return quantity.parse(value) > 0
-    except ValueError:  # validation will name it
-        return False
+        return qos.qos_class(spec)
+    except ValueError:
+        return qos.BEST_EFFORT
 
 
 # what field selectors see

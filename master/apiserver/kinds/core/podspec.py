@@ -23,6 +23,7 @@ from kube.api.core import (
     Volume,
     VolumeProjection,
 )
+from kube.machinery.images import default_pull_policy
 from master.apiserver.registry.validation.counts import too_many_parts
 
 FILE_MODE = 0o644
@@ -52,18 +53,10 @@ def default_pod_spec(spec: PodSpec) -> PodSpec:
     )
 
 
-def pull_policy(image: str) -> str:
-    """Always for `:latest` and for no tag at all, else IfNotPresent."""
-    if "@" in image:
-        return "IfNotPresent"
-    tag = image.rpartition("/")[2].partition(":")[2]
-    return "Always" if tag in ("", "latest") else "IfNotPresent"
-
-
 def _container(container: Container, host_network: bool) -> Container:
     return replace(
         container,
-        image_pull_policy=container.image_pull_policy or pull_policy(container.image),
+        image_pull_policy=container.image_pull_policy or default_pull_policy(container.image),
         termination_message_path=container.termination_message_path or "/dev/termination-log",
         termination_message_policy=container.termination_message_policy or "File",
         resources=container.resources or ResourceRequirements(),

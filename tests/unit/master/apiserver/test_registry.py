@@ -29,13 +29,13 @@ from kube.api.core import (
 from kube.api.meta import DeleteOptions, LabelSelector, ObjectMeta, OwnerReference
 from kube.machinery import scheme
 from kube.machinery.errors import BadRequest, Conflict
+from kube.machinery.images import default_pull_policy
 from kube.machinery.schema import schema_of
 from kube.machinery.scheme import RESOURCES, resource_for
 from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.kinds.catalog import KINDS, kind_of
 from master.apiserver.kinds.core import service_claims as claims
 from master.apiserver.kinds.core.pod import qos_class
-from master.apiserver.kinds.core.podspec import pull_policy
 from master.apiserver.kinds.core.service import carry_over_allocations
 from master.apiserver.kinds.kind import Exhausted
 from master.apiserver.kinds.parts.pods import bind
@@ -146,7 +146,7 @@ def test_a_pod_that_tolerates_everything_gets_no_default_tolerations() -> None:
     ],
 )  # fmt: skip
 def test_pull_policy_follows_the_tag(image: str, policy: str) -> None:
-    assert pull_policy(image) == policy
+    assert default_pull_policy(image) == policy
 
 
 def test_qos_classes() -> None:
