@@ -12,6 +12,7 @@ import pytest
 from kube.api.core import Container, Event, Node, NodeStatus, Pod, PodSchedulingGate, PodSpec
 from kube.api.meta import ObjectMeta
 from kube.client.client import Client
+from kube.machinery.errors import Invalid
 from tests.component.control_harness import ControlPlane, control_plane, until
 from tests.component.pki_fixture import Pki
 
@@ -151,11 +152,24 @@ async def test_a_plugins_bug_stops_its_pod_alone(plane: ControlPlane) -> None:
         assert await _node_of(client, "poison") == ""
 
 
-async def test_a_gated_pod_is_not_tried(plane: ControlPlane) -> None:
+async def test_a_gated_pod_is_scheduled_once_its_gates_are_gone(plane: ControlPlane) -> None:
     async with plane.client() as client:
-        gate = PodSchedulingGate(name="example.com/quota")
-        await client.create(_pod("gated", {}, (gate,)))
+        quota, licence = (PodSchedulingGate(name=f"example.com/{n}") for n in ("quota", "licence"))
+        await client.create(_pod("gated", {}, (quota, licence)))
         await _create(client, "next-open")
         await until(lambda: _node_of(client, "next-open"), "others are scheduled")
         assert await _node_of(client, "gated") == ""
         assert not await _told(client, "gated", "")
+        await _gates(client, "gated", "example.com/licence")
+        with pytest.raises(
+            Invalid, match="only deletion is allowed, but found new scheduling gate"
+        ):
+            await _gates(client, "gated", "example.com/licence", "example.com/other")
+        assert await _node_of(client, "gated") == ""
+        await _gates(client, "gated")
+        assert await until(lambda: _node_of(client, "gated"), "scheduled") == "n1"
+
+
+async def _gates(client: Client, name: str, *gates: str) -> None:
+    patch = {"spec": {"schedulingGates": [{"name": gate} for gate in gates] or None}}
+    await client.patch(Pod, name, patch, "default")

@@ -185,7 +185,7 @@ def _exceeds(request: Quantity, limit: Quantity) -> bool:
 
 
 def validate_pod_update(new: Pod, old: Pod) -> Causes:
-    """Only images, the deadline, and added tolerations may change; and, while unbound, gates."""
+    """Only images, the deadline, and added tolerations may change; and gates may go (KEP-3521)."""
     causes: Causes = []
     if old.spec.node_name and new.spec.node_name != old.spec.node_name:
         return [field.forbidden("spec", _IMMUTABLE)]
@@ -196,6 +196,10 @@ def validate_pod_update(new: Pod, old: Pod) -> Causes:
                 "existing toleration can not be modified except its tolerationSeconds",
             )
         )
+    for gate in new.spec.scheduling_gates:
+        if gate not in old.spec.scheduling_gates:
+            text = f"only deletion is allowed, but found new scheduling gate '{gate.name}'"
+            causes.append(field.forbidden("spec.schedulingGates", text))
     if len(new.spec.containers) != len(old.spec.containers):
         causes.append(
             field.forbidden("spec.containers", "pod updates may not add or remove containers")
@@ -208,6 +212,7 @@ def validate_pod_update(new: Pod, old: Pod) -> Causes:
         active_deadline_seconds=old.spec.active_deadline_seconds,
         tolerations=old.spec.tolerations,
         node_name=old.spec.node_name,
+        scheduling_gates=old.spec.scheduling_gates,
     )
     if allowed != old.spec:
         causes.append(field.forbidden("spec", _IMMUTABLE))
