@@ -14,6 +14,7 @@ from muster.remote import reach
 from muster.session import exit_with
 
 if TYPE_CHECKING:
+    from provision.identities import LabRecord
     from provision.providers.base import SshTarget
 
 COMPONENTS = {
@@ -54,8 +55,7 @@ def logs(component: str, name: str, node: str | None, tail: int, follow: bool, r
 
     session = open_session(Store(), name)
     record = session.record
-    eligible = record.masters if COMPONENTS[component] == "master" else record.machines
-    names = [node] if node else [m.name for m in eligible]
+    names = _names(record, component, node)
     if follow and len(names) > 1:
         names = names[:1]
     code = 0
@@ -68,6 +68,28 @@ def logs(component: str, name: str, node: str | None, tail: int, follow: bool, r
         except MachineUnreachable as error:  # the others still have something to say
             code = complain(error)
     exit_with(code)
+
+
+def _names(record: LabRecord, component: str, node: str | None) -> list[str]:
+    """The machines whose journal has the component; refused where there is none."""
+    from provision.errors import LabNotFound
+
+    spec = record.lab.spec
+    other = {"muster": "containerd", "containerd": "runtime"}[spec.runtime]
+    if component == other:
+        raise LabNotFound(
+            f"no machine runs {component}: the lab's runtime is {spec.runtime}",
+            f"see `muster logs {'runtime' if spec.runtime == 'muster' else 'containerd'}`",
+        )
+    if component == "keepalived" and not record.vip:
+        raise LabNotFound("no machine runs keepalived", "only a lab with several masters needs it")
+    eligible = record.masters if COMPONENTS[component] == "master" else record.machines
+    names = [machine.name for machine in eligible]
+    if node is None:
+        return names
+    if record.machine(node) is not None and node not in names:
+        raise LabNotFound(f"{node} does not run {component}", f"it runs on {', '.join(names)}")
+    return [node]
 
 
 def _shown(raw: bool) -> Callable[[bytes], None]:

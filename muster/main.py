@@ -6,6 +6,7 @@ completion answer at once.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -67,11 +68,35 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if near and args[0] not in COMMANDS and not ctx.resilient_parsing:
+            ctx.fail(f'no such command "{args[0]}": did you mean "{near[0]}"?')
+        return super().resolve_command(ctx, args)
+
+
+def _version(context: click.Context, _parameter: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        from kube.component.version import GIT_VERSION
+
+        click.echo(f"muster {GIT_VERSION}")
+        context.exit()
+
 
 @click.group(
     cls=LazyGroup,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
 )
 def cli() -> None:
     """Muster: a multi-node Kubernetes lab that you may break on purpose."""
@@ -79,6 +104,14 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Errors are printed here, and nowhere else."""
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:  # also while modules are imported, and while errors are printed
+        click.echo("interrupted", err=True)
+        return 130
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     from muster.console import complain
     from muster.session import Interrupted, translated
     from provision.errors import ProvisionError
@@ -97,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted as error:
         click.echo("interrupted", err=True)
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
+    except click.Abort:
         click.echo("interrupted", err=True)
         return 130
     except BrokenPipeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,17 @@ def machines(context: click.Context, parameter: click.Parameter, text: str) -> l
     return [CompletionItem(m.name) for m in machines if m.name.startswith(text)]
 
 
+def _label(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """A lab's name is a directory's, too: nothing else may ever be looked at, or removed."""
+    from provision.labfile.base import NAME_PATTERN
+
+    if not re.fullmatch(NAME_PATTERN, value) and not context.resilient_parsing:
+        raise click.BadParameter(
+            f'"{value}" is no lab\'s name: a DNS label of at most 12 characters'
+        )
+    return value
+
+
 def name(function: CommandT) -> CommandT:
     return click.option(
         "--name",
@@ -41,6 +53,7 @@ def name(function: CommandT) -> CommandT:
         show_default=True,
         metavar="LAB",
         shell_complete=_labs,
+        callback=_label,
         help="Which lab.",
     )(function)
 

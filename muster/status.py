@@ -9,7 +9,7 @@ import click
 
 from muster import options, output
 from muster.console import stdout
-from muster.session import reporting, run
+from muster.session import exit_with, reporting, run
 
 if TYPE_CHECKING:
     from provision.phases.session import Session
@@ -72,7 +72,10 @@ async def _machines(session: Session) -> tuple[list[dict[str, Any]], str]:
 @options.name
 @output.option
 def status(name: str, output: str) -> None:
-    """Show a lab: its machines, its nodes, and where its files are."""
+    """Show a lab: its machines, its nodes, and where its files are.
+
+    The exit code is 1 when the API does not answer, as it cannot while no master runs.
+    """
     from muster.output import show
     from provision.kubeconfig import context_name
     from provision.phases.session import open_session
@@ -104,6 +107,8 @@ def status(name: str, output: str) -> None:
     if output == "wide":
         stdout().print(f"files: {directory.path}  scrape configuration: {directory.prometheus}")
     show(output, document, rows, COLUMNS, WIDE)
+    if trouble:  # for a script that asks before it goes on
+        exit_with(1)
 
 
 @click.group()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,8 @@ from muster.journal import Lines, readable
 from muster.main import COMMANDS, main
 from muster.session import Interrupted, run, translated
 from provision import errors
+from provision.identities import LabRecord, allocate
+from provision.labfile.parse import parse_lab
 from provision.providers.base import (
     LabBusy,
     Problem,
@@ -24,6 +29,8 @@ from provision.providers.base import (
     UnknownMachine,
     Unprepared,
 )
+from provision.ssh.keys import ensure_key
+from provision.state import Store
 
 LAB = "apiVersion: muster/v1\nkind: Lab\n"
 
@@ -73,6 +80,10 @@ def test_exit_codes_are_distinct_and_documented() -> None:
         (["up", "--timeout", "0"], 2, "--timeout"),
         (["up", "-f", "none.yaml"], 2, 'no lab file "none.yaml"'),
         (["status"], 4, 'there is no lab "default"'),
+        (["statsu"], 2, 'did you mean "status"?'),
+        (["down", "--name", "../.."], 2, "no lab's name"),
+        (["status", "--name", ".cache"], 2, "no lab's name"),
+        (["ssh", "m1", "--name", "/etc"], 2, "no lab's name"),
         (["status", "-o", "csv"], 2, "csv"),
         (["ssh", "w1", "--", "true"], 4, 'there is no lab "default"'),
         (["cp", "a", "w1:/"], 4, 'there is no lab "default"'),
@@ -126,6 +137,68 @@ def test_a_name_that_contradicts_the_lab_file_is_refused(
     file.write_text(LAB + "metadata: {name: one}\n")
     assert main(["up", "-f", str(file), "--name", "two", "--dry-run"]) == 3
     assert '--name says "two", the lab file "one"' in capsys.readouterr().err
+
+
+def saved(text: str) -> LabRecord:
+    record = allocate(parse_lab(LAB + text), {})
+    Store().save(record)
+    ensure_key(Store().directory(record.name).ssh_key, "test")
+    return record
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["scheduler", "--node", "w1"], "w1 does not run scheduler"),
+        (["proxy", "--node", "w9"], 'no machine "w9"'),
+        (["containerd"], "the lab's runtime is muster"),
+        (["keepalived"], "no machine runs keepalived"),
+    ],
+)
+def test_logs_of_what_is_not_there_are_an_error(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved("spec: {workers: 1}")
+    assert main(["logs", *arguments]) == 4
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look for machines")
+def test_the_status_of_a_lab_that_does_not_answer_is_no_success(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    saved("metadata: {name: t-nobody}\nspec: {workers: 0}")
+    assert main(["status", "--name", "t-nobody", "-o", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["api"] == "no master runs"
+
+
+def test_the_version_is_an_option_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    said = capsys.readouterr().out
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.2, 0.4, 0.8])
+def test_an_interrupt_at_any_moment_is_one_sentence(seconds: float, tmp_path: Path) -> None:
+    """Also while Python still imports what the command needs."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "muster", "logs", "kvstore"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+    # Before our own first import it is Python that a signal ends.
+    while (line := process.stderr.readline()) and b"click" not in line:
+        pass
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    words = [line for line in said.decode().splitlines() if line and "|" not in line]
+    assert not [line for line in words if "Traceback" in line or "KeyboardInterrupt" in line]
+    assert process.returncode in (130, 4)
+    if process.returncode == 130:
+        assert words == ["interrupted"]
 
 
 @pytest.mark.parametrize("form", ["json", "yaml", "name", "table"])
