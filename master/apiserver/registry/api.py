@@ -52,7 +52,8 @@ from master.apiserver.registry.options import (
     WriteOptions,
 )
 from master.apiserver.registry.reader import Reader, WatchStream
-from master.apiserver.registry.writer import Deleted, Writer
+from master.apiserver.registry.writer import Deleted, Stored, Writer
+from master.apiserver.storage.codec import with_revision
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -195,8 +196,10 @@ class Api:
             await asyncio.sleep(0)
             return obj
 
-        async def edit_object(old: ApiObject) -> ApiObject:
-            return cast(ApiObject, await edit(_plain(old)))
+        async def edit_object(old: Stored) -> ApiObject:
+            # What is stored is JSON already: no object is encoded only to be patched.
+            stored = with_revision(target.resource, old.value, old.revision)
+            return cast(ApiObject, await edit(msgspec.json.decode(stored)))
 
         async def edit_body(current: msgspec.Struct) -> msgspec.Struct:
             return await edit(_plain(current))
@@ -257,8 +260,9 @@ class Api:
         assert part.edit is not None
         edit, read, now = part.edit, part.read, timestamp(datetime.now(UTC))
 
-        async def edited(old: ApiObject) -> ApiObject:
-            changed: ApiObject = edit(old, await change(read(old) if read else old), now)
+        async def edited(old: Stored) -> ApiObject:
+            body = await change(read(old.obj) if read else old.obj)
+            changed: ApiObject = edit(old.obj, body, now)
             return changed
 
         name = "" if part.judged_whole else target.subresource

@@ -60,7 +60,6 @@ from master.apiserver.storage.keys import key_of, key_of_claim
 
 # How often a write is decided again because others wrote in between.
 ATTEMPTS = 100
-Edit = Callable[[ApiObject], Awaitable[ApiObject]]
 NAMESPACES = resource_for(Namespace)
 
 
@@ -71,6 +70,10 @@ class Stored:
     obj: ApiObject
     value: bytes
     revision: int
+
+
+# The object as it is to be, by what is stored now.
+Edit = Callable[[Stored], Awaitable[ApiObject]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,8 @@ class Deleted:
 def at_once(change: Callable[[ApiObject], ApiObject]) -> Edit:
     """An edit that waits for nothing."""
 
-    async def edit(current: ApiObject) -> ApiObject:
-        return change(current)
+    async def edit(current: Stored) -> ApiObject:
+        return change(current.obj)
 
     return edit
 
@@ -284,7 +287,7 @@ class Writer:
         current, cached = await self._current(target)
         for _ in range(ATTEMPTS):
             try:
-                changed = await change(current.obj)
+                changed = await change(current)
                 new = self._changed(target, current.obj, changed, options, admit)
             except StatusError:
                 if not cached:
@@ -306,7 +309,7 @@ class Writer:
                 return with_revision(resource, value, outcome.revision)
             key = key_of(resource, target.namespace, target.name)
             if key in outcome.current and outcome.current[key].mod_revision == current.revision:
-                self._refused_claim(resource, await change(current.obj), new, outcome)
+                self._refused_claim(resource, await change(current), new, outcome)
                 continue
             current, cached = self._from_kv(target, outcome.current.get(key)), False
         raise conflict(resource.plural, resource.group, target.name)
