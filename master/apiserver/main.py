@@ -135,7 +135,7 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     cacher = Cacher(store)
     settings = Settings(config.ranges, config.tolerations)
     writer = Writer(store, cacher, LeasePool(store), settings)
-    api = Api(Reader(store, cacher), writer, Authorizer(cacher), Chain(cacher))
+    api = Api(Reader(store, cacher), writer, Authorizer(cacher), Chain(store, cacher, settings))
     health = HealthHandlers(store, cacher)
     kubelet_tls = client_context(config.kubelet_tls) if config.kubelet_tls else None
     insecure_user = ANONYMOUS if config.tls else LOOPBACK

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import msgspec
 
 from kube.api.meta import StatusDetails
-from kube.machinery.errors import Forbidden, StatusError
+from kube.machinery.errors import Forbidden
 from kube.machinery.scheme import ApiObject, Resource
 from master.apiserver.authn.identity import User
+from master.apiserver.kinds.settings import Settings
 
 Operation = Literal["CREATE", "UPDATE", "DELETE"]
-# An object by kind, namespace and name as the server knows it now, or None.
-Lookup = Callable[[type[ApiObject], str, str], ApiObject | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +31,38 @@ class Attributes:
     new: msgspec.Struct | None = None
     old: ApiObject | None = None
 
+    def creates(self, type_: type[ApiObject]) -> bool:
+        """Whether a whole object of that type is made."""
+        made = self.operation == "CREATE" and not self.subresource
+        return made and isinstance(self.new, type_)
 
-Plugin = Callable[[Attributes, Lookup], StatusError | None]
+    def wanting(self, new: msgspec.Struct | None) -> Attributes:
+        return replace(self, new=new)
+
+
+class World(Protocol):
+    """What plug-ins may look at beside the write."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    def lookup(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
+        """The object as this server knows it now, which may be a little behind."""
+
+    async def fetch(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
+        """The object as the store has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugin:
+    """One file declares one plug-in; `chain.py` lists them. Both functions raise a StatusError
+    to refuse the write."""
+
+    name: str
+    # Before validation: the object as it is to be, which may differ from what the client sent.
+    admit: Callable[[Attributes, World], Awaitable[msgspec.Struct | None]] | None = None
+    # After validation, of the object as it will be stored.
+    validate: Callable[[Attributes, World], Awaitable[None]] | None = None
 
 
 def forbidden(asked: Attributes, why: str) -> Forbidden:

@@ -2,59 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from kube.api.meta import ObjectMeta
 from kube.machinery import scheme
 from kube.machinery.scheme import ApiObject, resource_for
-from master.apiserver.admission import noderestriction, serviceaccount
+from master.apiserver.admission import (
+    defaulttolerationseconds,
+    namespacelifecycle,
+    noderestriction,
+    priority,
+    serviceaccount,
+)
 from master.apiserver.admission.attributes import Attributes, Operation, Plugin
 from master.apiserver.authn.identity import User
 from master.apiserver.cache.cacher import Cacher
+from master.apiserver.etcd3.store import Store
+from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.options import Target
+from master.apiserver.storage.codec import from_stored
+from master.apiserver.storage.keys import key_of
 
-PLUGINS: tuple[Plugin, ...] = (serviceaccount.admit, noderestriction.admit)
-# Of a write: the object wanted (None: delete) and the object stored (None: create). Raises.
-Admit = Callable[[msgspec.Struct | None, ApiObject | None], None]
+PLUGINS: tuple[Plugin, ...] = (
+    namespacelifecycle.PLUGIN,
+    serviceaccount.PLUGIN,
+    noderestriction.PLUGIN,
+    priority.PLUGIN,
+    defaulttolerationseconds.PLUGIN,
+)
+O = TypeVar("O", bound=msgspec.Struct)  # noqa: E741 - an object
 
 
-def admit_all(new: msgspec.Struct | None, old: ApiObject | None) -> None:
-    """The hook of writes that nobody has to be asked about: the server's own."""
+class Admission(Protocol):
+    """The hook: of the object wanted (None: delete) and the object stored (None: create)."""
+
+    async def admit(self, new: O, old: ApiObject | None) -> O:
+        """The object as the plug-ins want it. Raises StatusError."""
+
+    async def validate(self, new: msgspec.Struct | None, old: ApiObject | None) -> None:
+        """Raises StatusError for what may not be stored or deleted."""
+
+    async def admit_delete(self, old: ApiObject) -> None:
+        """Raises StatusError for what may not be deleted."""
+
+
+class _Unasked:
+    """Of writes that nobody has to be asked about: the server's own."""
+
+    async def admit(self, new: O, old: ApiObject | None) -> O:
+        return new
+
+    async def validate(self, new: msgspec.Struct | None, old: ApiObject | None) -> None:
+        return
+
+    async def admit_delete(self, old: ApiObject) -> None:
+        return
+
+
+UNASKED: Admission = _Unasked()
 
 
 class Chain:
-    def __init__(self, cacher: Cacher) -> None:
+    """The plug-ins, and what they may look at."""
+
+    def __init__(
+        self,
+        store: Store,
+        cacher: Cacher,
+        settings: Settings,
+        plugins: Iterable[Plugin] = PLUGINS,
+    ) -> None:
+        self._store = store
         self._cacher = cacher
+        self.settings = settings
+        self.admitting = [plugin.admit for plugin in plugins if plugin.admit]
+        self.validating = [plugin.validate for plugin in plugins if plugin.validate]
 
-    def of(self, user: User, target: Target, operation: Operation | None = None) -> Admit:
+    def of(self, user: User, target: Target, operation: Operation | None = None) -> Admission:
         """The hook for this user's write. Without an operation, `new` and `old` tell it."""
+        return _Asked(self, user, target, operation)
 
-        def admit(new: msgspec.Struct | None, old: ApiObject | None) -> None:
-            name = target.name
-            if not name and new is not None:  # a create: the name is in the body
-                name = getattr(new, "metadata", ObjectMeta()).name
-            asked = Attributes(
-                user,
-                operation or _operation(new, old),
-                target.resource,
-                target.subresource,
-                target.namespace,
-                name,
-                new,
-                old,
-            )
-            for plugin in PLUGINS:
-                if error := plugin(asked, self._lookup):
-                    raise error
-
-        return admit
-
-    def _lookup(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
+    def lookup(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
         resource = resource_for(type_)
         entry = self._cacher[resource].get(f"{namespace}/{name}" if resource.namespaced else name)
         return scheme.decode(resource.type, entry.stored) if entry else None
+
+    async def fetch(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
+        resource = resource_for(type_)
+        kv, _ = await self._store.get(key_of(resource, namespace, name))
+        return from_stored(resource, kv.value, kv.mod_revision) if kv else None
+
+
+class _Asked:
+    def __init__(
+        self, chain: Chain, user: User, target: Target, operation: Operation | None
+    ) -> None:
+        self._chain = chain
+        self._user = user
+        self._target = target
+        self._operation = operation
+
+    async def admit(self, new: O, old: ApiObject | None) -> O:
+        asked = self._attributes(new, old)
+        for admit in self._chain.admitting:
+            admitted = await admit(asked, self._chain)
+            if admitted is not asked.new:
+                asked = asked.wanting(admitted)
+        assert isinstance(asked.new, type(new))
+        return asked.new
+
+    async def validate(self, new: msgspec.Struct | None, old: ApiObject | None) -> None:
+        if not self._chain.validating:
+            return
+        asked = self._attributes(new, old)
+        for validate in self._chain.validating:
+            await validate(asked, self._chain)
+
+    async def admit_delete(self, old: ApiObject) -> None:
+        asked = self._attributes(None, old)
+        for admit in self._chain.admitting:
+            await admit(asked, self._chain)
+        await self.validate(None, old)
+
+    def _attributes(self, new: msgspec.Struct | None, old: ApiObject | None) -> Attributes:
+        target = self._target
+        name = target.name
+        if not name and new is not None:  # a create: the name is in the body
+            name = getattr(new, "metadata", ObjectMeta()).name
+        return Attributes(
+            self._user,
+            self._operation or _operation(new, old),
+            target.resource,
+            target.subresource,
+            target.namespace,
+            name,
+            new,
+            old,
+        )
 
 
 def _operation(new: msgspec.Struct | None, old: ApiObject | None) -> Operation:

@@ -7,21 +7,31 @@ says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from kube.api.coordination import Lease
 from kube.api.core import Node, Pod
 from kube.api.meta import OwnerReference
 from kube.machinery.errors import StatusError, not_found
 from kube.machinery.nodelabels import is_kubelets
-from master.apiserver.admission.attributes import Attributes, Lookup, forbidden
+from kube.machinery.scheme import ApiObject
+from master.apiserver.admission.attributes import Attributes, Plugin, World, forbidden
 from master.apiserver.authz.node import MIRROR_ANNOTATION, NODE_LEASES
 from master.apiserver.authz.references import refers_to
 
+Lookup = Callable[[type[ApiObject], str, str], ApiObject | None]
 _SAME_NAME = "can only access node lease with the same name as the requesting node"
 
 
-def admit(asked: Attributes, lookup: Lookup) -> StatusError | None:
+async def admit(asked: Attributes, world: World) -> msgspec.Struct | None:
+    if error := refusal(asked, world.lookup):
+        raise error
+    return asked.new
+
+
+def refusal(asked: Attributes, lookup: Lookup) -> StatusError | None:
     """Why this write of a node is refused; None when it may go on, or is no node's."""
     if not asked.user.is_node:
         return None
@@ -206,3 +216,6 @@ def _lease(asked: Attributes) -> str:
     if asked.namespace != NODE_LEASES:
         return f'can only access leases in the "{NODE_LEASES}" system namespace'
     return "" if asked.name == asked.user.node_name else _SAME_NAME
+
+
+PLUGIN = Plugin(name="NodeRestriction", admit=admit)

@@ -65,10 +65,6 @@ def as_wanted(new: T, _: T) -> T:
     return new
 
 
-def as_created(obj: T, _: Settings) -> T:
-    return obj
-
-
 def keep_status(new: T, old: T) -> T:
     """Only the status endpoint changes the status."""
     # By getattr: T also stands for kinds without a status, which declare something else.
@@ -119,7 +115,7 @@ class Kind(Generic[T]):
 
     default: Callable[[T], T] = unchanged
     # Clears what clients may not set; sets what the system knows.
-    on_create: Callable[[T, Settings], T] = as_created
+    on_create: Callable[[T], T] = unchanged
     # Both take over from the old object what this endpoint may not change.
     on_update: Callable[[T, T], T] = as_wanted
     on_status: Callable[[T, T], T] = as_wanted
@@ -144,8 +140,6 @@ class Kind(Generic[T]):
     mark_deleted: Callable[[T], T] = unchanged
     # Whether something beside metadata.finalizers keeps a dying object.
     holds: Callable[[T], bool] = nothing_more
-    # What the cluster itself stands on cannot be deleted.
-    undeletable: frozenset[str] = frozenset()
     # DELETE answers with the object that is gone, not with a Status.
     answers_deleted: bool = False
 

@@ -147,15 +147,15 @@ class Api:
         part = _served(target, "create")
         obj = await body()
         if part and part.delete:
-            admit = self._admission.of(user, target, "CREATE")
+            admission = self._admission.of(user, target, "CREATE")
             whole = Target(target.resource, target.namespace, target.name)
-            await self._writer.delete(whole, part.delete(obj), admit)
+            await self._writer.delete(whole, part.delete(obj), admission)
             return _SUCCESS_CREATED
         if part and part.edit:
             await self._edit_part(user, target, part, _always(obj), options)
             return _SUCCESS_CREATED
-        admit = self._admission.of(user, target)
-        return await self._writer.create(target, cast(ApiObject, obj), options, admit)
+        admission = self._admission.of(user, target)
+        return await self._writer.create(target, cast(ApiObject, obj), options, admission)
 
     async def update(
         self, user: User, target: Target, body: ObjectBody, options: WriteOptions
@@ -165,8 +165,8 @@ class Api:
         obj = await body()
         if part and part.edit:
             return await self._edit_part(user, target, part, _always(obj), options)
-        admit = self._admission.of(user, target)
-        return await self._writer.update(target, cast(ApiObject, obj), options, admit)
+        admission = self._admission.of(user, target)
+        return await self._writer.update(target, cast(ApiObject, obj), options, admission)
 
     async def patch(
         self,
@@ -206,21 +206,21 @@ class Api:
 
         if part and part.edit:
             return await self._edit_part(user, target, part, edit_body, options), False
-        admit = self._admission.of(user, target)
+        admission = self._admission.of(user, target)
         try:
-            return await self._writer.edit(target, edit_object, options, admit), False
+            return await self._writer.edit(target, edit_object, options, admission), False
         except NotFound:
             if patch_type != APPLY_PATCH or target.subresource:
                 raise
         self._authorize(user, "create", target)
         new = cast(ApiObject, await edit({}))
-        return await self._writer.create(target, new, options, admit), True
+        return await self._writer.create(target, new, options, admission), True
 
     async def delete(self, user: User, target: Target, body: DeleteBody) -> Deleted:
         self._authorize(user, "delete", target)
         _check_whole(target)
-        admit = self._admission.of(user, target)
-        return await self._writer.delete(target, await body(), admit)
+        admission = self._admission.of(user, target)
+        return await self._writer.delete(target, await body(), admission)
 
     async def delete_collection(
         self, user: User, target: Target, list_options: ListOptions, body: DeleteBody
@@ -267,8 +267,8 @@ class Api:
 
         name = "" if part.judged_whole else target.subresource
         written = Target(target.resource, target.namespace, target.name, name)
-        admit = self._admission.of(user, target)
-        return _shown(target, part, await self._writer.edit(written, edited, options, admit))
+        admission = self._admission.of(user, target)
+        return _shown(target, part, await self._writer.edit(written, edited, options, admission))
 
 
 _SUCCESS_CREATED = (

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from kube.api.core import Namespace
 from kube.api.meta import DeleteOptions, StatusCause
 from kube.machinery.errors import (
     BadRequest,
@@ -29,9 +28,9 @@ from kube.machinery.errors import (
     invalid,
     not_found,
 )
-from kube.machinery.scheme import ApiObject, Resource, resource_for
+from kube.machinery.scheme import ApiObject, Resource
 from kube.stubs.etcd.kv_pb2 import KeyValue
-from master.apiserver.admission.chain import Admit, admit_all
+from master.apiserver.admission.chain import UNASKED, Admission
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.decoding import limits
 from master.apiserver.etcd3.errors import ValueTooLarge
@@ -60,7 +59,6 @@ from master.apiserver.storage.keys import key_of, key_of_claim
 
 # How often a write is decided again because others wrote in between.
 ATTEMPTS = 100
-NAMESPACES = resource_for(Namespace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +124,18 @@ class Writer:
     # create
 
     async def create(
-        self, target: Target, obj: ApiObject, options: WriteOptions, admit: Admit = admit_all
+        self, target: Target, obj: ApiObject, options: WriteOptions, admission: Admission = UNASKED
     ) -> bytes:
         resource = target.resource
         check_names(resource, obj.metadata, target.namespace, target.name)
-        if resource.namespaced:
-            await self._check_namespace(resource, target.namespace, obj.metadata.name)
-        admit(obj, None)
+        if resource.namespaced and not target.namespace:
+            raise BadRequest("an empty namespace may not be set during creation")
+        obj = await admission.admit(obj, None)
         generated = not obj.metadata.name and obj.metadata.generate_name
         for _ in range(ATTEMPTS):
             made = self._prepared(target, obj, options)
+            await admission.validate(made, None)
+            made = self._fill_claims(kind_of(resource), made)
             try:
                 return await self._insert(obj, made, target, options)
             except Conflict:
@@ -161,13 +161,13 @@ class Writer:
         )
         if kind.counted:
             meta = msgspec.structs.replace(meta, generation=1)
-        made = msgspec.structs.replace(obj, metadata=meta)
-        made = kind.default(kind.on_create(made, self._settings))
+        made: ApiObject = msgspec.structs.replace(obj, metadata=meta)
+        made = kind.default(kind.on_create(made))
         self._judge_claims(kind, made)
         if not options.trusted:
             causes = [*self._name_causes(kind, name), *kind.validate(made)]
             self._raise_if(resource, made, causes)
-        return self._fill_claims(kind, made)
+        return made
 
     @staticmethod
     def _name_causes(kind: AnyKind, name: str) -> list[StatusCause]:
@@ -214,24 +214,6 @@ class Writer:
         ttl = kind_of(resource).ttl_seconds
         return await self._leases.lease(ttl) if ttl else 0
 
-    async def _check_namespace(self, resource: Resource, namespace: str, name: str) -> None:
-        """NamespaceLifecycle admission: nothing is made in a missing or dying namespace."""
-        if not namespace:
-            raise BadRequest("an empty namespace may not be set during creation")
-        entry = self._cacher[NAMESPACES].get(namespace)
-        if entry is not None and entry.fields.get("status.phase") != "Terminating":
-            return
-        kv, _ = await self._store.get(key_of(NAMESPACES, "", namespace))
-        if kv is None:
-            raise not_found("namespaces", "", namespace)
-        found = from_stored(NAMESPACES, kv.value, kv.mod_revision)
-        if found.metadata.deletion_timestamp:
-            shown = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-            raise Forbidden(
-                f'{shown} "{name}" is forbidden: unable to create new content in namespace '
-                f"{namespace} because it is being terminated"
-            )
-
     # claims
 
     def _judge_claims(self, kind: AnyKind, obj: ApiObject) -> None:
@@ -273,14 +255,14 @@ class Writer:
     # update
 
     async def update(
-        self, target: Target, obj: ApiObject, options: WriteOptions, admit: Admit = admit_all
+        self, target: Target, obj: ApiObject, options: WriteOptions, admission: Admission = UNASKED
     ) -> bytes:
         """PUT: replace what the client may change. With a resourceVersion only that one."""
         check_names(target.resource, obj.metadata, target.namespace, target.name)
-        return await self.edit(target, at_once(lambda _: obj), options, admit)
+        return await self.edit(target, at_once(lambda _: obj), options, admission)
 
     async def edit(
-        self, target: Target, change: Edit, options: WriteOptions, admit: Admit = admit_all
+        self, target: Target, change: Edit, options: WriteOptions, admission: Admission = UNASKED
     ) -> bytes:
         """Change the object by a function of its current state (PUT, PATCH, subresources)."""
         resource = target.resource
@@ -288,7 +270,7 @@ class Writer:
         for _ in range(ATTEMPTS):
             try:
                 changed = await change(current)
-                new = self._changed(target, current.obj, changed, options, admit)
+                new = await self._changed(target, current.obj, changed, options, admission)
             except StatusError:
                 if not cached:
                     raise
@@ -314,15 +296,20 @@ class Writer:
             current, cached = self._from_kv(target, outcome.current.get(key)), False
         raise conflict(resource.plural, resource.group, target.name)
 
-    def _changed(
-        self, target: Target, old: ApiObject, new: ApiObject, options: WriteOptions, admit: Admit
+    async def _changed(
+        self,
+        target: Target,
+        old: ApiObject,
+        new: ApiObject,
+        options: WriteOptions,
+        admission: Admission,
     ) -> ApiObject:
         """The new state as its kind lets it be. Raises Conflict, Forbidden, Invalid."""
         resource, kind = target.resource, kind_of(target.resource)
         # First: a copy that is behind also differs in what its writer may not change, who
         # must hear that it is to be read again.
         self._check_update_preconditions(target, old, new)
-        admit(new, old)
+        new = await admission.admit(new, old)
         new = msgspec.structs.replace(new, metadata=carried_over(new.metadata, old.metadata))
         if target.subresource == "status":
             new = kind.on_status(new, old)
@@ -337,6 +324,7 @@ class Writer:
             if not target.subresource:
                 causes = causes + kind.validate_update(new, old)
             self._raise_if(resource, new, causes)
+        await admission.validate(new, old)
         return self._with_generation(kind, self._fill_claims(kind, new), old)
 
     @staticmethod
@@ -377,18 +365,14 @@ class Writer:
     # delete
 
     async def delete(
-        self, target: Target, options: DeleteOptions, admit: Admit = admit_all
+        self, target: Target, options: DeleteOptions, admission: Admission = UNASKED
     ) -> Deleted:
         resource, kind = target.resource, kind_of(target.resource)
-        if target.name in kind.undeletable:
-            what = f'{resource.plural} "{target.name}" is forbidden'
-            singular = resource.kind.lower()
-            raise Forbidden(f"{what}: this {singular} may not be deleted")
         current, cached = await self._current(target)
         dry_run = bool(options.dry_run)
         for _ in range(ATTEMPTS):
             try:
-                admit(None, current.obj)
+                await admission.admit_delete(current.obj)
                 check_preconditions(resource, current.obj, options.preconditions)
             except (Conflict, Forbidden):
                 if not cached:

@@ -14,7 +14,6 @@ from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.kind import Causes, Kind, keep_spec, keep_status, spec_of
 from master.apiserver.kinds.parts.scale import SCALE
 from master.apiserver.kinds.parts.subresource import STATUS
-from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.apps import (
     validate_deployment,
     validate_selector_unchanged,
@@ -25,7 +24,7 @@ HISTORY_LIMIT = 10
 PROGRESS_SECONDS = 600
 
 
-def on_create(obj: Deployment, _: Settings) -> Deployment:
+def on_create(obj: Deployment) -> Deployment:
     return replace(obj, status=DeploymentStatus())
 
 

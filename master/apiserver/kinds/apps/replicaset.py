@@ -16,14 +16,13 @@ from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import Causes, Kind, keep_spec, keep_status, spec_of
 from master.apiserver.kinds.parts.scale import SCALE
 from master.apiserver.kinds.parts.subresource import STATUS
-from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.apps import (
     validate_replicaset,
     validate_selector_unchanged,
 )
 
 
-def on_create(obj: ReplicaSet, _: Settings) -> ReplicaSet:
+def on_create(obj: ReplicaSet) -> ReplicaSet:
     return replace(obj, status=ReplicaSetStatus(replicas=0))
 
 

@@ -14,19 +14,16 @@ from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import Kind, keep_spec
 from master.apiserver.kinds.parts.subresource import STATUS, Subresource
-from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.validation.metadata import dns_label
 
 # A namespace outlives its deletion until the namespace controller has emptied it and taken this
 # finalizer out of its spec.
 FINALIZER = "kubernetes"
-# What the NamespaceLifecycle admission plugin keeps from deletion.
-IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 NAME_LABEL = "kubernetes.io/metadata.name"
 
 
-def on_create(obj: Namespace, _: Settings) -> Namespace:
+def on_create(obj: Namespace) -> Namespace:
     finalizers = obj.spec.finalizers
     if FINALIZER not in finalizers:
         finalizers = (*finalizers, FINALIZER)
@@ -87,7 +84,6 @@ KIND = Kind(
     check_name=dns_label,
     mark_deleted=mark_deleted,
     holds=holds,
-    undeletable=IMMORTAL,
     answers_deleted=True,
     subresources=(STATUS, FINALIZE),
 )

@@ -14,13 +14,12 @@ from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.fields import Fields, Part, text
 from master.apiserver.kinds.kind import Kind, keep_spec
 from master.apiserver.kinds.parts.subresource import STATUS
-from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.node import validate_node, validate_node_update
 
 _ROLE = "node-role.kubernetes.io/"
 
 
-def on_create(obj: Node, _: Settings) -> Node:
+def on_create(obj: Node) -> Node:
     # Configuration by the API is gone; the field is kept only where it is stored already.
     return replace(obj, spec=replace(obj.spec, config_source=None))
 

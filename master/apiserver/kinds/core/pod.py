@@ -15,13 +15,11 @@ from kube.api.core import (
     Pod,
     PodSpec,
     PodStatus,
-    Toleration,
 )
 from kube.api.meta import DeleteOptions
 from kube.machinery import qos
 from kube.machinery.scheme import resource_for
 from kube.machinery.times import parse_time
-from master.apiserver.authz.node import MIRROR_ANNOTATION
 from master.apiserver.kinds.cell import NONE, age, human_duration
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.core.podspec import default_pod_spec
@@ -29,29 +27,19 @@ from master.apiserver.kinds.fields import Fields, Part, text
 from master.apiserver.kinds.kind import Causes, Kind, keep_status, spec_of
 from master.apiserver.kinds.parts.pods import ATTACH, BINDING, EVICTION, EXEC, LOG
 from master.apiserver.kinds.parts.subresource import STATUS
-from master.apiserver.kinds.settings import Settings, TolerationSeconds
 from master.apiserver.registry.validation.network import validate_pod_status
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
 
 DEFAULT_GRACE_SECONDS = 30
-NOT_READY = "node.kubernetes.io/not-ready"
-UNREACHABLE = "node.kubernetes.io/unreachable"
 _EMPTY = ContainerState()
 
 
-def on_create(obj: Pod, settings: Settings) -> Pod:
-    # A mirror pod refers to nothing of the API.
-    default = "" if MIRROR_ANNOTATION in obj.metadata.annotations else "default"
+def on_create(obj: Pod) -> Pod:
     spec = replace(
         obj.spec,
-        service_account_name=obj.spec.service_account_name or obj.spec.service_account or default,
-        # The Priority admission: without a PriorityClass everybody is equal.
-        priority=0 if obj.spec.priority is None else obj.spec.priority,
-        preemption_policy=obj.spec.preemption_policy or "PreemptLowerPriority",
         enable_service_links=(
             True if obj.spec.enable_service_links is None else obj.spec.enable_service_links
         ),
-        tolerations=with_default_tolerations(obj.spec.tolerations, settings.tolerations),
         containers=tuple(_requests_from_limits(c) for c in obj.spec.containers),
         init_containers=tuple(_requests_from_limits(c) for c in obj.spec.init_containers),
     )
@@ -81,19 +69,6 @@ def grace_seconds(obj: Pod, options: DeleteOptions) -> int | None:
         return max(options.grace_period_seconds, 0)
     grace = obj.spec.termination_grace_period_seconds
     return DEFAULT_GRACE_SECONDS if grace is None else grace
-
-
-def with_default_tolerations(
-    tolerations: tuple[Toleration, ...], seconds: TolerationSeconds
-) -> tuple[Toleration, ...]:
-    """Add the two NoExecute tolerations unless the pod says something itself."""
-    added = []
-    for key, wait in ((NOT_READY, seconds.not_ready), (UNREACHABLE, seconds.unreachable)):
-        if not any(t.key in ("", key) and t.effect in ("", "NoExecute") for t in tolerations):
-            added.append(
-                Toleration(key=key, operator="Exists", effect="NoExecute", toleration_seconds=wait)
-            )
-    return (*tolerations, *added)
 
 
 def _requests_from_limits(container: Container) -> Container:

@@ -24,7 +24,6 @@ from master.apiserver.kinds.core.service_claims import CLAIMS, EXTERNAL_TYPES
 from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import Kind, keep_spec
 from master.apiserver.kinds.parts.subresource import STATUS
-from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.validation.metadata import dns_1035
 from master.apiserver.registry.validation.service import (
     validate_service,
@@ -35,7 +34,7 @@ from master.apiserver.registry.validation.service import (
 AFFINITY_SECONDS = 10800
 
 
-def on_create(obj: Service, _: Settings) -> Service:
+def on_create(obj: Service) -> Service:
     return replace(obj, status=ServiceStatus(load_balancer=LoadBalancerStatus()))
 
 

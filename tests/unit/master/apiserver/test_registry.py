@@ -40,7 +40,7 @@ from master.apiserver.kinds.core.service import carry_over_allocations
 from master.apiserver.kinds.kind import Exhausted
 from master.apiserver.kinds.parts.pods import bind
 from master.apiserver.kinds.parts.scale import scale_of, with_scale
-from master.apiserver.kinds.settings import Settings, TolerationSeconds, parse_ranges
+from master.apiserver.kinds.settings import Settings, parse_ranges
 from master.apiserver.registry import deletion
 from master.apiserver.registry.metadata import carried_over, generated_name, timestamp
 from master.apiserver.registry.validation.metadata import validate_metadata
@@ -51,7 +51,7 @@ from master.apiserver.storage.keys import key_of, resource_of_key
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RANGES = parse_ranges("10.96.0.0/29", "30000-30002")
-SETTINGS = Settings(RANGES, TolerationSeconds(1, 2))
+SETTINGS = Settings(RANGES)
 META = ObjectMeta(name="x", namespace="default", uid="u")
 
 
@@ -62,7 +62,7 @@ def pod(**spec: object) -> Pod:
 
 def created(obj: Pod) -> Pod:
     kind = kind_of(resource_for(Pod))
-    made: Pod = kind.default(kind.on_create(obj, SETTINGS))
+    made: Pod = kind.default(kind.on_create(obj))
     return made
 
 
@@ -124,17 +124,7 @@ def test_pods_get_upstreams_defaults() -> None:
     spec = created(pod()).spec
     assert (spec.restart_policy, spec.dns_policy) == ("Always", "ClusterFirst")
     assert spec.termination_grace_period_seconds == 30
-    assert spec.service_account_name == spec.service_account == "default"
-    assert [(t.key, t.toleration_seconds) for t in spec.tolerations] == [
-        ("node.kubernetes.io/not-ready", 1),
-        ("node.kubernetes.io/unreachable", 2),
-    ]
     assert created(created(pod())) == created(pod())
-
-
-def test_a_pod_that_tolerates_everything_gets_no_default_tolerations() -> None:
-    everything = (Toleration(operator="Exists"),)
-    assert created(pod(tolerations=everything)).spec.tolerations == everything
 
 
 @pytest.mark.parametrize(
@@ -182,7 +172,8 @@ def test_a_good_pod_has_no_causes() -> None:
 
 
 def test_only_images_and_added_tolerations_of_a_pod_change() -> None:
-    old = created(pod(node_name="w1"))
+    some = (Toleration(key="j", operator="Exists"),)
+    old = created(pod(node_name="w1", tolerations=some))
     image = replace(old.spec.containers[0], image="busybox:2")
     added = (*old.spec.tolerations, Toleration(key="k", operator="Exists"))
     fine = replace(old, spec=replace(old.spec, containers=(image,), tolerations=added))
@@ -362,7 +353,7 @@ def test_scale_stands_for_its_deployment() -> None:
 
 def test_a_namespace_is_held_by_its_spec_finalizer() -> None:
     kind = kind_of(resource_for(Namespace))
-    made = kind.default(kind.on_create(Namespace(metadata=ObjectMeta(name="n")), SETTINGS))
+    made = kind.default(kind.on_create(Namespace(metadata=ObjectMeta(name="n"))))
     assert made.metadata.labels == {"kubernetes.io/metadata.name": "n"}
     assert kind.holds(made)
     assert kind.mark_deleted(made).status.phase == "Terminating"
