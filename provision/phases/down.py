@@ -18,6 +18,9 @@ async def down(store: Store, name: str, reporter: Reporter) -> bool:
     if store.find(name) is None and not store.directory(name).path.exists():
         return False
     with store.locked(name):
+        if store.find(name) is None and _only_keys(store, name):
+            store.remove(name)
+            return True
         session = Session(store, store.get(name))
         # A lab whose making was cut off at the very start may lack its key.
         ensure_key(session.directory.ssh_key, f"muster-{name}")
@@ -25,6 +28,11 @@ async def down(store: Store, name: str, reporter: Reporter) -> bool:
         with phases.phase("remove") as step:
             await remove_lab(session, step)
     return True
+
+
+def _only_keys(store: Store, name: str) -> bool:
+    """Whether an `up` was killed before it wrote the lab down: nothing is made before that."""
+    return {entry.name for entry in store.directory(name).path.iterdir()} <= {"ssh"}
 
 
 async def remove_lab(session: Session, step: Step) -> None:

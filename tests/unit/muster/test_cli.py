@@ -116,6 +116,20 @@ def test_taking_down_what_is_not_there_is_no_error(capsys: pytest.CaptureFixture
     assert 'there is no lab "nothing"' in capsys.readouterr().out
 
 
+def test_taking_down_what_was_killed_before_it_was_written_down(tmp_path: Path) -> None:
+    directory = tmp_path / "state" / "early"
+    ensure_key(directory / "ssh" / "id_ed25519", "test")
+    assert main(["down", "--name", "early"]) == 0
+    assert not directory.exists()
+
+
+def test_a_directory_with_more_than_keys_is_not_removed_without_its_record(tmp_path: Path) -> None:
+    directory = tmp_path / "state" / "late"
+    (directory / "machines").mkdir(parents=True)
+    assert main(["down", "--name", "late"]) == 4
+    assert (directory / "machines").exists()
+
+
 def test_a_dry_run_shows_the_machines_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
