@@ -1,8 +1,8 @@
 """`python -m benchmarks.apiserver`: what one api-server spends on a request, and its size.
 
 Starts one member of the store and one api-server on loopback without TLS, in a directory of its
-own, and speaks REST on one connection, one request at a time. Each figure is the server's CPU time
-(utime + stime of /proc) divided by the number of requests; the load of the machine moves it little.
+own, and speaks REST on one connection, one request at a time. A figure is the server's CPU time a
+request in the best of many short runs: neighbours on the machine only ever add to it.
 `--tree` measures another checkout with the same script, so that two are compared in the same hour.
 """
 
@@ -27,6 +27,8 @@ URL = f"http://127.0.0.1:{REST}"
 PODS = "/api/v1/namespaces/default/pods"
 READY_SECONDS = 60
 WATCHERS = 20
+# Requests in one run, of which the best one counts.
+BURST = 25
 
 
 def spawn(tree: Path, log: Path, *args: str) -> subprocess.Popen[bytes]:
@@ -37,8 +39,9 @@ def spawn(tree: Path, log: Path, *args: str) -> subprocess.Popen[bytes]:
 
 
 def cpu_seconds(pid: int) -> float:
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+    """Of all its threads; the kernel's own account, in nanoseconds."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def pss_mb(pid: int) -> float:
@@ -91,10 +94,14 @@ class Bench:
 
     async def spent(self, name: str, count: int, run: Callable[[int], Awaitable[object]]) -> None:
         """CPU microseconds a request."""
-        began = cpu_seconds(self._pid)
-        for number in range(count):
-            await run(number)
-        self.figures[f"{name}, µs"] = (cpu_seconds(self._pid) - began) / count * 1e6
+        size = min(BURST, count)
+        found = []
+        for start in range(0, count - size + 1, size):
+            began = cpu_seconds(self._pid)
+            for number in range(start, start + size):
+                await run(number)
+            found.append((cpu_seconds(self._pid) - began) / size)
+        self.figures[f"{name}, µs"] = min(found) * 1e6
 
     async def run(self, pods: int, count: int) -> None:
         merge = "merge-patch+json"
