@@ -22,6 +22,7 @@ COMPONENTS = {
     "apiserver": "master",
     "scheduler": "master",
     "controller-manager": "master",
+    "apiserver-check": "master",
     "keepalived": "master",
     "runtime": "every",
     "containerd": "every",

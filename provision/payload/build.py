@@ -8,7 +8,7 @@ from pathlib import Path
 from provision.identities import LabRecord
 from provision.payload.agents import CONTAINERD_CONFIG, MACHINE_INFO, agent_units
 from provision.payload.identity import identity_files
-from provision.payload.keepalived import keepalived_files, keepalived_unit
+from provision.payload.keepalived import check_unit, keepalived_files, keepalived_unit
 from provision.payload.masters import master_units
 from provision.payload.model import File, Payload, Unit
 from provision.payload.owners import sysusers
@@ -30,7 +30,7 @@ def build_payload(record: LabRecord, machine: MachineSpec, pki: Pki) -> Payload:
 def _units(record: LabRecord, machine: MachineSpec) -> list[Unit]:
     if machine.role == "worker":
         return agent_units(record, machine)
-    floating = [keepalived_unit()] if record.vip else []
+    floating = [check_unit(), keepalived_unit()] if record.vip else []
     return [*master_units(record, machine), *floating, *agent_units(record, machine)]
 
 

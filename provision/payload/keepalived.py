@@ -2,6 +2,10 @@
 
 Unicast, because clouds and some bridges drop multicast. Adverts every 0.3 s move the address
 within about a second of a master's death (VRRPv3, RFC 5798: three adverts plus the skew).
+
+A master whose api-server does not answer weighs less, but stays in the election: when no
+api-server answers in time, as on a host that is out of breath, somebody holds the address still.
+All masters weigh the same by themselves, so that one that comes back does not move the address.
 """
 
 from __future__ import annotations
@@ -10,17 +14,39 @@ import hashlib
 from pathlib import Path
 
 from provision.identities import LabRecord
-from provision.payload.hardening import KEEPALIVED
+from provision.payload.hardening import KEEPALIVED, service
 from provision.payload.model import CONFIG, INTERFACE, File, Unit
+from provision.payload.owners import APISERVER
+from provision.payload.units import PYTHON
 from provision.providers.base import MachineSpec
 
 CHECK = f"{CONFIG}/check_apiserver.py"
 CONF = f"{CONFIG}/keepalived.conf"
+CHECK_UNIT = "muster-apiserver-check"
+ANSWER = f"/run/{CHECK_UNIT}/answer"
 
 
 def keepalived_files(record: LabRecord, machine: MachineSpec) -> list[File]:
     check = Path(__file__).with_name("check_apiserver.py").read_bytes()
     return [File(CONF, _conf(record, machine).encode()), File(CHECK, check, 0o755)]
+
+
+def check_unit() -> Unit:
+    """As the api-server's user, whose key to the kubelets it shows."""
+    return Unit(
+        name=CHECK_UNIT,
+        description="Tells keepalived whether the API server answers",
+        command=(PYTHON, "-I", "-S", CHECK, ANSWER),
+        inputs=(CHECK,),
+        service=(
+            *service(APISERVER),
+            f"RuntimeDirectory={CHECK_UNIT}",
+            # keepalived watches the file, and what it said last holds until it says more.
+            "RuntimeDirectoryPreserve=yes",
+            "WatchdogSec=30",
+        ),
+        python=False,
+    )
 
 
 def keepalived_unit() -> Unit:
@@ -35,9 +61,9 @@ def keepalived_unit() -> Unit:
             "--pid=/run/muster-keepalived/keepalived.pid",
             "--vrrp_pid=/run/muster-keepalived/vrrp.pid",
         ),
-        inputs=(CONF, CHECK),
+        inputs=(CONF,),
         service=KEEPALIVED,
-        after=("muster-apiserver.service",),
+        after=(f"{CHECK_UNIT}.service",),
         python=False,
         kind="simple",
     )
@@ -50,31 +76,25 @@ def router_id(lab: str) -> int:
 
 def _conf(record: LabRecord, machine: MachineSpec) -> str:
     peers = [m.address for m in record.masters if m.name != machine.name]
-    priority = 150 - record.masters.index(machine)
     prefix = record.network.prefix_length
     return f"""\
 global_defs {{
     router_id {machine.name}
     vrrp_version 3
-    script_user root
-    enable_script_security
 }}
 
-vrrp_script apiserver {{
-    script "/usr/bin/python3 -I -S {CHECK}"
-    interval 2
-    timeout 2
-    fall 2
-    rise 1
+track_file apiserver {{
+    file "{ANSWER}"
+    weight -50
+    init_file 1
 }}
 
 vrrp_instance control_plane {{
-    # All begin as backups and none preempts: a master that comes back does not move the address.
+    # All begin as backups, and equals do not take the address from each other.
     state BACKUP
-    nopreempt
     interface {INTERFACE.decode()}
     virtual_router_id {router_id(record.name)}
-    priority {priority}
+    priority 150
     # A dead master is given up after three of these and a bit: before clients, whose connections
     # to it are lost, ask a second time (Linux: after 1 s, then only 2 s later).
     advert_int 0.2
@@ -85,7 +105,7 @@ vrrp_instance control_plane {{
     virtual_ipaddress {{
         {record.vip}/{prefix} dev {INTERFACE.decode()}
     }}
-    track_script {{
+    track_file {{
         apiserver
     }}
 }}

@@ -12,7 +12,7 @@ import pytest
 from provision.identities import allocate
 from provision.labfile import parse_lab
 from provision.payload.agents import agent_units
-from provision.payload.keepalived import keepalived_unit
+from provision.payload.keepalived import check_unit, keepalived_unit
 from provision.payload.masters import master_units
 from provision.payload.units import render
 
@@ -25,6 +25,7 @@ UNITS = {
     for unit in (
         *master_units(RECORD, RECORD.masters[0]),
         *agent_units(RECORD, RECORD.masters[0]),
+        check_unit(),
         keepalived_unit(),
     )
 }
