@@ -142,18 +142,19 @@ def _of_requests(case: Case, seen: Observations) -> dict[str, float | None]:
         "failed_requests_while_rules_synced": syncing,
         "failed_requests_after_withdrawal": late,
         "failed_request_percent": round(100 * len(failed) / len(during), 2) if during else None,
-        "longest_outage_seconds": longest_gap(during),
+        "longest_outage_seconds": longest_gap(requests, case.fault_at),
         "requests": float(len(during)),
         "requests_before": float(len(requests) - len(during)),
     }
 
 
 def _of_api(case: Case, seen: Observations) -> dict[str, float | None]:
-    during = [w for w in seen.of(ApiWrite) if w.ended >= case.fault_at]
+    writes = seen.of(ApiWrite)
+    during = [w for w in writes if w.ended >= case.fault_at]
     return {
         "api_writes": float(len(during)),
         "failed_api_writes": float(sum(not w.ok for w in during)),
-        "api_longest_gap_seconds": longest_gap(during),
+        "api_longest_gap_seconds": longest_gap(writes, case.fault_at),
     }
 
 
@@ -190,9 +191,13 @@ def _longest_failure(looks: Sequence[ProbeSeen]) -> float | None:
     return round(longest, 3) if looks else None
 
 
-def longest_gap(requests: Sequence[Request]) -> float | None:
-    """The longest time between two good answers."""
+def longest_gap(requests: Sequence[Request], since: float) -> float | None:
+    """The longest time between two good answers, of which the later came after `since`.
+
+    An outage begins with the last good answer before it, be that from before the fault; one that
+    did not end lasted until the last request was given up.
+    """
     good = sorted(r.ended for r in requests if r.ok)
-    if len(good) < 2:
-        return None
-    return round(max(b - a for a, b in itertools.pairwise(good)), 3)
+    ends = [*good, max((r.ended for r in requests), default=since)]
+    gaps = [b - a for a, b in itertools.pairwise(ends) if b >= since]
+    return round(max(gaps), 3) if good and gaps else None

@@ -26,7 +26,7 @@ from drills.observers.scrape import sample
 from drills.phases import ALL, BY_KEY
 from drills.phases.pods import replacements
 from drills.spec import Level
-from drills.timeline import Timeline
+from drills.timeline import Timeline, longest_gap
 from drills.verdict import Verdict, judge
 
 T0 = 1000.0
@@ -253,3 +253,15 @@ def test_a_sample_is_read_by_its_exact_name() -> None:
     text = f"# HELP {LAST_SYNC} x\n{LAST_SYNC}_other 1\n{LAST_SYNC} 1.5e3\n"
     assert sample(text, LAST_SYNC) == 1500
     assert sample("", LAST_SYNC) is None
+
+
+def test_an_outage_begins_with_the_last_good_answer_before_the_fault() -> None:
+    def api(ended: float, ok: bool = True) -> ApiWrite:
+        return ApiWrite(ended - 0.1, ended, ok, "api", "200")
+
+    before, failed, after = [api(1.0), api(2.0)], [api(3.0, False), api(6.0, False)], [api(6.5)]
+    assert longest_gap([*before, *failed, *after, api(6.6)], since=2.5) == 4.5
+    # One that never ends counts too, and what was before the fault does not.
+    assert longest_gap([*before, *failed], since=2.5) == 4.0
+    assert longest_gap([api(-9.0), *before, api(2.7), api(3.0)], since=2.5) == 0.7
+    assert longest_gap(failed, since=2.5) is None
