@@ -26,7 +26,8 @@ def scrape_config(record: LabRecord, pki: Path) -> str:
         _job(record, "etcd", masters, 2381, pki / "etcd"),
         _job(record, "kube-scheduler", masters, 10259, pki),
         _job(record, "kube-controller-manager", masters, 10257, pki),
-        _job(record, "kubelet", everybody, 10250, pki),
+        _kubelet(record, pki, "/metrics"),
+        _kubelet(record, pki, "/metrics/cadvisor"),
         _job(record, "kube-proxy", everybody, 10249, pki),
         _job(record, "muster-network", everybody, 10012, pki),
     ]
@@ -37,6 +38,17 @@ def scrape_config(record: LabRecord, pki: Path) -> str:
         "scrape_configs": jobs,
     }
     return yaml.safe_dump(document, sort_keys=False)
+
+
+def _kubelet(record: LabRecord, pki: Path, path: str) -> dict[str, Any]:
+    """One job for all paths, told apart by a label, as kube-prometheus' ServiceMonitor has it."""
+    job = _job(record, "kubelet", record.machines, 10250, pki)
+    # Two configurations cannot have one name; what series say of their pods is theirs.
+    job |= {"job_name": "kubelet" + path.removeprefix("/metrics").replace("/", "-")}
+    job |= {"metrics_path": path, "honor_labels": True}
+    for group in job["static_configs"]:
+        group["labels"] |= {"job": "kubelet", "metrics_path": path}
+    return job
 
 
 def _job(

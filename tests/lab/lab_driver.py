@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+HostState = dict[str, list[str]]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -94,7 +96,7 @@ def eventually(condition: Callable[[], Any], timeout: float, what: str) -> Any:
     raise AssertionError(f"{what}: not within {timeout} s ({last})")
 
 
-def host_state() -> dict[str, list[str]]:
+def host_state() -> HostState:
     """Everything of the host that a lab could leave behind, in comparable form."""
 
     def lines(command: Sequence[str]) -> list[str]:
@@ -114,3 +116,13 @@ def host_state() -> dict[str, list[str]]:
         ],
         "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").rglob("*") if path.is_dir()),
     }
+
+
+def host_changes(lab: str, before: HostState, after: HostState) -> list[str]:
+    """What `lab` left on the host, or took. What names another lab or test is somebody else's."""
+    changes = [f"left: {k}: {x}" for k in after for x in after[k] if x not in before[k]]
+    changes += [f"gone: {k}: {x}" for k in before for x in before[k] if x not in after[k]]
+    others = [line for line in changes if re.search(rf"\b(mu-(?!{lab}\b)|mt-)", line)]
+    if others:  # the directory of all namespaces is mounted by whoever comes first
+        others += [line for line in changes if re.search(r"/run/netns\b(?!/)", line)]
+    return [line for line in changes if line not in others]

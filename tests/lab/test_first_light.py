@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.lab.lab_driver import LabDriver, eventually, host_state
+from tests.lab.lab_driver import LabDriver, eventually, host_changes, host_state
 
 pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -49,7 +50,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabDriver]:
     finally:
         down = driver.muster("down", "--name", driver.name)
     assert down.code == 0, down.err
-    assert host_state() == before
+    assert host_changes(driver.name, before, host_state()) == []
     assert {c["name"] for c in yaml.safe_load(driver.kubeconfig.read_text())["contexts"]} == {
         "mine"
     }
@@ -274,6 +275,19 @@ def test_every_prometheus_target_is_up(lab: LabDriver, tmp_path: Path) -> None:
             jobs = {row["metric"]["job"] for row in answer["data"]["result"]}
             assert {"apiserver", "etcd", "kubelet", "kube-scheduler", "kube-controller-manager",
                     "kube-proxy"} <= jobs  # fmt: skip
+            # As the dashboards of kubernetes-mixin ask for what containers use.
+            wanted = (
+                'container_memory_working_set_bytes{job="kubelet",'
+                f'metrics_path="/metrics/cadvisor",cluster="{lab.name}",pod=~"hello.*"}}'
+            )
+            query = urllib.parse.quote(wanted)
+
+            def of_pods() -> bool:
+                answer = json.loads(fetch(f"http://127.0.0.1:{port}/api/v1/query?query={query}"))
+                assert answer["data"]["result"], answer
+                return True
+
+            eventually(of_pods, 60, "what containers use")
         finally:
             process.terminate()
             process.wait(timeout=20)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.lab_driver import LabDriver, eventually, host_state
+from tests.lab.lab_driver import LabDriver, eventually, host_changes, host_state
 
 pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
 
@@ -32,7 +32,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabDriver]:
     finally:
         down = driver.muster("down", "--name", driver.name)
     assert down.code == 0, down.err
-    assert host_state() == before
+    assert host_changes(driver.name, before, host_state()) == []
 
 
 @dataclass

@@ -91,7 +91,7 @@ def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> li
     left = [f"left: {k}: {x}" for k in after for x in after[k] if x not in before[k]]
     gone = [f"gone: {k}: {x}" for k in before for x in before[k] if x not in after[k]]
     alone = not before["netns"] + after["netns"]
-    ours = re.compile(r"t-mach|10\.213\." + (r"|/run/.*netns" if alone else ""))
+    ours = re.compile(r"t-mach|t-users|10\.213\." + (r"|/run/.*netns" if alone else ""))
     return [line for line in left + gone if ours.search(line)]
 
 
