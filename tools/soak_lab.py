@@ -72,9 +72,19 @@ def whole(name: str) -> None:
 
 
 def restarts(name: str) -> str:
-    return succeeds(
+    """A line a unit and machine, in order: systemctl has them in none."""
+    told = succeeds(
         "exec", "--name", name, "--all", "--", "systemctl show -p Id,NRestarts 'muster-*'"
     )
+    lines, number = [], ""
+    for line in told.splitlines():
+        machine, _, text = line.partition(" | ")
+        key, _, value = text.partition("=")
+        if key == "NRestarts":
+            number = value
+        elif key == "Id":
+            lines.append(f"{machine} {value} {number}")
+    return "\n".join(sorted(lines))
 
 
 def leftovers(name: str, state: Path) -> list[str]:
