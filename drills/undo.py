@@ -17,7 +17,8 @@ class Step(msgspec.Struct, frozen=True, tag_field="step"):
     """One thing to do. `str()` says in words what it undoes."""
 
     async def apply(self, lab: DrillLab) -> None:
-        raise NotImplementedError
+        """Do it. Each kind of step says how; done twice it does no harm."""
+        raise NotImplementedError  # a Struct cannot be an abstract class
 
 
 class PowerOn(Step, frozen=True, tag="power-on"):

@@ -11,8 +11,8 @@ from drills.faults.base import Needs, Scene
 from drills.faults.own_disk import FOLDER, OwnDiskFault
 from drills.undo import AnyStep, RunOn
 
-# Empty files in folders of 10,000; as a unit, so that taking a million of them is under the
-# fault's own clock and is ended before they are removed.
+# Empty files in folders of 10,000. It runs as a unit: taking a million of them lasts a while, and
+# the undo has to end it before it removes them.
 TAKE = (
     "import os, sys\n"
     "top, left = sys.argv[1], int(sys.argv[2])\n"
@@ -21,7 +21,8 @@ TAKE = (
     "try:\n"
     "    for i in range(n):\n"
     "        if i % 10000 == 0:\n"
-    "            folder = os.open(f'{top}/{i}', os.O_RDONLY) if not os.mkdir(f'{top}/{i}') else 0\n"
+    "            os.mkdir(f'{top}/{i}')\n"
+    "            folder = os.open(f'{top}/{i}', os.O_RDONLY)\n"
     "        os.mknod(str(i), dir_fd=folder)\n"
     "except OSError:\n"
     "    pass\n"  # somebody else took the last one

@@ -50,5 +50,5 @@ def put(conditions: tuple[C, ...], new: C, now: datetime) -> tuple[C, ...]:
     old = find(conditions, new.type)
     kept = old is not None and old.status == new.status
     stamp = old.last_transition_time if old is not None and kept else format_time(now)
-    stamped: C = msgspec.structs.replace(new, last_transition_time=stamp)  # type: ignore[type-var]
+    stamped: C = msgspec.structs.replace(new, last_transition_time=stamp)  # type: ignore[type-var]  # C is one of several structs
     return (*without(conditions, new.type), stamped)

@@ -73,7 +73,7 @@ def keep_status(new: T, old: T) -> T:
 
 def keep_spec(new: T, old: T) -> T:
     """The status endpoint changes the status, and metadata."""
-    return msgspec.structs.replace(new, spec=getattr(old, "spec"))  # noqa: B009
+    return msgspec.structs.replace(new, spec=getattr(old, "spec"))  # noqa: B009 - as above
 
 
 def spec_of(obj: ApiObject) -> msgspec.Struct | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from provision.providers.local import kernel
@@ -163,8 +162,7 @@ def _link(path: Path, target: str) -> None:
 
 def _make_devices() -> None:
     _mount_dev()
-    for _ in _make_device_nodes(Path("/dev")):
-        pass
+    _make_device_nodes(Path("/dev"))
     _finish_dev()
 
 
@@ -174,13 +172,15 @@ def _mount_dev() -> None:
         Path("/dev", name).mkdir()
 
 
-def _make_device_nodes(directory: Path) -> Iterator[Path]:
+def _make_device_nodes(directory: Path) -> list[Path]:
+    made = []
     for name, (major, minor) in _DEVICES.items():
         path = directory / name
         path.parent.mkdir(exist_ok=True)
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(major, minor))
         path.chmod(0o666)  # mknod(2) takes the umask off
-        yield path
+        made.append(path)
+    return made
 
 
 def _finish_dev() -> None:
