@@ -83,6 +83,12 @@ def is_struct(name: str) -> bool:
     return name not in SCALARS and bool(definitions()[name].get("properties"))
 
 
+def is_object(name: str) -> bool:
+    """Whether it is a kind with an object's metadata."""
+    metadata = definitions()[name].get("properties", {}).get("metadata", {})
+    return bool(group_version_kind(name)) and metadata.get("$ref", "").endswith(".ObjectMeta")
+
+
 def closure(roots: list[str]) -> dict[str, list[str]]:
     """Module -> its definitions: `roots` and all they refer to, dependencies first."""
     modules: dict[str, list[str]] = {}
@@ -163,8 +169,12 @@ def field_type(value: Property) -> tuple[str, str]:
 
 def render_class(name: str) -> str:
     place, kind = place_of(name), group_version_kind(name)
-    lines = [f'class {place.name}(Struct, rename="camel", **OPTIONS):']
-    fields = sorted(properties_of(name).items(), key=lambda item: attribute_name(item[0]))
+    known = properties_of(name)
+    base = "ApiObject" if is_object(name) else "Struct"
+    lines = [f'class {place.name}({base}, rename="camel", **OPTIONS):']
+    if base == "ApiObject":
+        known = {field: value for field, value in known.items() if field != "metadata"}
+    fields = sorted(known.items(), key=lambda item: attribute_name(item[0]))
     attributes = [attribute_name(json_name) for json_name, _ in fields]
     assert len(set(attributes)) == len(attributes), f"two fields of {name} share an attribute"
     for attribute, (json_name, value) in zip(attributes, fields, strict=True):
@@ -208,7 +218,7 @@ def _subject(module: str, names: list[str]) -> str:
 def _imports(body: str, module: str, names: list[str]) -> str:
     lines = ["from typing import Any\n"] if re.search(r"\bAny\b", body) else []
     lines += ["import msgspec"] if "msgspec.field(" in body else []
-    lines.append("from msgspec import Struct\n")
+    lines += ["from msgspec import Struct\n"] if "(Struct, " in body else []
     base = ["OPTIONS", *(name for name in BASE if re.search(rf"\b{name}\b", body))]
     lines.append(f"from kube.api.base import {', '.join(base)}")
     used: dict[str, set[str]] = {}
@@ -216,9 +226,12 @@ def _imports(body: str, module: str, names: list[str]) -> str:
     for name in names:
         for other in references(properties_of(name)):
             place = place_of(other)
+            if place.name == "ObjectMeta" and "ObjectMeta" not in body:
+                continue  # only the base class has it
             if is_struct(other) and place.module != module:
                 assert place.name not in own, f"{module} has a {place.name} of its own"
                 used.setdefault(place.module, set()).add(place.name)
     for other, wanted in sorted(used.items()):
         lines.append(f"from kube.api.{other} import {', '.join(sorted(wanted))}")
+    lines += ["from kube.api.object import ApiObject"] if "(ApiObject, " in body else []
     return "\n".join(lines) + "\n\n\n"

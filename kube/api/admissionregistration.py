@@ -8,7 +8,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64
-from kube.api.meta import Condition, LabelSelector, ObjectMeta
+from kube.api.meta import Condition, LabelSelector
+from kube.api.object import ApiObject
 
 
 class MatchCondition(Struct, rename="camel", **OPTIONS):
@@ -67,10 +68,9 @@ class MutatingAdmissionPolicySpec(Struct, rename="camel", **OPTIONS):
     variables: tuple[Variable, ...] = ()
 
 
-class MutatingAdmissionPolicy(Struct, rename="camel", **OPTIONS):
+class MutatingAdmissionPolicy(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "admissionregistration.k8s.io/v1"
     kind: str = "MutatingAdmissionPolicy"
-    metadata: ObjectMeta = ObjectMeta()
     spec: MutatingAdmissionPolicySpec = MutatingAdmissionPolicySpec()
 
 
@@ -87,10 +87,9 @@ class MutatingAdmissionPolicyBindingSpec(Struct, rename="camel", **OPTIONS):
     policy_name: str = ""
 
 
-class MutatingAdmissionPolicyBinding(Struct, rename="camel", **OPTIONS):
+class MutatingAdmissionPolicyBinding(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "admissionregistration.k8s.io/v1"
     kind: str = "MutatingAdmissionPolicyBinding"
-    metadata: ObjectMeta = ObjectMeta()
     spec: MutatingAdmissionPolicyBindingSpec = MutatingAdmissionPolicyBindingSpec()
 
 
@@ -130,10 +129,9 @@ class MutatingWebhook(Struct, rename="camel", **OPTIONS):
     timeout_seconds: Int32 | None = None
 
 
-class MutatingWebhookConfiguration(Struct, rename="camel", **OPTIONS):
+class MutatingWebhookConfiguration(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "admissionregistration.k8s.io/v1"
     kind: str = "MutatingWebhookConfiguration"
-    metadata: ObjectMeta = ObjectMeta()
     webhooks: tuple[MutatingWebhook, ...] = ()
 
 
@@ -174,10 +172,9 @@ class ValidatingAdmissionPolicyStatus(Struct, rename="camel", **OPTIONS):
     type_checking: TypeChecking | None = None
 
 
-class ValidatingAdmissionPolicy(Struct, rename="camel", **OPTIONS):
+class ValidatingAdmissionPolicy(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "admissionregistration.k8s.io/v1"
     kind: str = "ValidatingAdmissionPolicy"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ValidatingAdmissionPolicySpec = ValidatingAdmissionPolicySpec()
     status: ValidatingAdmissionPolicyStatus = ValidatingAdmissionPolicyStatus()
 
@@ -189,10 +186,9 @@ class ValidatingAdmissionPolicyBindingSpec(Struct, rename="camel", **OPTIONS):
     validation_actions: tuple[str, ...] = ()
 
 
-class ValidatingAdmissionPolicyBinding(Struct, rename="camel", **OPTIONS):
+class ValidatingAdmissionPolicyBinding(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "admissionregistration.k8s.io/v1"
     kind: str = "ValidatingAdmissionPolicyBinding"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ValidatingAdmissionPolicyBindingSpec = ValidatingAdmissionPolicyBindingSpec()
 
 
@@ -210,8 +206,7 @@ class ValidatingWebhook(Struct, rename="camel", **OPTIONS):
     timeout_seconds: Int32 | None = None
 
 
-class ValidatingWebhookConfiguration(Struct, rename="camel", **OPTIONS):
+class ValidatingWebhookConfiguration(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "admissionregistration.k8s.io/v1"
     kind: str = "ValidatingWebhookConfiguration"
-    metadata: ObjectMeta = ObjectMeta()
     webhooks: tuple[ValidatingWebhook, ...] = ()

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, Time
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class ServiceReference(Struct, rename="camel", **OPTIONS):
@@ -182,9 +182,8 @@ class CustomResourceDefinitionStatus(Struct, rename="camel", **OPTIONS):
     stored_versions: tuple[str, ...] = ()
 
 
-class CustomResourceDefinition(Struct, rename="camel", **OPTIONS):
+class CustomResourceDefinition(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "apiextensions.k8s.io/v1"
     kind: str = "CustomResourceDefinition"
-    metadata: ObjectMeta = ObjectMeta()
     spec: CustomResourceDefinitionSpec = CustomResourceDefinitionSpec()
     status: CustomResourceDefinitionStatus = CustomResourceDefinitionStatus()

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Time
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class ServiceReference(Struct, rename="camel", **OPTIONS):
@@ -42,9 +42,8 @@ class APIServiceStatus(Struct, rename="camel", **OPTIONS):
     conditions: tuple[APIServiceCondition, ...] = ()
 
 
-class APIService(Struct, rename="camel", **OPTIONS):
+class APIService(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "apiregistration.k8s.io/v1"
     kind: str = "APIService"
-    metadata: ObjectMeta = ObjectMeta()
     spec: APIServiceSpec = APIServiceSpec()
     status: APIServiceStatus = APIServiceStatus()

@@ -11,14 +11,14 @@ from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, Time
 from kube.api.core import PersistentVolumeClaim, PodTemplateSpec
-from kube.api.meta import LabelSelector, ObjectMeta
+from kube.api.meta import LabelSelector
+from kube.api.object import ApiObject
 
 
-class ControllerRevision(Struct, rename="camel", **OPTIONS):
+class ControllerRevision(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "apps/v1"
     data: dict[str, Any] | None = None
     kind: str = "ControllerRevision"
-    metadata: ObjectMeta = ObjectMeta()
     revision: Int64 | None = None
 
 
@@ -61,10 +61,9 @@ class DaemonSetStatus(Struct, rename="camel", **OPTIONS):
     updated_number_scheduled: Int32 | None = None
 
 
-class DaemonSet(Struct, rename="camel", **OPTIONS):
+class DaemonSet(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "apps/v1"
     kind: str = "DaemonSet"
-    metadata: ObjectMeta = ObjectMeta()
     spec: DaemonSetSpec = DaemonSetSpec()
     status: DaemonSetStatus = DaemonSetStatus()
 
@@ -111,10 +110,9 @@ class DeploymentStatus(Struct, rename="camel", **OPTIONS):
     updated_replicas: Int32 | None = None
 
 
-class Deployment(Struct, rename="camel", **OPTIONS):
+class Deployment(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "apps/v1"
     kind: str = "Deployment"
-    metadata: ObjectMeta = ObjectMeta()
     spec: DeploymentSpec = DeploymentSpec()
     status: DeploymentStatus = DeploymentStatus()
 
@@ -144,10 +142,9 @@ class ReplicaSetStatus(Struct, rename="camel", **OPTIONS):
     terminating_replicas: Int32 | None = None
 
 
-class ReplicaSet(Struct, rename="camel", **OPTIONS):
+class ReplicaSet(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "apps/v1"
     kind: str = "ReplicaSet"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ReplicaSetSpec = ReplicaSetSpec()
     status: ReplicaSetStatus = ReplicaSetStatus()
 
@@ -208,9 +205,8 @@ class StatefulSetStatus(Struct, rename="camel", **OPTIONS):
     updated_replicas: Int32 | None = None
 
 
-class StatefulSet(Struct, rename="camel", **OPTIONS):
+class StatefulSet(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "apps/v1"
     kind: str = "StatefulSet"
-    metadata: ObjectMeta = ObjectMeta()
     spec: StatefulSetSpec = StatefulSetSpec()
     status: StatefulSetStatus = StatefulSetStatus()

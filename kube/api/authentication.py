@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int64, Time
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class UserInfo(Struct, rename="camel", **OPTIONS):
@@ -22,10 +22,9 @@ class SelfSubjectReviewStatus(Struct, rename="camel", **OPTIONS):
     user_info: UserInfo | None = None
 
 
-class SelfSubjectReview(Struct, rename="camel", **OPTIONS):
+class SelfSubjectReview(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "authentication.k8s.io/v1"
     kind: str = "SelfSubjectReview"
-    metadata: ObjectMeta = ObjectMeta()
     status: SelfSubjectReviewStatus = SelfSubjectReviewStatus()
 
 
@@ -48,10 +47,9 @@ class TokenRequestStatus(Struct, rename="camel", **OPTIONS):
     token: str = ""
 
 
-class TokenRequest(Struct, rename="camel", **OPTIONS):
+class TokenRequest(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "authentication.k8s.io/v1"
     kind: str = "TokenRequest"
-    metadata: ObjectMeta = ObjectMeta()
     spec: TokenRequestSpec = TokenRequestSpec()
     status: TokenRequestStatus = TokenRequestStatus()
 
@@ -68,9 +66,8 @@ class TokenReviewStatus(Struct, rename="camel", **OPTIONS):
     user: UserInfo | None = None
 
 
-class TokenReview(Struct, rename="camel", **OPTIONS):
+class TokenReview(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "authentication.k8s.io/v1"
     kind: str = "TokenReview"
-    metadata: ObjectMeta = ObjectMeta()
     spec: TokenReviewSpec = TokenReviewSpec()
     status: TokenReviewStatus = TokenReviewStatus()

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS
-from kube.api.meta import FieldSelectorRequirement, LabelSelectorRequirement, ObjectMeta
+from kube.api.meta import FieldSelectorRequirement, LabelSelectorRequirement
+from kube.api.object import ApiObject
 
 
 class NonResourceAttributes(Struct, rename="camel", **OPTIONS):
@@ -55,10 +56,9 @@ class SubjectAccessReviewStatus(Struct, rename="camel", **OPTIONS):
     reason: str = ""
 
 
-class LocalSubjectAccessReview(Struct, rename="camel", **OPTIONS):
+class LocalSubjectAccessReview(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "authorization.k8s.io/v1"
     kind: str = "LocalSubjectAccessReview"
-    metadata: ObjectMeta = ObjectMeta()
     spec: SubjectAccessReviewSpec = SubjectAccessReviewSpec()
     status: SubjectAccessReviewStatus = SubjectAccessReviewStatus()
 
@@ -68,10 +68,9 @@ class SelfSubjectAccessReviewSpec(Struct, rename="camel", **OPTIONS):
     resource_attributes: ResourceAttributes | None = None
 
 
-class SelfSubjectAccessReview(Struct, rename="camel", **OPTIONS):
+class SelfSubjectAccessReview(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "authorization.k8s.io/v1"
     kind: str = "SelfSubjectAccessReview"
-    metadata: ObjectMeta = ObjectMeta()
     spec: SelfSubjectAccessReviewSpec = SelfSubjectAccessReviewSpec()
     status: SubjectAccessReviewStatus = SubjectAccessReviewStatus()
 
@@ -99,17 +98,15 @@ class SubjectRulesReviewStatus(Struct, rename="camel", **OPTIONS):
     resource_rules: tuple[ResourceRule, ...] = ()
 
 
-class SelfSubjectRulesReview(Struct, rename="camel", **OPTIONS):
+class SelfSubjectRulesReview(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "authorization.k8s.io/v1"
     kind: str = "SelfSubjectRulesReview"
-    metadata: ObjectMeta = ObjectMeta()
     spec: SelfSubjectRulesReviewSpec = SelfSubjectRulesReviewSpec()
     status: SubjectRulesReviewStatus = SubjectRulesReviewStatus()
 
 
-class SubjectAccessReview(Struct, rename="camel", **OPTIONS):
+class SubjectAccessReview(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "authorization.k8s.io/v1"
     kind: str = "SubjectAccessReview"
-    metadata: ObjectMeta = ObjectMeta()
     spec: SubjectAccessReviewSpec = SubjectAccessReviewSpec()
     status: SubjectAccessReviewStatus = SubjectAccessReviewStatus()

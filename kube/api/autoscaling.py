@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, Time
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class CrossVersionObjectReference(Struct, rename="camel", **OPTIONS):
@@ -37,10 +37,9 @@ class HorizontalPodAutoscalerStatus(Struct, rename="camel", **OPTIONS):
     observed_generation: Int64 | None = None
 
 
-class HorizontalPodAutoscaler(Struct, rename="camel", **OPTIONS):
+class HorizontalPodAutoscaler(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "autoscaling/v1"
     kind: str = "HorizontalPodAutoscaler"
-    metadata: ObjectMeta = ObjectMeta()
     spec: HorizontalPodAutoscalerSpec = HorizontalPodAutoscalerSpec()
     status: HorizontalPodAutoscalerStatus = HorizontalPodAutoscalerStatus()
 
@@ -54,9 +53,8 @@ class ScaleStatus(Struct, rename="camel", **OPTIONS):
     selector: str = ""
 
 
-class Scale(Struct, rename="camel", **OPTIONS):
+class Scale(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "autoscaling/v1"
     kind: str = "Scale"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ScaleSpec = ScaleSpec()
     status: ScaleStatus = ScaleStatus()

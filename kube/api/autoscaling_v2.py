@@ -8,7 +8,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, Quantity, Time
-from kube.api.meta import LabelSelector, ObjectMeta
+from kube.api.meta import LabelSelector
+from kube.api.object import ApiObject
 
 
 class HPAScalingPolicy(Struct, rename="camel", **OPTIONS):
@@ -151,9 +152,8 @@ class HorizontalPodAutoscalerStatus(Struct, rename="camel", **OPTIONS):
     observed_generation: Int64 | None = None
 
 
-class HorizontalPodAutoscaler(Struct, rename="camel", **OPTIONS):
+class HorizontalPodAutoscaler(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "autoscaling/v2"
     kind: str = "HorizontalPodAutoscaler"
-    metadata: ObjectMeta = ObjectMeta()
     spec: HorizontalPodAutoscalerSpec = HorizontalPodAutoscalerSpec()
     status: HorizontalPodAutoscalerStatus = HorizontalPodAutoscalerStatus()

@@ -10,6 +10,7 @@ from msgspec import Struct
 from kube.api.base import OPTIONS, Int32, Int64, Time
 from kube.api.core import ObjectReference, PodTemplateSpec
 from kube.api.meta import LabelSelector, ObjectMeta
+from kube.api.object import ApiObject
 
 
 class PodFailurePolicyOnExitCodesRequirement(Struct, rename="camel", **OPTIONS):
@@ -83,10 +84,9 @@ class CronJobStatus(Struct, rename="camel", **OPTIONS):
     last_successful_time: Time = ""
 
 
-class CronJob(Struct, rename="camel", **OPTIONS):
+class CronJob(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "batch/v1"
     kind: str = "CronJob"
-    metadata: ObjectMeta = ObjectMeta()
     spec: CronJobSpec = CronJobSpec()
     status: CronJobStatus = CronJobStatus()
 
@@ -119,9 +119,8 @@ class JobStatus(Struct, rename="camel", **OPTIONS):
     uncounted_terminated_pods: UncountedTerminatedPods | None = None
 
 
-class Job(Struct, rename="camel", **OPTIONS):
+class Job(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "batch/v1"
     kind: str = "Job"
-    metadata: ObjectMeta = ObjectMeta()
     spec: JobSpec = JobSpec()
     status: JobStatus = JobStatus()

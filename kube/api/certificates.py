@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Time
-from kube.api.meta import Condition, ObjectMeta
+from kube.api.meta import Condition
+from kube.api.object import ApiObject
 
 
 class CertificateSigningRequestSpec(Struct, rename="camel", **OPTIONS):
@@ -37,10 +38,9 @@ class CertificateSigningRequestStatus(Struct, rename="camel", **OPTIONS):
     conditions: tuple[CertificateSigningRequestCondition, ...] = ()
 
 
-class CertificateSigningRequest(Struct, rename="camel", **OPTIONS):
+class CertificateSigningRequest(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "certificates.k8s.io/v1"
     kind: str = "CertificateSigningRequest"
-    metadata: ObjectMeta = ObjectMeta()
     spec: CertificateSigningRequestSpec = CertificateSigningRequestSpec()
     status: CertificateSigningRequestStatus = CertificateSigningRequestStatus()
 
@@ -50,10 +50,9 @@ class ClusterTrustBundleSpec(Struct, rename="camel", **OPTIONS):
     trust_bundle: str = ""
 
 
-class ClusterTrustBundle(Struct, rename="camel", **OPTIONS):
+class ClusterTrustBundle(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "certificates.k8s.io/v1"
     kind: str = "ClusterTrustBundle"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ClusterTrustBundleSpec = ClusterTrustBundleSpec()
 
 
@@ -78,9 +77,8 @@ class PodCertificateRequestStatus(Struct, rename="camel", **OPTIONS):
     not_before: Time = ""
 
 
-class PodCertificateRequest(Struct, rename="camel", **OPTIONS):
+class PodCertificateRequest(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "certificates.k8s.io/v1"
     kind: str = "PodCertificateRequest"
-    metadata: ObjectMeta = ObjectMeta()
     spec: PodCertificateRequestSpec = PodCertificateRequestSpec()
     status: PodCertificateRequestStatus = PodCertificateRequestStatus()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, MicroTime
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class LeaseSpec(Struct, rename="camel", **OPTIONS):
@@ -21,8 +21,7 @@ class LeaseSpec(Struct, rename="camel", **OPTIONS):
     strategy: str = ""
 
 
-class Lease(Struct, rename="camel", **OPTIONS):
+class Lease(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "coordination.k8s.io/v1"
     kind: str = "Lease"
-    metadata: ObjectMeta = ObjectMeta()
     spec: LeaseSpec = LeaseSpec()

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, MicroTime, Quantity, Time
 from kube.api.meta import Condition, LabelSelector, ObjectMeta
+from kube.api.object import ApiObject
 
 
 class NodeSelectorRequirement(Struct, rename="camel", **OPTIONS):
@@ -810,10 +811,9 @@ class PersistentVolumeClaimStatus(Struct, rename="camel", **OPTIONS):
     phase: str = ""
 
 
-class PersistentVolumeClaim(Struct, rename="camel", **OPTIONS):
+class PersistentVolumeClaim(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "PersistentVolumeClaim"
-    metadata: ObjectMeta = ObjectMeta()
     spec: PersistentVolumeClaimSpec = PersistentVolumeClaimSpec()
     status: PersistentVolumeClaimStatus = PersistentVolumeClaimStatus()
 
@@ -828,10 +828,9 @@ class ObjectReference(Struct, rename="camel", **OPTIONS):
     uid: str = ""
 
 
-class Binding(Struct, rename="camel", **OPTIONS):
+class Binding(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "Binding"
-    metadata: ObjectMeta = ObjectMeta()
     target: ObjectReference | None = None
 
 
@@ -842,20 +841,18 @@ class ComponentCondition(Struct, rename="camel", **OPTIONS):
     type: str = ""
 
 
-class ComponentStatus(Struct, rename="camel", **OPTIONS):
+class ComponentStatus(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     conditions: tuple[ComponentCondition, ...] = ()
     kind: str = "ComponentStatus"
-    metadata: ObjectMeta = ObjectMeta()
 
 
-class ConfigMap(Struct, rename="camel", **OPTIONS):
+class ConfigMap(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     binary_data: dict[str, str] = {}
     data: dict[str, str] = {}
     immutable: bool | None = None
     kind: str = "ConfigMap"
-    metadata: ObjectMeta = ObjectMeta()
 
 
 class EndpointAddress(Struct, rename="camel", **OPTIONS):
@@ -878,10 +875,9 @@ class EndpointSubset(Struct, rename="camel", **OPTIONS):
     ports: tuple[EndpointPort, ...] = ()
 
 
-class Endpoints(Struct, rename="camel", **OPTIONS):
+class Endpoints(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "Endpoints"
-    metadata: ObjectMeta = ObjectMeta()
     subsets: tuple[EndpointSubset, ...] = ()
 
 
@@ -895,7 +891,7 @@ class EventSource(Struct, rename="camel", **OPTIONS):
     host: str = ""
 
 
-class Event(Struct, rename="camel", **OPTIONS):
+class Event(ApiObject, rename="camel", **OPTIONS):
     action: str = ""
     api_version: str = "v1"
     count: Int32 | None = None
@@ -905,7 +901,6 @@ class Event(Struct, rename="camel", **OPTIONS):
     kind: str = "Event"
     last_timestamp: Time = ""
     message: str = ""
-    metadata: ObjectMeta = ObjectMeta()
     reason: str = ""
     related: ObjectReference | None = None
     reporting_component: str = ""
@@ -928,10 +923,9 @@ class LimitRangeSpec(Struct, rename="camel", **OPTIONS):
     limits: tuple[LimitRangeItem, ...] = ()
 
 
-class LimitRange(Struct, rename="camel", **OPTIONS):
+class LimitRange(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "LimitRange"
-    metadata: ObjectMeta = ObjectMeta()
     spec: LimitRangeSpec = LimitRangeSpec()
 
 
@@ -952,10 +946,9 @@ class NamespaceStatus(Struct, rename="camel", **OPTIONS):
     phase: str = ""
 
 
-class Namespace(Struct, rename="camel", **OPTIONS):
+class Namespace(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "Namespace"
-    metadata: ObjectMeta = ObjectMeta()
     spec: NamespaceSpec = NamespaceSpec()
     status: NamespaceStatus = NamespaceStatus()
 
@@ -1078,10 +1071,9 @@ class NodeStatus(Struct, rename="camel", **OPTIONS):
     volumes_in_use: tuple[str, ...] = ()
 
 
-class Node(Struct, rename="camel", **OPTIONS):
+class Node(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "Node"
-    metadata: ObjectMeta = ObjectMeta()
     spec: NodeSpec = NodeSpec()
     status: NodeStatus = NodeStatus()
 
@@ -1238,10 +1230,9 @@ class PersistentVolumeStatus(Struct, rename="camel", **OPTIONS):
     reason: str = ""
 
 
-class PersistentVolume(Struct, rename="camel", **OPTIONS):
+class PersistentVolume(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "PersistentVolume"
-    metadata: ObjectMeta = ObjectMeta()
     spec: PersistentVolumeSpec = PersistentVolumeSpec()
     status: PersistentVolumeStatus = PersistentVolumeStatus()
 
@@ -1362,18 +1353,16 @@ class PodStatus(Struct, rename="camel", **OPTIONS):
     start_time: Time = ""
 
 
-class Pod(Struct, rename="camel", **OPTIONS):
+class Pod(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "Pod"
-    metadata: ObjectMeta = ObjectMeta()
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
 
 
-class PodTemplate(Struct, rename="camel", **OPTIONS):
+class PodTemplate(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "PodTemplate"
-    metadata: ObjectMeta = ObjectMeta()
     template: PodTemplateSpec = PodTemplateSpec()
 
 
@@ -1401,10 +1390,9 @@ class ReplicationControllerStatus(Struct, rename="camel", **OPTIONS):
     replicas: Int32 | None = None
 
 
-class ReplicationController(Struct, rename="camel", **OPTIONS):
+class ReplicationController(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "ReplicationController"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ReplicationControllerSpec = ReplicationControllerSpec()
     status: ReplicationControllerStatus = ReplicationControllerStatus()
 
@@ -1430,20 +1418,18 @@ class ResourceQuotaStatus(Struct, rename="camel", **OPTIONS):
     used: dict[str, Quantity] = {}
 
 
-class ResourceQuota(Struct, rename="camel", **OPTIONS):
+class ResourceQuota(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "ResourceQuota"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ResourceQuotaSpec = ResourceQuotaSpec()
     status: ResourceQuotaStatus = ResourceQuotaStatus()
 
 
-class Secret(Struct, rename="camel", **OPTIONS):
+class Secret(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     data: dict[str, str] = {}
     immutable: bool | None = None
     kind: str = "Secret"
-    metadata: ObjectMeta = ObjectMeta()
     string_data: dict[str, str] = {}
     type: str = ""
 
@@ -1510,20 +1496,18 @@ class ServiceStatus(Struct, rename="camel", **OPTIONS):
     load_balancer: LoadBalancerStatus | None = None
 
 
-class Service(Struct, rename="camel", **OPTIONS):
+class Service(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     kind: str = "Service"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ServiceSpec = ServiceSpec()
     status: ServiceStatus = ServiceStatus()
 
 
-class ServiceAccount(Struct, rename="camel", **OPTIONS):
+class ServiceAccount(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "v1"
     automount_service_account_token: bool | None = None
     image_pull_secrets: tuple[LocalObjectReference, ...] = ()
     kind: str = "ServiceAccount"
-    metadata: ObjectMeta = ObjectMeta()
     secrets: tuple[ObjectReference, ...] = ()
 
 

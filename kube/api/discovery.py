@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, no_items
 from kube.api.core import ObjectReference
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class EndpointConditions(Struct, rename="camel", **OPTIONS):
@@ -50,10 +50,9 @@ class EndpointPort(Struct, rename="camel", **OPTIONS):
     protocol: str = ""
 
 
-class EndpointSlice(Struct, rename="camel", **OPTIONS):
+class EndpointSlice(ApiObject, rename="camel", **OPTIONS):
     address_type: str = ""
     api_version: str = "discovery.k8s.io/v1"
     endpoints: tuple[Endpoint, ...] = msgspec.field(default_factory=no_items)
     kind: str = "EndpointSlice"
-    metadata: ObjectMeta = ObjectMeta()
     ports: tuple[EndpointPort, ...] = ()

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, MicroTime, Time
 from kube.api.core import EventSource, ObjectReference
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class EventSeries(Struct, rename="camel", **OPTIONS):
@@ -17,7 +17,7 @@ class EventSeries(Struct, rename="camel", **OPTIONS):
     last_observed_time: MicroTime = ""
 
 
-class Event(Struct, rename="camel", **OPTIONS):
+class Event(ApiObject, rename="camel", **OPTIONS):
     action: str = ""
     api_version: str = "events.k8s.io/v1"
     deprecated_count: Int32 | None = None
@@ -26,7 +26,6 @@ class Event(Struct, rename="camel", **OPTIONS):
     deprecated_source: EventSource | None = None
     event_time: MicroTime = ""
     kind: str = "Event"
-    metadata: ObjectMeta = ObjectMeta()
     note: str = ""
     reason: str = ""
     regarding: ObjectReference | None = None

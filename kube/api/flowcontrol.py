@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Time
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class FlowDistinguisherMethod(Struct, rename="camel", **OPTIONS):
@@ -78,10 +78,9 @@ class FlowSchemaStatus(Struct, rename="camel", **OPTIONS):
     conditions: tuple[FlowSchemaCondition, ...] = ()
 
 
-class FlowSchema(Struct, rename="camel", **OPTIONS):
+class FlowSchema(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "flowcontrol.apiserver.k8s.io/v1"
     kind: str = "FlowSchema"
-    metadata: ObjectMeta = ObjectMeta()
     spec: FlowSchemaSpec = FlowSchemaSpec()
     status: FlowSchemaStatus = FlowSchemaStatus()
 
@@ -127,9 +126,8 @@ class PriorityLevelConfigurationStatus(Struct, rename="camel", **OPTIONS):
     conditions: tuple[PriorityLevelConfigurationCondition, ...] = ()
 
 
-class PriorityLevelConfiguration(Struct, rename="camel", **OPTIONS):
+class PriorityLevelConfiguration(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "flowcontrol.apiserver.k8s.io/v1"
     kind: str = "PriorityLevelConfiguration"
-    metadata: ObjectMeta = ObjectMeta()
     spec: PriorityLevelConfigurationSpec = PriorityLevelConfigurationSpec()
     status: PriorityLevelConfigurationStatus = PriorityLevelConfigurationStatus()

@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32
 from kube.api.core import TypedLocalObjectReference
-from kube.api.meta import Condition, LabelSelector, ObjectMeta
+from kube.api.meta import Condition, LabelSelector
+from kube.api.object import ApiObject
 
 
 class ParentReference(Struct, rename="camel", **OPTIONS):
@@ -24,10 +25,9 @@ class IPAddressSpec(Struct, rename="camel", **OPTIONS):
     parent_ref: ParentReference | None = None
 
 
-class IPAddress(Struct, rename="camel", **OPTIONS):
+class IPAddress(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "networking.k8s.io/v1"
     kind: str = "IPAddress"
-    metadata: ObjectMeta = ObjectMeta()
     spec: IPAddressSpec = IPAddressSpec()
 
 
@@ -93,10 +93,9 @@ class IngressStatus(Struct, rename="camel", **OPTIONS):
     load_balancer: IngressLoadBalancerStatus | None = None
 
 
-class Ingress(Struct, rename="camel", **OPTIONS):
+class Ingress(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "networking.k8s.io/v1"
     kind: str = "Ingress"
-    metadata: ObjectMeta = ObjectMeta()
     spec: IngressSpec = IngressSpec()
     status: IngressStatus = IngressStatus()
 
@@ -114,10 +113,9 @@ class IngressClassSpec(Struct, rename="camel", **OPTIONS):
     parameters: IngressClassParametersReference | None = None
 
 
-class IngressClass(Struct, rename="camel", **OPTIONS):
+class IngressClass(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "networking.k8s.io/v1"
     kind: str = "IngressClass"
-    metadata: ObjectMeta = ObjectMeta()
     spec: IngressClassSpec = IngressClassSpec()
 
 
@@ -155,10 +153,9 @@ class NetworkPolicySpec(Struct, rename="camel", **OPTIONS):
     policy_types: tuple[str, ...] = ()
 
 
-class NetworkPolicy(Struct, rename="camel", **OPTIONS):
+class NetworkPolicy(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "networking.k8s.io/v1"
     kind: str = "NetworkPolicy"
-    metadata: ObjectMeta = ObjectMeta()
     spec: NetworkPolicySpec = NetworkPolicySpec()
 
 
@@ -170,9 +167,8 @@ class ServiceCIDRStatus(Struct, rename="camel", **OPTIONS):
     conditions: tuple[Condition, ...] = ()
 
 
-class ServiceCIDR(Struct, rename="camel", **OPTIONS):
+class ServiceCIDR(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "networking.k8s.io/v1"
     kind: str = "ServiceCIDR"
-    metadata: ObjectMeta = ObjectMeta()
     spec: ServiceCIDRSpec = ServiceCIDRSpec()
     status: ServiceCIDRStatus = ServiceCIDRStatus()

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from kube.api.base import OPTIONS, Quantity
 from kube.api.core import Toleration
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
 class Overhead(Struct, rename="camel", **OPTIONS):
@@ -21,10 +21,9 @@ class Scheduling(Struct, rename="camel", **OPTIONS):
     tolerations: tuple[Toleration, ...] = ()
 
 
-class RuntimeClass(Struct, rename="camel", **OPTIONS):
+class RuntimeClass(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "node.k8s.io/v1"
     handler: str = ""
     kind: str = "RuntimeClass"
-    metadata: ObjectMeta = ObjectMeta()
     overhead: Overhead | None = None
     scheduling: Scheduling | None = None

@@ -8,14 +8,14 @@ from __future__ import annotations
 from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, Time
-from kube.api.meta import Condition, DeleteOptions, LabelSelector, ObjectMeta
+from kube.api.meta import Condition, DeleteOptions, LabelSelector
+from kube.api.object import ApiObject
 
 
-class Eviction(Struct, rename="camel", **OPTIONS):
+class Eviction(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "policy/v1"
     delete_options: DeleteOptions | None = None
     kind: str = "Eviction"
-    metadata: ObjectMeta = ObjectMeta()
 
 
 class PodDisruptionBudgetSpec(Struct, rename="camel", **OPTIONS):
@@ -35,9 +35,8 @@ class PodDisruptionBudgetStatus(Struct, rename="camel", **OPTIONS):
     observed_generation: Int64 | None = None
 
 
-class PodDisruptionBudget(Struct, rename="camel", **OPTIONS):
+class PodDisruptionBudget(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "policy/v1"
     kind: str = "PodDisruptionBudget"
-    metadata: ObjectMeta = ObjectMeta()
     spec: PodDisruptionBudgetSpec = PodDisruptionBudgetSpec()
     status: PodDisruptionBudgetStatus = PodDisruptionBudgetStatus()

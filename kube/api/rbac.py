@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Struct
 
 from kube.api.base import OPTIONS
-from kube.api.meta import LabelSelector, ObjectMeta
+from kube.api.meta import LabelSelector
+from kube.api.object import ApiObject
 
 
 class AggregationRule(Struct, rename="camel", **OPTIONS):
@@ -24,11 +25,10 @@ class PolicyRule(Struct, rename="camel", **OPTIONS):
     verbs: tuple[str, ...] = ()
 
 
-class ClusterRole(Struct, rename="camel", **OPTIONS):
+class ClusterRole(ApiObject, rename="camel", **OPTIONS):
     aggregation_rule: AggregationRule | None = None
     api_version: str = "rbac.authorization.k8s.io/v1"
     kind: str = "ClusterRole"
-    metadata: ObjectMeta = ObjectMeta()
     rules: tuple[PolicyRule, ...] = ()
 
 
@@ -45,24 +45,21 @@ class Subject(Struct, rename="camel", **OPTIONS):
     namespace: str = ""
 
 
-class ClusterRoleBinding(Struct, rename="camel", **OPTIONS):
+class ClusterRoleBinding(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "rbac.authorization.k8s.io/v1"
     kind: str = "ClusterRoleBinding"
-    metadata: ObjectMeta = ObjectMeta()
     role_ref: RoleRef | None = None
     subjects: tuple[Subject, ...] = ()
 
 
-class Role(Struct, rename="camel", **OPTIONS):
+class Role(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "rbac.authorization.k8s.io/v1"
     kind: str = "Role"
-    metadata: ObjectMeta = ObjectMeta()
     rules: tuple[PolicyRule, ...] = ()
 
 
-class RoleBinding(Struct, rename="camel", **OPTIONS):
+class RoleBinding(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "rbac.authorization.k8s.io/v1"
     kind: str = "RoleBinding"
-    metadata: ObjectMeta = ObjectMeta()
     role_ref: RoleRef | None = None
     subjects: tuple[Subject, ...] = ()

@@ -5,17 +5,14 @@ Fields that are missing read as "", (), {} or None and are left out again when e
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from kube.api.base import OPTIONS, Int32
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
 
-class PriorityClass(Struct, rename="camel", **OPTIONS):
+class PriorityClass(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "scheduling.k8s.io/v1"
     description: str = ""
     global_default: bool | None = None
     kind: str = "PriorityClass"
-    metadata: ObjectMeta = ObjectMeta()
     preemption_policy: str = ""
     value: Int32 | None = None

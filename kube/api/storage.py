@@ -10,7 +10,8 @@ from msgspec import Struct
 
 from kube.api.base import OPTIONS, Int32, Int64, Quantity, Time
 from kube.api.core import PersistentVolumeSpec, TopologySelectorTerm
-from kube.api.meta import LabelSelector, ObjectMeta
+from kube.api.meta import LabelSelector
+from kube.api.object import ApiObject
 
 
 class TokenRequest(Struct, rename="camel", **OPTIONS):
@@ -32,10 +33,9 @@ class CSIDriverSpec(Struct, rename="camel", **OPTIONS):
     volume_lifecycle_modes: tuple[str, ...] = ()
 
 
-class CSIDriver(Struct, rename="camel", **OPTIONS):
+class CSIDriver(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "storage.k8s.io/v1"
     kind: str = "CSIDriver"
-    metadata: ObjectMeta = ObjectMeta()
     spec: CSIDriverSpec = CSIDriverSpec()
 
 
@@ -72,30 +72,27 @@ class CSINodeStatus(Struct, rename="camel", **OPTIONS):
     storage_health: tuple[StorageHealth, ...] = ()
 
 
-class CSINode(Struct, rename="camel", **OPTIONS):
+class CSINode(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "storage.k8s.io/v1"
     kind: str = "CSINode"
-    metadata: ObjectMeta = ObjectMeta()
     spec: CSINodeSpec = CSINodeSpec()
     status: CSINodeStatus = CSINodeStatus()
 
 
-class CSIStorageCapacity(Struct, rename="camel", **OPTIONS):
+class CSIStorageCapacity(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "storage.k8s.io/v1"
     capacity: Quantity = ""
     kind: str = "CSIStorageCapacity"
     maximum_volume_size: Quantity = ""
-    metadata: ObjectMeta = ObjectMeta()
     node_topology: LabelSelector | None = None
     storage_class_name: str = ""
 
 
-class StorageClass(Struct, rename="camel", **OPTIONS):
+class StorageClass(ApiObject, rename="camel", **OPTIONS):
     allow_volume_expansion: bool | None = None
     allowed_topologies: tuple[TopologySelectorTerm, ...] = ()
     api_version: str = "storage.k8s.io/v1"
     kind: str = "StorageClass"
-    metadata: ObjectMeta = ObjectMeta()
     mount_options: tuple[str, ...] = ()
     parameters: dict[str, str] = {}
     provisioner: str = ""
@@ -127,17 +124,15 @@ class VolumeAttachmentStatus(Struct, rename="camel", **OPTIONS):
     detach_error: VolumeError | None = None
 
 
-class VolumeAttachment(Struct, rename="camel", **OPTIONS):
+class VolumeAttachment(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "storage.k8s.io/v1"
     kind: str = "VolumeAttachment"
-    metadata: ObjectMeta = ObjectMeta()
     spec: VolumeAttachmentSpec = VolumeAttachmentSpec()
     status: VolumeAttachmentStatus = VolumeAttachmentStatus()
 
 
-class VolumeAttributesClass(Struct, rename="camel", **OPTIONS):
+class VolumeAttributesClass(ApiObject, rename="camel", **OPTIONS):
     api_version: str = "storage.k8s.io/v1"
     driver_name: str = ""
     kind: str = "VolumeAttributesClass"
-    metadata: ObjectMeta = ObjectMeta()
     parameters: dict[str, str] = {}

@@ -1,35 +1,23 @@
-"""Which kinds exist, what they are called, and how their JSON is read and written.
+"""What the kinds of the API are called, and how their JSON is read and written.
 
-One table serves everybody: the api-server's routes and discovery, the client's paths, owner
-references, `kubectl api-resources`.
+One table serves everybody: the api-server's declarations of kinds, the client's paths, owner
+references. Which of them a server has is known only by asking it; what it has beside them, such
+as custom resources, comes with a row of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from kube.api import apps, coordination, core, discovery
-from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject
 
-# Any of the top-level kinds: has api_version, kind and metadata.
-ApiObject = (
-    core.Pod
-    | core.Node
-    | core.Namespace
-    | core.Service
-    | core.Endpoints
-    | core.ConfigMap
-    | core.Secret
-    | core.ServiceAccount
-    | core.Event
-    | apps.Deployment
-    | apps.ReplicaSet
-    | coordination.Lease
-    | discovery.EndpointSlice
-)
+__all__ = ["ApiObject", "Resource"]
 T = TypeVar("T", bound=ApiObject)
 
 
@@ -52,83 +40,197 @@ class Resource:
         """`v1` for the core group, else `group/version`."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
+    @property
+    def metadata_only(self) -> Resource:
+        """The same, for those who read nothing but metadata."""
+        return replace(self, type=ApiObject)
 
-RESOURCES: tuple[Resource, ...] = (
-    Resource(
-        "", "v1", "Namespace", "namespaces", core.Namespace, "namespace",
-        namespaced=False, short_names=("ns",),
-    ),
-    Resource(
-        "", "v1", "Node", "nodes", core.Node, "node",
-        namespaced=False, short_names=("no",),
-    ),
-    Resource(
-        "", "v1", "Pod", "pods", core.Pod, "pod", short_names=("po",), categories=("all",),
-    ),
-    Resource(
-        "", "v1", "Service", "services", core.Service, "service",
-        short_names=("svc",), categories=("all",),
-    ),
-    Resource(
-        "", "v1", "Endpoints", "endpoints", core.Endpoints, "endpoints", short_names=("ep",)
-    ),
-    Resource(
-        "", "v1", "ConfigMap", "configmaps", core.ConfigMap, "configmap", short_names=("cm",)
-    ),
-    Resource("", "v1", "Secret", "secrets", core.Secret, "secret"),
-    Resource(
-        "", "v1", "ServiceAccount", "serviceaccounts", core.ServiceAccount, "serviceaccount",
-        short_names=("sa",),
-    ),
-    Resource("", "v1", "Event", "events", core.Event, "event", short_names=("ev",)),
-    Resource(
-        "apps", "v1", "Deployment", "deployments", apps.Deployment, "deployment",
-        short_names=("deploy",), categories=("all",),
-    ),
-    Resource(
-        "apps", "v1", "ReplicaSet", "replicasets", apps.ReplicaSet, "replicaset",
-        short_names=("rs",), categories=("all",),
-    ),
-    Resource("coordination.k8s.io", "v1", "Lease", "leases", coordination.Lease, "lease"),
-    Resource(
-        "discovery.k8s.io", "v1", "EndpointSlice", "endpointslices", discovery.EndpointSlice,
-        "endpointslice",
-    ),
-)  # fmt: skip
 
-_BY_TYPE: dict[type, Resource] = {resource.type: resource for resource in RESOURCES}
-_BY_KIND = {(resource.api_version, resource.kind): resource for resource in RESOURCES}
-_BY_PLURAL = {(resource.group, resource.plural): resource for resource in RESOURCES}
+class _Row(NamedTuple):
+    """What is not in the type: it is imported when somebody asks for it."""
+
+    module: str
+    kind: str
+    plural: str
+    namespaced: bool
+    short_names: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+# Module of kube.api and apiVersion; then kind, plural, and what else: short names, `cluster` for
+# what has no namespace, `@category`.
+_NAMES = """
+core v1
+  Binding bindings
+  ComponentStatus componentstatuses cs cluster
+  ConfigMap configmaps cm
+  Endpoints endpoints ep
+  Event events ev
+  LimitRange limitranges limits
+  Namespace namespaces ns cluster
+  Node nodes no cluster
+  PersistentVolume persistentvolumes pv cluster
+  PersistentVolumeClaim persistentvolumeclaims pvc
+  Pod pods po @all
+  PodTemplate podtemplates
+  ReplicationController replicationcontrollers rc @all
+  ResourceQuota resourcequotas quota
+  Secret secrets
+  Service services svc @all
+  ServiceAccount serviceaccounts sa
+admissionregistration admissionregistration.k8s.io/v1
+  MutatingAdmissionPolicy mutatingadmissionpolicies cluster @api-extensions
+  MutatingAdmissionPolicyBinding mutatingadmissionpolicybindings cluster @api-extensions
+  MutatingWebhookConfiguration mutatingwebhookconfigurations cluster @api-extensions
+  ValidatingAdmissionPolicy validatingadmissionpolicies cluster @api-extensions
+  ValidatingAdmissionPolicyBinding validatingadmissionpolicybindings cluster @api-extensions
+  ValidatingWebhookConfiguration validatingwebhookconfigurations cluster @api-extensions
+apiextensions apiextensions.k8s.io/v1
+  CustomResourceDefinition customresourcedefinitions crd crds cluster @api-extensions
+apiregistration apiregistration.k8s.io/v1
+  APIService apiservices cluster @api-extensions
+apps apps/v1
+  ControllerRevision controllerrevisions
+  DaemonSet daemonsets ds @all
+  Deployment deployments deploy @all
+  ReplicaSet replicasets rs @all
+  StatefulSet statefulsets sts @all
+authentication authentication.k8s.io/v1
+  SelfSubjectReview selfsubjectreviews cluster
+  TokenReview tokenreviews cluster
+authorization authorization.k8s.io/v1
+  LocalSubjectAccessReview localsubjectaccessreviews
+  SelfSubjectAccessReview selfsubjectaccessreviews cluster
+  SelfSubjectRulesReview selfsubjectrulesreviews cluster
+  SubjectAccessReview subjectaccessreviews cluster
+autoscaling autoscaling/v1
+  HorizontalPodAutoscaler horizontalpodautoscalers hpa @all
+autoscaling_v2 autoscaling/v2
+  HorizontalPodAutoscaler horizontalpodautoscalers hpa @all
+batch batch/v1
+  CronJob cronjobs cj @all
+  Job jobs @all
+certificates certificates.k8s.io/v1
+  CertificateSigningRequest certificatesigningrequests csr cluster
+  ClusterTrustBundle clustertrustbundles cluster
+  PodCertificateRequest podcertificaterequests
+coordination coordination.k8s.io/v1
+  Lease leases
+discovery discovery.k8s.io/v1
+  EndpointSlice endpointslices
+events events.k8s.io/v1
+  Event events ev
+flowcontrol flowcontrol.apiserver.k8s.io/v1
+  FlowSchema flowschemas cluster
+  PriorityLevelConfiguration prioritylevelconfigurations cluster
+networking networking.k8s.io/v1
+  IPAddress ipaddresses ip cluster
+  Ingress ingresses ing
+  IngressClass ingressclasses cluster
+  NetworkPolicy networkpolicies netpol
+  ServiceCIDR servicecidrs cluster
+node node.k8s.io/v1
+  RuntimeClass runtimeclasses cluster
+policy policy/v1
+  PodDisruptionBudget poddisruptionbudgets pdb
+rbac rbac.authorization.k8s.io/v1
+  ClusterRole clusterroles cluster
+  ClusterRoleBinding clusterrolebindings cluster
+  Role roles
+  RoleBinding rolebindings
+scheduling scheduling.k8s.io/v1
+  PriorityClass priorityclasses pc cluster
+storage storage.k8s.io/v1
+  CSIDriver csidrivers cluster
+  CSINode csinodes cluster
+  CSIStorageCapacity csistoragecapacities
+  StorageClass storageclasses sc cluster
+  VolumeAttachment volumeattachments cluster
+  VolumeAttributesClass volumeattributesclasses vac cluster
+"""
+
+
+def _rows() -> Iterator[tuple[tuple[str, str], _Row]]:
+    module = api_version = ""
+    for line in _NAMES.strip().splitlines():
+        if not line.startswith(" "):
+            module, api_version = line.split()
+            continue
+        kind, plural, *more = line.split()
+        categories = tuple(word[1:] for word in more if word.startswith("@"))
+        short_names = tuple(word for word in more if word != "cluster" and word[0] != "@")
+        row = _Row(module, kind, plural, "cluster" not in more, short_names, categories)
+        yield (api_version, kind), row
+
+
+_ROWS = dict(_rows())
+_BY_TYPE: dict[type, Resource] = {}
 
 
 def resource_for(type_: type[ApiObject]) -> Resource:
-    """The table row of a type; KeyError for a type that is no top-level kind."""
-    return _BY_TYPE[type_]
+    """The row of a type; KeyError for a type that the table lacks."""
+    known = _BY_TYPE.get(type_)
+    if known is None:
+        made = type_()
+        known = _BY_TYPE[type_] = _resource(_ROWS[made.api_version, made.kind], made)
+    return known
 
 
-def resource_for_kind(api_version: str, kind: str) -> Resource | None:
-    return _BY_KIND.get((api_version, kind))
+def _resource(row: _Row, made: ApiObject) -> Resource:
+    group, _, version = made.api_version.rpartition("/")
+    return Resource(
+        group,
+        version,
+        row.kind,
+        row.plural,
+        type(made),
+        row.kind.lower(),
+        row.namespaced,
+        row.short_names,
+        row.categories,
+    )
+
+
+# What our api-server serves, for controllers that look at everything.
+RESOURCES: tuple[Resource, ...] = tuple(
+    resource_for(type_)
+    for type_ in (
+        core.Namespace,
+        core.Node,
+        core.Pod,
+        core.Service,
+        core.Endpoints,
+        core.ConfigMap,
+        core.Secret,
+        core.ServiceAccount,
+        core.Event,
+        apps.Deployment,
+        apps.ReplicaSet,
+        coordination.Lease,
+        discovery.EndpointSlice,
+    )
+)
+_BY_PLURAL = {(resource.group, resource.plural): resource for resource in RESOURCES}
 
 
 def resource_for_plural(group: str, plural: str) -> Resource | None:
     return _BY_PLURAL.get((group, plural))
 
 
-class TypeMeta(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
-    """Just enough of an object to know what it is."""
+def resource_for_kind(api_version: str, kind: str) -> Resource | None:
+    row = _ROWS.get((api_version, kind))
+    if row is None:
+        return None
+    return resource_for(getattr(import_module(f"kube.api.{row.module}"), row.kind))
 
-    api_version: str = ""
-    kind: str = ""
-    metadata: ObjectMeta = ObjectMeta()
+
+def published() -> tuple[tuple[str, str], ...]:
+    """apiVersion and kind of all rows."""
+    return tuple(_ROWS)
 
 
 _encoder = msgspec.json.Encoder()
-_TYPE_DEFAULTS: dict[type, dict[str, str]] = {
-    resource.type: {"api_version": made.api_version, "kind": made.kind}
-    for resource in RESOURCES
-    for made in (resource.type(),)
-}
-_type_meta = msgspec.json.Decoder(TypeMeta)
+_TYPE_DEFAULTS: dict[type, tuple[bytes, dict[str, Any]]] = {}
 # Made when the first object of a kind is read: an agent reads three or four of the kinds, and
 # what a decoder knows of a type and all below it takes more memory than the type itself.
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
@@ -136,14 +238,24 @@ _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 def encode(obj: msgspec.Struct) -> bytes:
     """Canonical JSON: fields in the type's order, what is empty left out, kind included."""
-    resource = _BY_TYPE.get(type(obj))
-    if resource is None:
+    if not isinstance(obj, ApiObject):
         return _encoder.encode(obj)
+    head, defaults = _type_defaults(type(obj))
     # `omit_defaults` leaves out what *is* the default object. A decoded "v1" only equals it,
     # and would stand in the text twice.
-    body = _encoder.encode(msgspec.structs.replace(obj, **_TYPE_DEFAULTS[type(obj)]))
-    head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}"'.encode()
+    body = _encoder.encode(msgspec.structs.replace(obj, **defaults))
     return head + (b"," + body[1:] if len(body) > 2 else b"}")
+
+
+def _type_defaults(type_: type[ApiObject]) -> tuple[bytes, dict[str, Any]]:
+    """How the JSON of a type begins, and the defaults of what stands there."""
+    known = _TYPE_DEFAULTS.get(type_)
+    if known is None:
+        made = type_()
+        head = f'{{"apiVersion":"{made.api_version}","kind":"{made.kind}"'.encode()
+        defaults = {"api_version": made.api_version, "kind": made.kind}
+        known = _TYPE_DEFAULTS[type_] = (head, defaults)
+    return known
 
 
 def decode(type_: type[T], data: bytes | str) -> T:
@@ -154,9 +266,9 @@ def decode(type_: type[T], data: bytes | str) -> T:
     return decoder.decode(data)
 
 
-def decode_meta(data: bytes | str) -> TypeMeta:
+def decode_meta(data: bytes | str) -> ApiObject:
     """Only apiVersion, kind and metadata: several times faster than the whole object."""
-    return _type_meta.decode(data)
+    return decode(ApiObject, data)
 
 
 def decode_any(data: bytes | str) -> ApiObject:

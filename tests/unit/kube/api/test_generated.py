@@ -12,6 +12,8 @@ import pytest
 from kube.api import facts
 from kube.api.apps import Deployment
 from kube.api.core import Pod
+from kube.api.object import ApiObject
+from kube.machinery import scheme
 from kube.machinery.schema import Schema, schema_of, time_plan
 from master.apiserver.decoding.typed import to_typed, unknown_fields
 from tools.published import SCALARS, definitions, group_version_kind, kinds, place_of
@@ -32,6 +34,17 @@ def type_of(name: str) -> type[msgspec.Struct]:
         importlib.import_module(f"kube.api.{place.module}"), place.name
     )
     return found
+
+
+def test_every_kind_has_a_name_in_the_scheme() -> None:
+    rows = {scheme.resource_for_kind(*key) for key in scheme.published()}
+    named = {row.type for row in rows if row}
+    # Bodies of subresources, which have no collection of their own.
+    bodies = {"Scale", "TokenRequest", "Eviction"}
+    assert named == {type_of(name) for name in kinds() if place_of(name).name not in bodies}
+    for row in rows:
+        assert row and issubclass(row.type, ApiObject)
+        assert (row.type().api_version, row.type().kind) == (row.api_version, row.kind)
 
 
 def example(value: Any, inside: tuple[str, ...] = ()) -> Any:
