@@ -11,6 +11,7 @@ import array
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 
 _SO_ATTACH_FILTER = 26
 _SYN, _ACK, _FLAGS_AT = 0x02, 0x10, 13
@@ -26,9 +27,14 @@ _DROP_SYN: Sequence[tuple[int, int, int, int]] = (
 
 
 def admit_no_more(listening: socket.socket) -> None:
-    """New clients are not heard any more: they try again, and are refused once it is closed."""
+    """New clients are not heard any more: they try again, and are refused once it is closed.
+
+    A kernel may keep socket filters to those with CAP_NET_ADMIN. Without one, the caller's last
+    look at the queue is all there is: who comes between it and the closing is reset.
+    """
     code = array.array("B", b"".join(struct.pack("HBBI", *line) for line in _DROP_SYN))
     address, _ = code.buffer_info()
-    listening.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_DROP_SYN), address)
-    )
+    with suppress(PermissionError):
+        listening.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_DROP_SYN), address)
+        )

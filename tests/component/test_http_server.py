@@ -7,6 +7,8 @@ import logging
 import random
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -374,3 +376,30 @@ async def test_fuzzed_requests_leave_the_server_well(hasty_port: int, pages: Pag
         for _ in range(40):
             await asyncio.gather(*(attack() for _ in range(25)))
     assert status(await said(hasty_port, get())) == 200
+
+
+_UNPRIVILEGED = """
+import asyncio, os
+from kube.http.messages import text
+from kube.http.server import http_server
+
+async def page(request):
+    return text("here")
+
+async def main():
+    async with http_server(page, "127.0.0.1", 0, None):
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.root
+def test_a_server_without_privileges_ends_cleanly() -> None:
+    """Some kernels keep the filter that closes the listener's queue to the privileged."""
+    done = subprocess.run(
+        [sys.executable, "-c", _UNPRIVILEGED], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
