@@ -36,10 +36,14 @@ def machines(context: click.Context, parameter: click.Parameter, text: str) -> l
 
 
 def _label(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    return value if context.resilient_parsing else checked_name(value)
+
+
+def checked_name(value: str) -> str:
     """A lab's name is a directory's, too: nothing else may ever be looked at, or removed."""
     from provision.labfile.base import NAME_PATTERN
 
-    if not re.fullmatch(NAME_PATTERN, value) and not context.resilient_parsing:
+    if not re.fullmatch(NAME_PATTERN, value):
         raise click.BadParameter(
             f'"{value}" is no lab\'s name: a DNS label of at most 12 characters'
         )
@@ -72,6 +76,10 @@ def waiting(function: CommandT) -> CommandT:
     function = click.option(
         "--wait/--no-wait", default=True, help="Wait until the nodes are Ready (default)."
     )(function)
+    return timeout(function)
+
+
+def timeout(function: CommandT) -> CommandT:
     return click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),

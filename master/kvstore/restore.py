@@ -87,14 +87,22 @@ def restore(
     token: str,
     *,
     check: bool = True,
+    bump_revision: int = 0,
 ) -> Identity:
-    """Make `data_dir` the beginning of member `name` of a new cluster. Its identity."""
+    """Make `data_dir` the beginning of member `name` of a new cluster. Its identity.
+
+    With `bump_revision` the revision goes that far ahead of the file's and is marked compacted
+    (etcdutl's --bump-revision and --mark-compacted). Clients that keep a copy by revision, as
+    api-servers and controllers do, would otherwise take the past for the future.
+    """
     if data_dir.exists() and any(data_dir.iterdir()):
         raise ClusterFlagsError(f'data-dir "{data_dir}" is not empty')
     identity = bootstrap_identity(name, members, token)
     _, machine = state.load(path, check=check)
     machine.members = members_of(identity)
     machine.alarms.clear()
+    if bump_revision:
+        machine.mvcc.leap(bump_revision)
     meta = SnapshotMeta(_FIRST, _FIRST, identity.membership())
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     pages = state.plan(state.capture(machine, meta)).pages()

@@ -107,6 +107,8 @@ def _records(leaf: list[Item]) -> list[Record]:
     parse, revision = kv_pb2.KeyValue.FromString, REVISION.unpack_from
     records = []
     for name, encoded in leaf:
+        if not encoded:  # etcdutl's mark of a bumped revision: no key, and compacted there
+            continue
         mod, _, sub = revision(name)  # in order, for the names are
         pair = parse(encoded)
         if len(name) > REVISION.size:

@@ -19,6 +19,7 @@ from provision.providers.base import MachineSpec
 REST_PORT, GRPC_PORT = 6443, 6444
 # A master's role label, and its taint.
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+KVSTORE_DATA = "/var/lib/muster/kvstore"
 
 
 def timers(record: LabRecord) -> Timers:
@@ -50,6 +51,10 @@ def component_tls() -> Flags:
     }
 
 
+def initial_cluster(record: LabRecord) -> str:
+    return ",".join(f"{m.name}=https://{m.address}:2380" for m in record.masters)
+
+
 COMPONENT_FILES = (*pair("component"), f"{PKI}/ca.crt")
 
 
@@ -59,12 +64,12 @@ def kvstore(record: LabRecord, machine: MachineSpec) -> Unit:
     ca = f"{PKI}/etcd/ca.crt"
     flags: Flags = {
         "name": machine.name,
-        "data-dir": "/var/lib/muster/kvstore",
+        "data-dir": KVSTORE_DATA,
         "listen-client-urls": f"https://{address}:2379,https://127.0.0.1:2379",
         "advertise-client-urls": f"https://{address}:2379",
         "listen-peer-urls": f"https://{address}:2380",
         "initial-advertise-peer-urls": f"https://{address}:2380",
-        "initial-cluster": ",".join(f"{m.name}=https://{m.address}:2380" for m in record.masters),
+        "initial-cluster": initial_cluster(record),
         "initial-cluster-state": "new",
         "initial-cluster-token": f"muster-{record.name}",
         "cert-file": server[0],

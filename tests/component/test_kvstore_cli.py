@@ -77,6 +77,11 @@ def test_a_new_cluster_from_a_saved_snapshot(cluster: StoreCluster, tmp_path: Pa
     for member in cluster.members:
         arguments = ["snapshot", "restore", str(file), f"--initial-cluster={member.cluster}",
                      "--initial-cluster-token=test", f"--name={member.name}"]  # fmt: skip
+        alone = muster(
+            *arguments, "--bump-revision=9", f"--data-dir={member.data_dir}", check=False
+        )
+        assert alone.returncode == 2
+        assert "need each other" in alone.stderr
         used = muster(*arguments, f"--data-dir={member.data_dir}", check=False)
         assert "is not empty" in used.stderr
         member.directory = tmp_path / "restored"

@@ -14,12 +14,13 @@ from kube.stubs.etcd import command_pb2, rpc_pb2
 from master.kvstore import state
 from master.kvstore.bolt.page import PAGE_SIZE
 from master.kvstore.bolt.writer import FilePlan
+from master.kvstore.errors import Compacted
 from master.kvstore.lease.lessor import Lease
 from master.kvstore.machine import Machine
 from master.kvstore.mvcc.records import Record, written
 from master.kvstore.mvcc.store import Mvcc
 from master.kvstore.raft.messages import Membership, SnapshotMeta
-from master.kvstore.restore import Summary, verify
+from master.kvstore.restore import Summary, restore, verify
 from master.kvstore.wal.snapshot import HASH_BYTES, SnapshotCorrupt, SnapshotDirectory, stream
 
 META = SnapshotMeta(70, 2, Membership(frozenset({1, 2}), learners=frozenset({3})))
@@ -220,3 +221,18 @@ def test_installing_may_be_repeated(tmp_path: Path) -> None:
     newest = directory.newest()
     assert newest is not None
     assert newest.read_bytes() == b"state"
+
+
+def test_a_restored_store_leaps_over_what_may_have_been_seen(tmp_path: Path) -> None:
+    machine = busy_machine()
+    before = machine.mvcc.revision
+    members = {"m1": ("https://127.0.0.1:2380",)}
+    restore(save(tmp_path, machine), tmp_path / "data", "m1", members, "t", bump_revision=1000)
+    (file,) = (tmp_path / "data" / "member" / "snap").glob("*.snap*")
+    store = state.load(file)[1].mvcc
+    assert store.revision == store.compacted == before + 1000
+    assert [r.key for r in store.live()] == [r.key for r in machine.mvcc.live()]
+    with pytest.raises(Compacted):
+        store.check_readable(before)
+    store.put(b"k", b"goes on", 0)
+    assert store.revision == before + 1001
