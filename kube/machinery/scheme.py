@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from kube.api import apps, coordination, core, discovery
+from kube.api import apps, batch, coordination, core, discovery
 from kube.api.object import ApiObject
 
 __all__ = ["ApiObject", "Resource"]
@@ -208,6 +208,17 @@ RESOURCES: tuple[Resource, ...] = tuple(
         apps.ReplicaSet,
         coordination.Lease,
         discovery.EndpointSlice,
+        apps.DaemonSet,
+        apps.StatefulSet,
+        apps.ControllerRevision,
+        batch.Job,
+        batch.CronJob,
+        core.ReplicationController,
+        core.PodTemplate,
+        core.LimitRange,
+        core.ResourceQuota,
+        core.PersistentVolume,
+        core.PersistentVolumeClaim,
     )
 )
 _BY_PLURAL = {(resource.group, resource.plural): resource for resource in RESOURCES}

@@ -5,15 +5,31 @@ from __future__ import annotations
 from typing import Any
 
 from kube.machinery.scheme import Resource
-from master.apiserver.kinds.apps import deployment, replicaset
+from master.apiserver.kinds.apps import (
+    controllerrevision,
+    daemonset,
+    deployment,
+    replicaset,
+    statefulset,
+)
+from master.apiserver.kinds.batch import (
+    cronjob,
+    job,
+)
 from master.apiserver.kinds.coordination import lease
 from master.apiserver.kinds.core import (
     configmap,
     endpoints,
     event,
+    limitrange,
     namespace,
     node,
+    persistentvolume,
+    persistentvolumeclaim,
     pod,
+    podtemplate,
+    replicationcontroller,
+    resourcequota,
     secret,
     service,
     serviceaccount,
@@ -36,6 +52,17 @@ KINDS: tuple[AnyKind, ...] = (
     replicaset.KIND,
     lease.KIND,
     endpointslice.KIND,
+    daemonset.KIND,
+    statefulset.KIND,
+    controllerrevision.KIND,
+    job.KIND,
+    cronjob.KIND,
+    replicationcontroller.KIND,
+    podtemplate.KIND,
+    limitrange.KIND,
+    resourcequota.KIND,
+    persistentvolume.KIND,
+    persistentvolumeclaim.KIND,
 )
 # By type: classes are hashed faster than rows of the scheme.
 _BY_TYPE: dict[type, AnyKind] = {kind.resource.type: kind for kind in KINDS}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from kube.api.core import Container
+from kube.api.core import Container, PersistentVolume, PersistentVolumeClaim
 from kube.api.meta import LabelSelector
 from kube.machinery.selectors import format_labels
 from kube.machinery.times import parse_time
 
-UNKNOWN, NONE = "<unknown>", "<none>"
+UNKNOWN, NONE, UNSET = "<unknown>", "<none>", "<unset>"
 
 
 def age(text: str, now: datetime) -> str:
@@ -53,6 +53,11 @@ def limited(values: Iterable[str], limit: int = 3) -> str:
     return shown if len(listed) <= limit else f"{shown} + {len(listed) - limit} more..."
 
 
+def flag(value: bool | None) -> str:
+    """`True`, `False`, or that nobody said."""
+    return UNSET if value is None else str(value)
+
+
 def labels(given: dict[str, str]) -> str:
     return format_labels(given) or NONE
 
@@ -71,6 +76,25 @@ def selector(given: LabelSelector | None) -> str:
             case operator:
                 parts.append(f"{expression.key} {operator.lower()} ({values})")
     return ",".join(parts) or NONE
+
+
+_MODES = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
+
+
+def access_modes(given: tuple[str, ...]) -> str:
+    """`RWO,ROX`: each once, in upstream's order."""
+    return ",".join(short for mode, short in _MODES.items() if mode in given)
+
+
+def storage_class(obj: PersistentVolume | PersistentVolumeClaim) -> str:
+    """The class of a volume or claim; the annotation is older than the field."""
+    old = obj.metadata.annotations.get("volume.beta.kubernetes.io/storage-class")
+    return obj.spec.storage_class_name if old is None else old
 
 
 def containers(given: tuple[Container, ...]) -> tuple[str, str]:

@@ -8,16 +8,13 @@ from msgspec.structs import replace
 
 from kube.api.apps import Deployment, DeploymentStatus, DeploymentStrategy, RollingUpdateDeployment
 from kube.machinery.scheme import resource_for
-from master.apiserver.kinds.apps.template import default_template, value_or
+from master.apiserver.kinds.apps.template import default_template, selector_stays, value_or
 from master.apiserver.kinds.cell import age, containers, selector
 from master.apiserver.kinds.columns import Cells, columns
-from master.apiserver.kinds.kind import Causes, Kind, keep_spec, keep_status, spec_of
+from master.apiserver.kinds.kind import Kind, keep_spec, keep_status, spec_of
 from master.apiserver.kinds.parts.scale import SCALE
 from master.apiserver.kinds.parts.subresource import STATUS
-from master.apiserver.registry.validation.apps import (
-    validate_deployment,
-    validate_selector_unchanged,
-)
+from master.apiserver.registry.validation.apps import validate_deployment
 
 QUARTER = "25%"
 HISTORY_LIMIT = 10
@@ -56,10 +53,6 @@ def _strategy(strategy: DeploymentStrategy | None) -> DeploymentStrategy:
     )
 
 
-def validate_update(new: Deployment, old: Deployment) -> Causes:
-    return validate_selector_unchanged(new.spec.selector, old.spec.selector)
-
-
 def cells(obj: Deployment, now: datetime) -> Cells:
     names, images = containers(obj.spec.template.spec.containers)
     return [
@@ -83,7 +76,7 @@ KIND = Kind(
     on_update=keep_status,
     on_status=keep_spec,
     validate=validate_deployment,
-    validate_update=validate_update,
+    validate_update=selector_stays,
     counted=spec_of,
     subresources=(STATUS, SCALE),
 )

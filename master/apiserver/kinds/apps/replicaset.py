@@ -9,17 +9,14 @@ from msgspec.structs import replace
 
 from kube.api.apps import ReplicaSet, ReplicaSetStatus
 from kube.machinery.scheme import resource_for
-from master.apiserver.kinds.apps.template import default_template, value_or
+from master.apiserver.kinds.apps.template import default_template, selector_stays, value_or
 from master.apiserver.kinds.cell import age, containers, selector
 from master.apiserver.kinds.columns import Cells, columns
 from master.apiserver.kinds.fields import Fields, Part
-from master.apiserver.kinds.kind import Causes, Kind, keep_spec, keep_status, spec_of
+from master.apiserver.kinds.kind import Kind, keep_spec, keep_status, spec_of
 from master.apiserver.kinds.parts.scale import SCALE
 from master.apiserver.kinds.parts.subresource import STATUS
-from master.apiserver.registry.validation.apps import (
-    validate_replicaset,
-    validate_selector_unchanged,
-)
+from master.apiserver.registry.validation.apps import validate_replicaset
 
 
 def on_create(obj: ReplicaSet) -> ReplicaSet:
@@ -32,10 +29,6 @@ def default(obj: ReplicaSet) -> ReplicaSet:
     return replace(obj, spec=replace(spec, replicas=replicas, template=template))
 
 
-def validate_update(new: ReplicaSet, old: ReplicaSet) -> Causes:
-    return validate_selector_unchanged(new.spec.selector, old.spec.selector)
-
-
 class _Replicas(Struct, rename="camel", frozen=True):
     replicas: int = 0
 
@@ -46,6 +39,10 @@ class _ReplicaSet(Part, rename="camel", frozen=True):
 
 def selectable(replica_set: _ReplicaSet) -> dict[str, str]:
     return {"status.replicas": str(replica_set.status.replicas)}
+
+
+# A ReplicationController has them too.
+FIELDS = Fields(_ReplicaSet, selectable)
 
 
 def cells(obj: ReplicaSet, now: datetime) -> Cells:
@@ -66,13 +63,13 @@ KIND = Kind(
     resource=resource_for(ReplicaSet),
     columns=columns("Name Desired# Current# Ready# Age Containers+ Images+ Selector+"),
     cells=cells,
-    fields=Fields(_ReplicaSet, selectable),
+    fields=FIELDS,
     default=default,
     on_create=on_create,
     on_update=keep_status,
     on_status=keep_spec,
     validate=validate_replicaset,
-    validate_update=validate_update,
+    validate_update=selector_stays,
     counted=spec_of,
     subresources=(STATUS, SCALE),
 )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from kube.api.autoscaling import Scale, ScaleSpec, ScaleStatus
 from kube.api.meta import LabelSelector, ObjectMeta, StatusCause
 from kube.machinery.errors import invalid
-from kube.machinery.selectors import from_label_selector
+from kube.machinery.selectors import format_labels, from_label_selector
 from master.apiserver.kinds.parts.subresource import Subresource
 
 
@@ -46,7 +46,9 @@ def with_scale(obj: Any, scale: Scale, _: str = "") -> Any:
     return replace(obj, metadata=meta, spec=replace(obj.spec, replicas=replicas))
 
 
-def _selector_text(selector: LabelSelector | None) -> str:
+def _selector_text(selector: LabelSelector | dict[str, str] | None) -> str:
+    if isinstance(selector, dict):  # a ReplicationController's
+        return format_labels(selector)
     parsed = from_label_selector(selector)
     if parsed is None:
         return ""

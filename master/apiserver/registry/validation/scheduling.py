@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kube.api.core import (
     NodeAffinity,
+    NodeSelector,
     NodeSelectorRequirement,
     NodeSelectorTerm,
     PodAffinityTerm,
@@ -67,16 +68,22 @@ def _weight(weight: int | None, path: str) -> Causes:
     return [field.invalid(f"{path}.weight", weight or 0, "must be in the range 1-100")]
 
 
+def validate_node_selector(selector: NodeSelector, path: str) -> Causes:
+    here = f"{path}.nodeSelectorTerms"
+    if not selector.node_selector_terms:
+        return [field.required(here, "must have at least one node selector term")]
+    causes: Causes = []
+    for index, term in enumerate(selector.node_selector_terms):
+        causes += _node_term(term, f"{here}[{index}]")
+    return causes
+
+
 def _node_affinity(affinity: NodeAffinity, path: str) -> Causes:
     causes: Causes = []
     required = affinity.required_during_scheduling_ignored_during_execution
     if required is not None:
-        here = f"{path}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms"
-        if not required.node_selector_terms:
-            text = "must have at least one node selector term"
-            causes.append(field.required(here, text))
-        for index, term in enumerate(required.node_selector_terms):
-            causes += _node_term(term, f"{here}[{index}]")
+        here = f"{path}.requiredDuringSchedulingIgnoredDuringExecution"
+        causes += validate_node_selector(required, here)
     preferred = affinity.preferred_during_scheduling_ignored_during_execution
     for index, weighted in enumerate(preferred):
         here = f"{path}.preferredDuringSchedulingIgnoredDuringExecution[{index}]"

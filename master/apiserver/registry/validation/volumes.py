@@ -10,6 +10,7 @@ from kube.api.core import (
     Container,
     DownwardAPIVolumeFile,
     EmptyDirVolumeSource,
+    HostPathVolumeSource,
     KeyToPath,
     PodSpec,
     ProjectedVolumeSource,
@@ -59,15 +60,19 @@ def validate_volumes(spec: PodSpec, path: str, causes: Causes) -> set[str]:
     return names
 
 
+def validate_host_path(host: HostPathVolumeSource, path: str) -> Causes:
+    causes = formats.no_backsteps(f"{path}.path", host.path)
+    if not host.path:
+        causes.append(field.required(f"{path}.path"))
+    if host.type not in _HOST_PATH_TYPES:
+        causes.append(field.not_supported(f"{path}.type", host.type, _HOST_PATH_TYPES))
+    return causes
+
+
 def _source(volume: Volume, path: str) -> Causes:
     causes: Causes = []
-    if host := volume.host_path:
-        here = f"{path}.hostPath"
-        causes += formats.no_backsteps(f"{here}.path", host.path)
-        if not host.path:
-            causes.append(field.required(f"{here}.path"))
-        if host.type not in _HOST_PATH_TYPES:
-            causes.append(field.not_supported(f"{here}.type", host.type, _HOST_PATH_TYPES))
+    if volume.host_path:
+        causes += validate_host_path(volume.host_path, f"{path}.hostPath")
     if secret := volume.secret:
         if not secret.secret_name:
             causes.append(field.required(f"{path}.secret.secretName"))

@@ -1,0 +1,230 @@
+"""Every kind that is served, with its published example: all verbs, by REST and by gRPC."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from kube.client.client import Client
+from kube.component.tls import client_context
+from kube.machinery.scheme import ApiObject, Resource, decode
+from master.apiserver.kinds.catalog import KINDS, AnyKind
+from tests.component.apiserver_harness import Cluster, cluster
+from tests.component.pki_fixture import Pki
+from tests.kinds import example_of, name_of
+
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS, ids=name_of)
+PATCHES: dict[str, tuple[str, Any]] = {
+    "json": (
+        "application/json-patch+json",
+        [{"op": "add", "path": "/metadata/annotations", "value": {"by": "json"}}],
+    ),
+    "merge": ("application/merge-patch+json", {"metadata": {"annotations": {"by": "merge"}}}),
+    "strategic": (
+        "application/strategic-merge-patch+json",
+        {"metadata": {"annotations": {"by": "strategic"}}},
+    ),
+}
+APPLY = "application/apply-patch+yaml"
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, pki: Pki) -> Iterator[Cluster]:
+    with cluster("kvstore", tmp_path_factory.mktemp("kinds"), pki) as running:
+        yield running
+
+
+@pytest.fixture
+async def http(lab: Cluster, pki: Pki) -> AsyncIterator[aiohttp.ClientSession]:
+    tls = client_context(pki.issue("kinds-admin", organizations=("system:masters",)))
+    connector = aiohttp.TCPConnector(ssl=tls)
+    async with aiohttp.ClientSession(lab.server.url, connector=connector) as made:
+        yield made
+
+
+@pytest.fixture
+async def client(lab: Cluster) -> AsyncIterator[Client]:
+    admin = lab.kubeconfig(lab.server, "kubernetes-admin", "kubeadm:cluster-admins")
+    async with Client.connect([lab.server.grpc_address], admin) as made:
+        yield made
+
+
+def collection(resource: Resource) -> str:
+    root = f"/apis/{resource.group}" if resource.group else "/api"
+    namespace = "namespaces/default/" if resource.namespaced else ""
+    return f"{root}/{resource.version}/{namespace}{resource.plural}"
+
+
+async def call(
+    http: aiohttp.ClientSession, method: str, path: str, body: Any = None, **more: Any
+) -> dict[str, Any]:
+    async with http.request(method, path, json=body, **more) as answer:
+        value: dict[str, Any] = await answer.json()
+        assert answer.status < 300, value
+        return value
+
+
+async def life(http: aiohttp.ClientSession, path: str, revision: str) -> list[str]:
+    """The types of the events after a revision, until an object is gone."""
+    seen: list[str] = []
+    query = {"watch": "true", "resourceVersion": revision}
+    async with http.get(path, params=query, timeout=aiohttp.ClientTimeout(total=60)) as answer:
+        async for line in answer.content:
+            seen.append(json.loads(line)["type"])
+            if seen[-1] == "DELETED":
+                break
+    return seen
+
+
+async def let_go(http: aiohttp.ClientSession, kind: AnyKind, path: str) -> None:
+    """What a controller takes away from an object that is being deleted."""
+    async with http.get(path) as answer:
+        if answer.status == 404:
+            return
+        left = await answer.json()
+    left["metadata"]["finalizers"] = []
+    if kind.subresource("finalize"):
+        await call(http, "PUT", f"{path}/finalize", {**left, "spec": {}})
+    else:
+        await call(http, "PUT", path, left)
+
+
+@EVERY_KIND
+async def test_every_verb_of_rest(http: aiohttp.ClientSession, kind: AnyKind) -> None:
+    resource, example = kind.resource, example_of(kind.resource)
+    path = collection(resource)
+    name = example["metadata"]["name"]
+    made = await call(http, "POST", path, example, params={"fieldValidation": "Strict"})
+    assert (made["apiVersion"], made["kind"]) == (resource.api_version, resource.kind)
+    read = await call(http, "GET", f"{path}/{name}")
+    assert read == made
+    listed = await call(http, "GET", path, params={"fieldSelector": f"metadata.name={name}"})
+    assert listed["kind"] == f"{resource.kind}List"
+    assert [item["metadata"]["uid"] for item in listed["items"]] == [made["metadata"]["uid"]]
+
+    read["metadata"].setdefault("labels", {})["step"] = "updated"
+    updated = await call(http, "PUT", f"{path}/{name}", read)
+    assert updated["metadata"]["labels"]["step"] == "updated"
+    # What is written back unchanged is unchanged.
+    again = await call(http, "PUT", f"{path}/{name}", updated)
+    assert again["metadata"]["resourceVersion"] == updated["metadata"]["resourceVersion"]
+    assert again["metadata"].get("generation") == made["metadata"].get("generation")
+    for by, (type_, patch) in PATCHES.items():
+        headers = {"Content-Type": type_}
+        patched = await call(http, "PATCH", f"{path}/{name}", patch, headers=headers)
+        assert patched["metadata"]["annotations"]["by"] == by
+    applied = await call(
+        http, "PATCH", f"{path}/{name}",
+        {**example, "metadata": {**example["metadata"], "labels": {"step": "applied"}}},
+        headers={"Content-Type": APPLY}, params={"fieldManager": "test", "force": "true"},
+    )  # fmt: skip
+    assert applied["metadata"]["labels"]["step"] == "applied"
+    assert any(m["manager"] == "test" for m in applied["metadata"]["managedFields"])
+
+    await call(http, "DELETE", f"{path}/{name}")
+    await let_go(http, kind, f"{path}/{name}")
+    async with http.get(f"{path}/{name}") as answer:
+        assert answer.status == 404
+    wanted = ["ADDED", *["MODIFIED"] * 5]
+    revision = str(int(made["metadata"]["resourceVersion"]) - 1)
+    assert (await life(http, path, revision))[: len(wanted)] == wanted
+    # Applied, it is there again.
+    applied = await call(
+        http, "PATCH", f"{path}/{name}", example,
+        headers={"Content-Type": APPLY}, params={"fieldManager": "test"},
+    )  # fmt: skip
+    assert applied["metadata"]["uid"] != made["metadata"]["uid"]
+    await call(http, "DELETE", f"{path}/{name}")
+    await let_go(http, kind, f"{path}/{name}")
+
+
+@EVERY_KIND
+async def test_every_verb_of_grpc(
+    http: aiohttp.ClientSession, client: Client, kind: AnyKind
+) -> None:
+    resource = kind.resource
+    wanted = example_of(resource)
+    wanted["metadata"]["generateName"] = wanted["metadata"].pop("name") + "-"
+    if resource.namespaced:
+        wanted["metadata"]["namespace"] = "default"
+    if "name" in EXACT.get(resource.kind, ""):
+        wanted["metadata"]["name"] = wanted["metadata"].pop("generateName").rstrip("-")
+    made: ApiObject = await client.create(decode(resource.type, json.dumps(wanted)))
+    meta = made.metadata
+    assert await client.get(resource.type, meta.name, meta.namespace) == made
+    listed = await client.list(resource.type, meta.namespace)
+    assert made in listed.items
+    patched = await client.patch(
+        resource.type, meta.name, {"metadata": {"labels": {"step": "patched"}}},
+        meta.namespace,
+    )  # fmt: skip
+    assert patched.metadata.labels["step"] == "patched"
+    updated = await client.update(patched)
+    assert updated == patched
+    async for event in client.watch(
+        resource.type, meta.namespace, resource_version=str(int(meta.resource_version) - 1)
+    ):
+        assert (event.type, event.object) == ("ADDED", made)
+        break
+    await client.delete(resource.type, meta.name, meta.namespace)
+    await let_go(http, kind, f"{collection(resource)}/{meta.name}")
+    assert made.metadata.uid not in {
+        one.metadata.uid for one in (await client.list(resource.type, meta.namespace)).items
+    }
+
+
+# Kinds whose names say what they are.
+EXACT: dict[str, str] = {}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind.subresource("status")], ids=name_of
+)
+async def test_the_status_endpoint_changes_nothing_else(
+    http: aiohttp.ClientSession, kind: AnyKind
+) -> None:
+    path, example = collection(kind.resource), example_of(kind.resource)
+    made = await call(http, "POST", path, {**example, "status": {}})
+    here = f"{path}/{example['metadata']['name']}"
+    body = {"metadata": {"annotations": {"said": "yes"}}, "spec": {}}
+    headers = {"Content-Type": "application/merge-patch+json"}
+    after = await call(http, "PATCH", f"{here}/status", body, headers=headers)
+    assert after.get("spec") == made.get("spec")
+    assert after["metadata"].get("generation") == made["metadata"].get("generation")
+    await call(http, "DELETE", here)
+    await let_go(http, kind, here)
+
+
+def test_every_kind_has_a_row_of_its_own_in_kubectl(lab: Cluster) -> None:
+    printed = lab.kubectl("api-resources", "--no-headers").stdout.splitlines()
+    rows = {(row.split()[0], row.split()[-3], row.split()[-1]) for row in printed}
+    for kind in KINDS:
+        row = kind.resource
+        assert (row.plural, row.api_version, row.kind) in rows
+
+
+@EVERY_KIND
+def test_kubectl_applies_and_shows_each_kind(lab: Cluster, kind: AnyKind) -> None:
+    example = example_of(kind.resource)
+    lab.apply(example)
+    plural = f"{kind.resource.plural}.{kind.resource.version}.{kind.resource.group}".rstrip(".")
+    if not kind.resource.group:
+        plural = kind.resource.plural
+    name = example["metadata"]["name"]
+    shown = lab.kubectl("get", plural, name).stdout.splitlines()[0]
+    wide = lab.kubectl("get", plural, name, "-o", "wide").stdout.splitlines()[0]
+
+    def headers(*priorities: int) -> list[str]:
+        return [c.name.upper() for c in kind.columns if c.priority in priorities]
+
+    assert shown.split() == " ".join(headers(0)).split()
+    assert wide.split() == " ".join(headers(0, 1)).split()
+    explained = lab.kubectl(
+        "explain", kind.resource.plural, f"--api-version={kind.resource.api_version}"
+    ).stdout
+    assert f"KIND:       {kind.resource.kind}" in explained
+    lab.kubectl("delete", plural, name, "--wait=false")

@@ -1,0 +1,335 @@
+"""Each kind's rules, tried on its published example: what may be, may change, and is shown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from master.apiserver.kinds.catalog import KINDS, AnyKind
+from tests.kinds import BY_NAME, EXAMPLES, Json, made, name_of, updated
+
+NOW = datetime(2026, 1, 2, 4, 4, 5, tzinfo=UTC)
+EVERY_KIND = pytest.mark.parametrize("name", list(BY_NAME))
+
+
+def causes(found: list[Any]) -> list[str]:
+    return [f"{cause.field}: {cause.message}" for cause in found]
+
+
+def at(value: Any, path: str) -> Any:
+    for step in path.split("."):
+        value = value[int(step)] if isinstance(value, list) else value.get(step)
+    return value
+
+
+def plain(obj: msgspec.Struct) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(obj))
+
+
+def test_every_kind_has_an_example() -> None:
+    served = {(kind.resource.api_version, kind.resource.kind) for kind in KINDS}
+    assert served == EXAMPLES.keys()
+
+
+@EVERY_KIND
+def test_the_example_is_valid(name: str) -> None:
+    kind, obj = BY_NAME[name], made(name)
+    assert causes(kind.validate(obj)) == []
+    assert kind.check_name(obj.metadata.name) is None
+
+
+@EVERY_KIND
+def test_defaults_are_filled_in_once(name: str) -> None:
+    obj = made(name)
+    assert BY_NAME[name].default(obj) == obj
+
+
+@EVERY_KIND
+def test_the_same_may_be_written_again(name: str) -> None:
+    obj = made(name)
+    assert updated(name, obj, {}) == obj
+    assert causes(BY_NAME[name].validate_update(obj, obj)) == []
+
+
+@EVERY_KIND
+def test_every_row_fits_its_columns(name: str) -> None:
+    kind = BY_NAME[name]
+    cells = kind.cells(made(name), NOW)
+    assert len(cells) == len(kind.columns)
+    for cell, column in zip(cells, kind.columns, strict=True):
+        assert (column.type == "integer") == (isinstance(cell, int) and not isinstance(cell, bool))
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k.subresource("status")], ids=name_of)
+def test_a_new_object_has_no_status_of_its_makers(kind: AnyKind) -> None:
+    said = {"status": {"observedGeneration": 7, "message": "mine", "conditions": []}}
+    if kind.resource.kind == "Node":
+        return  # a kubelet registers with its status
+    status = plain(made(name_of(kind), said)).get("status", {})
+    assert "observedGeneration" not in status
+    assert "message" not in status
+
+
+CONTAINERS = {"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}
+WRONG: list[tuple[str, Json, str]] = [
+    ("batch.Job", {"spec": {"template": {"spec": {"restartPolicy": None}}}},
+     'spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"'),
+    ("batch.Job", {"spec": {"template": {"spec": {"restartPolicy": "Often"}}}},
+     'spec.template.spec.restartPolicy: Unsupported value: "Often": supported values: '
+     '"OnFailure", "Never"'),
+    ("batch.Job", {"spec": {"completions": -1}},
+     "spec.completions: Invalid value: -1: must be greater than or equal to 0"),
+    ("batch.Job", {"spec": {"completionMode": "Indexed", "completions": None}},
+     "spec.completions: Required value: when completion mode is Indexed"),
+    ("batch.Job", {"spec": {"completionMode": "Some"}},
+     'spec.completionMode: Unsupported value: "Some": supported values: "NonIndexed", "Indexed"'),
+    ("batch.Job", {"spec": {"backoffLimitPerIndex": 1}},
+     "spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"),
+    ("batch.Job", {"spec": {"template": {"metadata": {"labels": {"job-name": "other"}}}}},
+     'spec.template.metadata.labels[job-name]: Invalid value: "other": must be \'pi\''),
+    ("batch.Job", {"spec": {"manualSelector": True}}, "spec.selector: Required value"),
+    ("batch.Job", {"spec": {"podFailurePolicy": {"rules": [{"action": "FailJob"}]}}},
+     'spec.podFailurePolicy.rules[0]: Invalid value: "": specifying one of OnExitCodes and '
+     "OnPodConditions is required"),
+    ("batch.CronJob", {"spec": {"schedule": "* * *"}},
+     'spec.schedule: Invalid value: "* * *": expected exactly 5 fields, found 3: [* * *]'),
+    ("batch.CronJob", {"spec": {"schedule": "61 * * * *"}},
+     'spec.schedule: Invalid value: "61 * * * *": end of range (61) above maximum (59): 61'),
+    ("batch.CronJob", {"spec": {"schedule": None}}, "spec.schedule: Required value"),
+    ("batch.CronJob", {"spec": {"timeZone": "Mars/Olympus"}},
+     'spec.timeZone: Invalid value: "Mars/Olympus": unknown time zone Mars/Olympus'),
+    ("batch.CronJob", {"spec": {"timeZone": "../../etc/passwd"}},
+     'spec.timeZone: Invalid value: "../../etc/passwd": unknown time zone ../../etc/passwd'),
+    ("batch.CronJob", {"spec": {"concurrencyPolicy": "Maybe"}},
+     'spec.concurrencyPolicy: Unsupported value: "Maybe": supported values: "Allow", "Forbid", '
+     '"Replace"'),
+    ("batch.CronJob", {"spec": {"jobTemplate": {"spec": {"manualSelector": True}}}},
+     'spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: "nil", '
+     '"false"'),
+    ("batch.CronJob", {"metadata": {"name": "x" * 53}},
+     f'metadata.name: Invalid value: "{"x" * 53}": must be no more than 52 characters'),
+    ("apps.DaemonSet", {"spec": {"selector": {"matchLabels": {"app": "other"}}}},
+     'spec.template.metadata.labels: Invalid value: {"app": "logs"}: `selector` does not match '
+     "template `labels`"),
+    ("apps.DaemonSet", {"spec": {"selector": {"matchLabels": None}}},
+     "spec.selector: Invalid value: {}: empty selector is invalid for daemonset"),
+    ("apps.DaemonSet", {"spec": {"updateStrategy": {"rollingUpdate": {"maxSurge": 1}}}},
+     "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when "
+     "maxUnavailable is non-zero"),
+    ("apps.DaemonSet", {"spec": {"updateStrategy": {"rollingUpdate": {"maxUnavailable": 0}}}},
+     "spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge "
+     "is 0"),
+    ("apps.DaemonSet", {"spec": {"template": {"spec": {"activeDeadlineSeconds": 5}}}},
+     "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in DaemonSet is "
+     "not Supported"),
+    ("apps.StatefulSet", {"spec": {"podManagementPolicy": "Any"}},
+     'spec.podManagementPolicy: Invalid value: "Any": must be \'OrderedReady\' or \'Parallel\''),
+    ("apps.StatefulSet", {"spec": {"updateStrategy": {"type": "Never"}}},
+     'spec.updateStrategy: Invalid value: {"type": "Never"}: must be \'RollingUpdate\' or '
+     "'OnDelete'"),
+    ("apps.StatefulSet", {"spec": {"volumeClaimTemplates": []}},
+     'spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data"'),
+    ("apps.StatefulSet", {"spec": {"ordinals": {"start": -1}}},
+     "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0"),
+    ("apps.ControllerRevision", {"data": None}, "data: Required value: data is mandatory"),
+    ("apps.Deployment", {"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": "x"}}}},
+     'spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "x": a valid percent string must '
+     "be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+     "validation is '[0-9]+%')"),
+    ("ReplicationController", {"spec": {"template": None}}, "spec.template: Required value"),
+    ("ReplicationController", {"spec": {"selector": {"app": "other"}}},
+     'spec.template.metadata.labels: Invalid value: {"app": "web"}: `selector` does not match '
+     "template `labels`"),
+    ("ReplicationController", {"spec": {"replicas": -1}},
+     "spec.replicas: Invalid value: -1: must be greater than or equal to 0"),
+    ("PodTemplate", {"template": {"spec": {"containers": None}}},
+     "template.spec.containers: Required value"),
+    ("LimitRange", {"spec": {"limits": [{"type": "Pod", "default": {"cpu": "1"}}]}},
+     "spec.limits[0].default: Forbidden: may not be specified when `type` is 'Pod'"),
+    ("LimitRange",
+     {"spec": {"limits": [{"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}},
+     'spec.limits[0].min[cpu]: Invalid value: "2": min value 2 is greater than max value 1'),
+    ("LimitRange", {"spec": {"limits": [{"type": "PersistentVolumeClaim"}]}},
+     "spec.limits[0]: Required value: either minimum or maximum storage value is required, but "
+     "neither was provided"),
+    ("LimitRange", {"spec": {"limits": [{"type": "Pod"}, {"type": "Pod"}]}},
+     'spec.limits[1].type: Duplicate value: "Pod"'),
+    ("LimitRange",
+     {"spec": {"limits": [{"type": "Pod", "maxLimitRequestRatio": {"cpu": "500m"}}]}},
+     'spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: "500m": ratio 500m is less than 1'),
+    ("ResourceQuota", {"spec": {"hard": {"pods": "1500m"}}},
+     'spec.hard[pods]: Invalid value: "1500m": must be an integer'),
+    ("ResourceQuota", {"spec": {"hard": {"flowers": "1"}}},
+     'spec.hard[flowers]: Invalid value: "flowers": must be a standard resource type or fully '
+     "qualified"),
+    ("ResourceQuota", {"spec": {"scopes": ["Sometimes"]}},
+     'spec.scopes: Unsupported value: "Sometimes": supported values: "BestEffort", '
+     '"CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", '
+     '"Terminating", "VolumeAttributesClass"'),
+    ("ResourceQuota", {"spec": {"hard": None, "scopes": ["BestEffort", "NotBestEffort"]}},
+     'spec.scopes: Invalid value: ["BestEffort", "NotBestEffort"]: conflicting scopes'),
+    ("PersistentVolume", {"spec": {"hostPath": None}},
+     "spec: Required value: must specify a volume type"),
+    ("PersistentVolume", {"spec": {"nfs": {"server": "s", "path": "/"}}},
+     "spec.nfs: Forbidden: may not specify more than 1 volume type"),
+    ("PersistentVolume", {"spec": {"accessModes": ["ReadWriteOncePod", "ReadWriteMany"]}},
+     "spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes"),
+    ("PersistentVolume", {"spec": {"capacity": {"storage": "0"}}},
+     'spec.capacity[storage]: Invalid value: "0": must be greater than zero'),
+    ("PersistentVolume", {"spec": {"hostPath": None, "local": {"path": "/x"}}},
+     "spec.nodeAffinity: Required value: Local volume requires node affinity"),
+    ("PersistentVolumeClaim", {"spec": {"accessModes": None}},
+     "spec.accessModes: Required value: at least 1 access mode is required"),
+    ("PersistentVolumeClaim", {"spec": {"resources": None}},
+     "spec.resources[storage]: Required value"),
+    ("PersistentVolumeClaim", {"spec": {"volumeMode": "Tape"}},
+     'spec.volumeMode: Unsupported value: "Tape": supported values: "Block", "Filesystem"'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "patch", "cause"), WRONG)
+def test_what_is_wrong_is_named(name: str, patch: Json, cause: str) -> None:
+    assert cause in causes(BY_NAME[name].validate(made(name, patch)))
+
+
+IMMUTABLE = "field is immutable"
+# The example changed at first; then the update; and what is wrong with it, if anything.
+CHANGES: list[tuple[str, Json, Json, str]] = [
+    ("batch.Job", {}, {"spec": {"parallelism": 5, "suspend": True}}, ""),
+    ("batch.Job", {}, {"spec": {"completions": 5}},
+     f"spec.completions: Invalid value: 5: {IMMUTABLE}"),
+    ("batch.Job", {"spec": {"completionMode": "Indexed"}},
+     {"spec": {"completions": 5, "parallelism": 5}}, ""),
+    ("batch.Job", {"spec": {"completionMode": "Indexed"}}, {"spec": {"completions": 5}},
+     "spec.completions: Invalid value: 5: can only be modified in tandem with spec.parallelism to "
+     "be equal to 2"),
+    ("batch.Job", {"spec": {"suspend": True}},
+     {"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}}, ""),
+    ("batch.Job", {}, {"spec": {"template": {"spec": {"nodeSelector": {"a": "b"}}}}},
+     "spec.template: Invalid value:"),
+    ("batch.CronJob", {}, {"spec": {"schedule": "@daily"}}, ""),
+    ("apps.DaemonSet", {}, {"spec": {"selector": {"matchLabels": {"app": "x"}}}},
+     'spec.selector: Invalid value: {"matchLabels": {"app": "x"}}: field is immutable'),
+    ("apps.StatefulSet", {}, {"spec": {"replicas": 5, "minReadySeconds": 1}}, ""),
+    ("apps.StatefulSet", {}, {"spec": {"serviceName": "other"}},
+     "spec: Forbidden: updates to statefulset spec for fields other than 'replicas', 'ordinals', "
+     "'template', 'updateStrategy', 'revisionHistoryLimit', "
+     "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"),
+    ("apps.ControllerRevision", {}, {"revision": 2}, ""),
+    ("apps.ControllerRevision", {}, {"data": {"x": 1}}, "data: Invalid value:"),
+    ("ResourceQuota", {}, {"spec": {"hard": {"pods": "1"}}}, ""),
+    ("ResourceQuota", {}, {"spec": {"scopes": ["Terminating"]}},
+     'spec.scopes: Invalid value: ["Terminating"]: field is immutable'),
+    ("PersistentVolume", {}, {"spec": {"hostPath": {"path": "/other"}}},
+     "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after "
+     "creation"),
+    ("PersistentVolume", {}, {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}, ""),
+    ("PersistentVolumeClaim", {}, {"spec": {"volumeName": "disk"}}, ""),
+    ("PersistentVolumeClaim", {}, {"spec": {"resources": {"requests": {"storage": "2Gi"}}}},
+     "spec: Forbidden: spec is immutable after creation except resources.requests and "
+     "volumeAttributesClassName for bound claims"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "first", "patch", "cause"), CHANGES)
+def test_what_may_change(name: str, first: Json, patch: Json, cause: str) -> None:
+    old = made(name, first)
+    new = updated(name, old, patch)
+    found = causes(BY_NAME[name].validate_update(new, old))
+    assert new != old
+    assert found == [] if not cause else any(one.startswith(cause) for one in found), found
+
+
+DEFAULTS: list[tuple[str, Json, str, Any]] = [
+    ("batch.Job", {}, "spec.backoffLimit", 6),
+    ("batch.Job", {}, "spec.completionMode", "NonIndexed"),
+    ("batch.Job", {}, "spec.podReplacementPolicy", "TerminatingOrFailed"),
+    ("batch.Job", {}, "spec.selector.matchLabels", {"batch.kubernetes.io/controller-uid": "1b2c"}),
+    ("batch.Job", {}, "spec.template.metadata.labels", {
+        "batch.kubernetes.io/controller-uid": "1b2c", "batch.kubernetes.io/job-name": "pi",
+        "controller-uid": "1b2c", "job-name": "pi"}),
+    ("batch.Job", {"spec": {"completions": None, "parallelism": None}}, "spec.completions", 1),
+    ("batch.Job", {"spec": {"completions": None, "parallelism": 3}}, "spec.completions", None),
+    ("batch.CronJob", {}, "spec.suspend", False),
+    ("batch.CronJob", {}, "spec.successfulJobsHistoryLimit", 3),
+    ("batch.CronJob", {}, "spec.failedJobsHistoryLimit", 1),
+    ("apps.DaemonSet", {"spec": {"updateStrategy": None}}, "spec.updateStrategy",
+     {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}),
+    ("apps.DaemonSet", {}, "spec.revisionHistoryLimit", 10),
+    ("apps.StatefulSet", {}, "spec.podManagementPolicy", "OrderedReady"),
+    ("apps.StatefulSet", {}, "spec.updateStrategy",
+     {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}),
+    ("apps.StatefulSet", {}, "spec.persistentVolumeClaimRetentionPolicy",
+     {"whenDeleted": "Retain", "whenScaled": "Retain"}),
+    ("apps.StatefulSet", {}, "spec.volumeClaimTemplates.0.spec.volumeMode", "Filesystem"),
+    ("ReplicationController", {"spec": {"selector": None}}, "spec.selector", {"app": "web"}),
+    ("ReplicationController", {}, "metadata.labels", {"app": "web"}),
+    ("LimitRange", {}, "spec.limits.0.default", {"cpu": "2"}),
+    ("LimitRange", {}, "spec.limits.0.defaultRequest", {"cpu": "100m"}),
+    ("PersistentVolume", {}, "spec.persistentVolumeReclaimPolicy", "Retain"),
+    ("PersistentVolume", {}, "status.phase", "Pending"),
+    ("PersistentVolumeClaim", {}, "spec.volumeMode", "Filesystem"),
+    ("PersistentVolumeClaim", {}, "status.phase", "Pending"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "patch", "path", "value"), DEFAULTS)
+def test_what_is_left_out_is_filled_in(name: str, patch: Json, path: str, value: Any) -> None:
+    assert at(plain(made(name, patch)), path) == value
+
+
+# The example with this status, and the row that it makes.
+ROWS: list[tuple[str, Json, list[Any]]] = [
+    ("batch.Job", {"succeeded": 1, "startTime": "2026-01-02T03:04:05Z"},
+     ["pi", "Running", "1/4", "60m", "60m", "pi", "perl:5",
+      "batch.kubernetes.io/controller-uid=1b2c"]),
+    ("batch.Job", {"conditions": [{"type": "Complete", "status": "True"}], "succeeded": 4,
+                   "startTime": "2026-01-02T03:04:05Z",
+                   "completionTime": "2026-01-02T03:04:12Z"},
+     ["pi", "Complete", "4/4", "7s", "60m", "pi", "perl:5",
+      "batch.kubernetes.io/controller-uid=1b2c"]),
+    ("batch.CronJob", {"active": [{"name": "x"}], "lastScheduleTime": "2026-01-02T04:00:05Z"},
+     ["report", "*/5 8-18 * * mon-fri", "Europe/Berlin", "False", 1, "4m", "60m", "report",
+      "report:1", "<none>"]),
+    ("apps.DaemonSet", {"desiredNumberScheduled": 3, "currentNumberScheduled": 2,
+                        "numberReady": 1, "updatedNumberScheduled": 2, "numberAvailable": 1},
+     ["logs", 3, 2, 1, 2, 1, "kubernetes.io/os=linux", "60m", "logs", "fluent-bit:3",
+      "app=logs"]),
+    ("apps.StatefulSet", {"readyReplicas": 2}, ["db", "2/3", "60m", "db", "postgres:17"]),
+    ("ReplicationController", {"replicas": 2, "readyReplicas": 1},
+     ["web", 2, 2, 1, "60m", "web", "nginx:1.27", "app=web"]),
+    ("ResourceQuota", {"hard": {"pods": "20", "limits.memory": "8Gi"}, "used": {"pods": "3"}},
+     ["team", "pods: 3/20", "limits.memory: 0/8Gi", "60m"]),
+    ("PersistentVolume", {"phase": "Bound"},
+     ["disk", "5Gi", "RWO", "Retain", "Bound", "", "manual", "<unset>", "", "60m", "Filesystem"]),
+    ("PersistentVolumeClaim", {"phase": "Pending"},
+     ["data", "Pending", "", "", "", "manual", "<unset>", "60m", "Filesystem"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "status", "row"), ROWS)
+def test_what_kubectl_shows(name: str, status: Json, row: list[Any]) -> None:
+    kind = BY_NAME[name]
+    obj = made(name)
+    typed = msgspec.convert(status, type(getattr(obj, "status")))  # noqa: B009 - of any kind
+    assert kind.cells(msgspec.structs.replace(obj, status=typed), NOW) == row  # type: ignore[call-arg]
+
+
+def test_bound_claims_may_grow() -> None:
+    old = made("PersistentVolumeClaim")
+    bound = msgspec.convert(
+        {"phase": "Bound", "capacity": {"storage": "1Gi"}},
+        type(getattr(old, "status")),  # noqa: B009 - of any kind
+    )
+    old = msgspec.structs.replace(old, status=bound)  # type: ignore[call-arg]
+    grown = {"spec": {"resources": {"requests": {"storage": "2Gi"}}}}
+    judge = BY_NAME["PersistentVolumeClaim"].validate_update
+    assert judge(updated("PersistentVolumeClaim", old, grown), old) == []
+    shrunk = {"spec": {"resources": {"requests": {"storage": "1Mi"}}}}
+    found = causes(judge(updated("PersistentVolumeClaim", old, shrunk), old))
+    assert found == [
+        "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity"
+    ]
