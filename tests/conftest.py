@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,14 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return Pki.create(tmp_path_factory.mktemp("pki"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two halves side by side (`make test`): what changes the machine (mounts, namespaces, rules,
+    labs) goes one after the other; all else is spread by file."""
+    for item in items:
+        root = item.get_closest_marker("root") is not None
+        item.add_marker(pytest.mark.xdist_group("machine" if root else _module(item.nodeid)))
+
+
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     for item in items:
         target = next(
@@ -28,6 +37,26 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
         _left_out[
             _module(item.nodeid), f"run it with `{target}`" if target else "not asked for"
         ] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Workers collect, and the terminal is the controller's: tell it what was left out."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["left_out"] = [[*key, count] for key, count in _left_out.items()]
+
+
+class _FromWorkers:
+    """Listens to the workers' ends, where there are workers."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        # Each has collected everything, so each says the same.
+        for module, why, count in getattr(node, "workeroutput", {}).get("left_out", []):
+            _left_out[module, why] = count
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(_FromWorkers())
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -25,6 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # Below the ports that the kernel gives to outgoing connections: between the moment that a port is
 # found free and that a member listens there, one of those could take it.
 _PORTS = range(15000, 32000)
+# Of several test processes each takes every so manieth, so that none is found free by two.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_OWN_PORTS = _PORTS[_WORKER :: int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))]
 # What must come has time to come: on a crowded machine everything takes ten times as long.
 _PATIENCE_SECONDS = 60.0
 # What a member says while an election goes on: nothing was done, and nothing was refused either.
@@ -38,7 +41,7 @@ def free_ports(count: int) -> list[int]:
     with ExitStack() as held:
         while len(found) < count:
             sock = held.enter_context(socket.socket())
-            port = random.choice(_PORTS)
+            port = random.choice(_OWN_PORTS)
             with suppress(OSError):
                 sock.bind(("127.0.0.1", port))
                 found.append(port)
