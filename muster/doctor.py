@@ -56,7 +56,7 @@ def doctor(provider: str, output: str) -> None:
     from muster.output import show
     from provision.errors import HostNotReady
 
-    findings = [*_common(), *_of_provider(provider)]
+    findings = [*_common(), *_of_provider(provider), *_strays()]
     if output == "table":
         _print(findings)
     else:
@@ -129,8 +129,7 @@ def _of_provider(name: str) -> Iterator[Finding]:
     from provision.identities import allocate
     from provision.labfile.spec import Lab, Metadata, Spec
     from provision.providers import declared, provider
-    from provision.providers.base import LabSpec
-    from provision.state import Store
+    from provision.state import Store, unmade_spec
 
     store = Store()
     probe = Lab(
@@ -144,14 +143,7 @@ def _of_provider(name: str) -> Iterator[Finding]:
     except HostNotReady as error:  # the labs of another user
         yield Finding(error.message, False, error.hint)
         return
-    spec = LabSpec(
-        name=record.name,
-        network=record.network,
-        machines=record.machines,
-        state_dir=store.directory(record.name).path,
-        ssh_public_key="",
-        ssh_private_key=store.directory(record.name).ssh_key,
-    )
+    spec = unmade_spec(record, store.directory(record.name))
     problems = run(provider(name).check(spec))
     for problem in problems:
         yield Finding(problem.text, False, problem.fix)
@@ -160,3 +152,17 @@ def _of_provider(name: str) -> Iterator[Finding]:
     for remark in declared(name).remarks():
         ok = remark.note or not remark.lacking
         yield Finding(remark.what, ok, remark.lacking, needed=False, note=remark.note)
+
+
+def _strays() -> Iterator[Finding]:
+    """Machines that still run, and that no command can name any more."""
+    from provision.phases.prune import strays
+    from provision.state import Store
+
+    for stray in strays(Store()):
+        yield Finding(
+            f'no lab of which nobody knows: "{stray.lab}" ({stray.why})',
+            False,
+            "muster prune",
+            needed=False,
+        )

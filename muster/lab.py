@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,14 @@ import yaml
 
 from muster import options
 from muster.console import stdout
-from muster.session import reporting, run, translated
+from muster.session import exit_with, reporting, run, translated
 from provision.providers import PROVIDERS
 
 if TYPE_CHECKING:
     from provision.labfile import ProviderName
     from provision.phases.plan import Planned
     from provision.phases.up import UpResult
+    from provision.state import Store
 
 
 @click.command()
@@ -57,7 +59,7 @@ def up(
     overrides = Overrides(name, masters, workers, provider, timers)
     planned = plan(store, load_lab(file) if file else None, overrides)
     if dry_run:
-        _show_plan(planned)
+        _show_plan(store, planned)
         return
     _announce(planned)
     with reporting() as reporter:
@@ -79,7 +81,12 @@ def _announce(planned: Planned) -> None:
     )
 
 
-def _show_plan(planned: Planned) -> None:
+def _show_plan(store: Store, planned: Planned) -> None:
+    from provision.phases.up import unprepared
+    from provision.providers import declared, provider
+    from provision.providers.local.hostfacts import memory_mib
+    from provision.state import unmade_spec
+
     record = planned.record
     _announce(planned)
     have = {m.name for m in planned.existing.machines} if planned.existing else set()
@@ -89,6 +96,17 @@ def _show_plan(planned: Planned) -> None:
             f"  {machine.name:<5} {machine.role:<7} {machine.address:<15} "
             f"{machine.cpus:g} CPU, {machine.memory_mib} MiB  {todo}"
         )
+    if declared(record.lab.spec.provider).on_this_host:
+        cpus = sum(machine.cpus for machine in record.machines)
+        memory = sum(machine.memory_mib for machine in record.machines)
+        stdout().print(
+            f"  in all {cpus:g} CPU, {memory} MiB; this host has {os.cpu_count()} CPU, "
+            f"{memory_mib()} MiB"
+        )
+    if not have.issuperset(machine.name for machine in record.machines):
+        spec = unmade_spec(record, store.directory(record.name))
+        if problems := run(provider(record.lab.spec.provider).check(spec)):
+            raise unprepared(problems)
     stdout().print("dry run: nothing was changed")
 
 
@@ -125,6 +143,32 @@ def down(name: str) -> None:
     with reporting() as reporter:
         removed = run(take_down(Store(), name, reporter))
     stdout().print(f'lab "{name}" is removed' if removed else f'there is no lab "{name}"')
+
+
+@click.command()
+@click.argument("names", metavar="[LAB]...", nargs=-1)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+def prune(names: tuple[str, ...], yes: bool) -> None:
+    """Remove machines that no lab owns: their state directory is gone, or damaged.
+
+    Of all labs, or of those that are named.
+    """
+    from provision.phases.prune import prune as remove
+    from provision.phases.prune import strays
+    from provision.state import Store
+
+    store = Store()
+    found = [stray for stray in strays(store) if not names or stray.lab in names]
+    if not found:
+        stdout().print("there is nothing to remove")
+        return
+    for stray in found:
+        stdout().print(f'{stray.provider} lab "{stray.lab}": {stray.why}', markup=False)
+    if not yes and not click.confirm("Remove all of this?"):
+        stdout().print("nothing was removed")
+        exit_with(1)
+    with reporting() as reporter:
+        run(remove(store, found, reporter))
 
 
 @click.command()

@@ -35,6 +35,7 @@ Exit codes:
 COMMANDS = {
     "up": ("muster.lab", "up"),
     "down": ("muster.lab", "down"),
+    "prune": ("muster.lab", "prune"),
     "status": ("muster.status", "status"),
     "ssh": ("muster.remote", "ssh"),
     "exec": ("muster.remote", "exec_"),

@@ -14,7 +14,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -127,7 +127,8 @@ class Store:
             raise self._denied(error) from None
         except msgspec.DecodeError as error:
             raise ProvisionError(
-                f'"{path}" is damaged: {error}', f"remove the lab with `muster down --name {name}`"
+                f'"{path}" is damaged: {error}',
+                "bring the file back from a copy, or remove the lab with `muster prune`",
             ) from None
 
     def get(self, name: str) -> LabRecord:
@@ -195,6 +196,14 @@ class Store:
 
 def lab_spec(record: LabRecord, directory: LabDir) -> LabSpec:
     """The value that every verb of a provider takes."""
+    return replace(
+        unmade_spec(record, directory),
+        ssh_public_key=directory.ssh_key.with_suffix(".pub").read_text().strip(),
+    )
+
+
+def unmade_spec(record: LabRecord, directory: LabDir) -> LabSpec:
+    """The same of a lab that has no key yet: enough for a provider's `check`."""
     given = stanza(record.lab.spec, record.lab.spec.provider)
     options = {} if given is msgspec.UNSET else msgspec.structs.asdict(given)
     return LabSpec(
@@ -202,7 +211,7 @@ def lab_spec(record: LabRecord, directory: LabDir) -> LabSpec:
         network=record.network,
         machines=record.machines,
         state_dir=directory.path,
-        ssh_public_key=directory.ssh_key.with_suffix(".pub").read_text().strip(),
+        ssh_public_key="",
         ssh_private_key=directory.ssh_key,
         options={name: x for name, x in options.items() if x is not msgspec.UNSET},
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from provision.labfile.base import Strict
-from provision.providers.base import Provider
+from provision.providers.base import Progress, Provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ def _nothing() -> Iterable[Remark]:
     return ()
 
 
+def _nowhere(root: Path) -> Mapping[str, Path | None]:
+    return {}
+
+
+async def _unknown(lab: str, state_dir: Path | None, progress: Progress) -> None:
+    raise NotImplementedError
+
+
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """A provider: its name is also that of its stanza, and of its package here."""
@@ -49,3 +58,7 @@ class Declaration:
     # No address moves between machines, and masters have another one for who is outside.
     in_a_cloud: bool = False
     remarks: Callable[[], Iterable[Remark]] = _nothing
+    # What this host has of labs, running or below the directory of all labs, with each one's state
+    # directory if that is known; and how a lab goes away of which only the name is remembered.
+    present: Callable[[Path], Mapping[str, Path | None]] = _nowhere
+    remove: Callable[[str, Path | None, Progress], Awaitable[None]] = _unknown

@@ -15,6 +15,7 @@ from typing import Any
 
 HostState = dict[str, list[str]]
 ROOT = Path(__file__).resolve().parents[2]
+MUSTER = (sys.executable, "-m", "muster")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class LabDriver:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def muster(self, *args: str, timeout: float = 300) -> Done:
-        return self.run(sys.executable, "-m", "muster", *args, timeout=timeout)
+        return self.run(*MUSTER, *args, timeout=timeout)
 
     def kubectl(self, *args: str, timeout: float = 120, stdin: str | None = None) -> str:
         """Stdout of a kubectl command that must succeed."""

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from provision.providers.base import LabSpec, Problem, ProviderError
-from provision.providers.local import bpf, cgroupfs, loop
+from provision.providers.local import bpf, cgroupfs, hostfacts, loop, strays
 from provision.providers.local.names import host_link
 from provision.providers.local.network import run
 from provision.providers.local.spec import own_users
@@ -90,11 +90,31 @@ async def host_problems(lab: LabSpec) -> list[Problem]:
     if os.geteuid() != 0:
         return [Problem("machines of the local provider need root", "run the command as root")]
     problems = [*_tool_problems(), *_kernel_problems(), *_disk_problems(lab)]
+    problems += [*_size_problems(lab), *_stray_problems(lab)]
     if not any("iproute2" in problem.packages for problem in problems):
         problems += await _network_problems(lab)
     if own_users(lab):
         problems += _user_problems(lab)
     return problems
+
+
+def _size_problems(lab: LabSpec) -> Iterator[Problem]:
+    """Several machines may share what there is; none may be given more."""
+    most = hostfacts.memory_mib()
+    for machine in lab.machines:
+        if machine.memory_mib > most:
+            yield Problem(
+                f"{machine.name} is to have {machine.memory_mib} MiB of memory, this host {most}",
+                "give it less (memory, in the lab file)",
+            )
+
+
+def _stray_problems(lab: LabSpec) -> Iterator[Problem]:
+    if lab.name in strays.running() and LabPaths(lab.state_dir).claim_is_new():
+        yield Problem(
+            f'a lab "{lab.name}" runs here already, and {lab.state_dir} knows nothing of it',
+            "`muster prune` removes what no lab owns; else give this one another name",
+        )
 
 
 def _user_problems(lab: LabSpec) -> Iterator[Problem]:

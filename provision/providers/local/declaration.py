@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
 
 from provision.labfile.base import DISK_PATTERN
-from provision.providers.base import Provider
+from provision.providers.base import Progress, Provider
 from provision.providers.declaration import Declaration, MachineLimits, ProviderOptions, Remark
 
 
@@ -55,4 +56,24 @@ def _remarks() -> Iterator[Remark]:
     )
 
 
-DECLARATION = Declaration("local", LocalOptions, _make, on_this_host=True, remarks=_remarks)
+def _present(root: Path) -> Mapping[str, Path | None]:
+    from provision.providers.local import strays
+
+    return strays.labs(root)
+
+
+async def _remove(lab: str, state_dir: Path | None, progress: Progress) -> None:
+    from provision.providers.local.provider import remove_stray
+
+    await remove_stray(lab, state_dir, progress)
+
+
+DECLARATION = Declaration(
+    "local",
+    LocalOptions,
+    _make,
+    on_this_host=True,
+    remarks=_remarks,
+    present=_present,
+    remove=_remove,
+)

@@ -24,6 +24,12 @@ def read_host_facts() -> HostFacts:
     )
 
 
+def memory_mib() -> int:
+    """What this host has in all (proc(5), meminfo)."""
+    first = Path("/proc/meminfo").read_text().partition("\n")[0]
+    return int(first.split()[1]) >> 10
+
+
 def library_cache() -> dict[str, str]:
     """The dynamic linker's index of /usr: path in a machine -> the host's file."""
     files = [Path("/etc/ld.so.cache"), Path("/etc/ld.so.conf")]

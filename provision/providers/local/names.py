@@ -55,5 +55,10 @@ def machine_of_netns(lab: str, netns: str) -> str | None:
     return netns.removeprefix(prefix) if netns.startswith(prefix) else None
 
 
+def lab_of_netns(netns: str) -> str | None:
+    """The lab that `netns` is of: its own namespace, or one of its machines'."""
+    return netns.removeprefix(PREFIX).partition(".")[0] if netns.startswith(PREFIX) else None
+
+
 def lab_cgroup(lab: str) -> str:
     return PREFIX + lab

@@ -8,6 +8,7 @@ import json
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from provision.providers.base import (
     silent,
 )
 from provision.providers.identity import ensure_identity, read_identity
-from provision.providers.local import cgroupfs, checks, network, processes
+from provision.providers.local import cgroupfs, checks, network, processes, strays
 from provision.providers.local.cgroups import CgroupLayout, MachineSize
 from provision.providers.local.disk import ensure_disk, wait_unmounted
 from provision.providers.local.etc import HostFacts
@@ -162,6 +163,7 @@ def _state(lab: LabSpec, layout: CgroupLayout, name: str) -> MachineState:
 
 
 async def _boot_all(lab: LabSpec, machines: Sequence[MachineSpec], progress: Progress) -> None:
+    strays.note(lab)
     await network.make_lab_network(lab)
     facts = read_host_facts()
     await together(*(_boot(lab, machine, facts, progress) for machine in machines))
@@ -267,6 +269,13 @@ async def _destroy_lab(lab: LabSpec) -> None:
     await network.remove_lab_network(lab.name)
     await cgroupfs.remove_lab(cgroupfs.host_layout(), lab.name)
     LabPaths(lab.state_dir).remove()
+    strays.forget(lab.name)
+
+
+async def remove_stray(lab: str, state_dir: Path | None, progress: Progress) -> None:
+    """Remove a lab of which only the name is known, and maybe the directory it was made from."""
+    with tempfile.TemporaryDirectory(prefix="muster-prune-") as nowhere:
+        await LocalProvider().destroy(strays.spec(lab, state_dir or Path(nowhere, lab)), progress)
 
 
 async def _roll_back(lab: LabSpec, names: Sequence[str], *, whole: bool) -> None:

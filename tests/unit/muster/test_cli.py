@@ -24,15 +24,27 @@ from provision.identities import LabRecord, allocate
 from provision.labfile.parse import parse_lab
 from provision.providers.base import (
     LabBusy,
+    LabSpec,
     Problem,
     ProviderError,
     UnknownMachine,
     Unprepared,
 )
+from provision.providers.local.provider import LocalProvider
 from provision.ssh.keys import ensure_key
 from provision.state import Store
 
 LAB = "apiVersion: muster/v1\nkind: Lab\n"
+
+
+@pytest.fixture
+def able_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a dry run says of the lab, on a host where it could be made."""
+
+    async def check(self: LocalProvider, lab: LabSpec) -> list[Problem]:
+        return []
+
+    monkeypatch.setattr(LocalProvider, "check", check)
 
 
 @pytest.fixture(autouse=True)
@@ -130,6 +142,7 @@ def test_a_directory_with_more_than_keys_is_not_removed_without_its_record(tmp_p
     assert (directory / "machines").exists()
 
 
+@pytest.mark.usefixtures("able_host")
 def test_a_dry_run_shows_the_machines_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -141,6 +154,19 @@ def test_a_dry_run_shows_the_machines_and_writes_nothing(
     assert 'lab "plan": 3 master(s), 1 worker(s) on 10.77.1.0/24' in out
     assert "w1    worker  10.77.1.21      2 CPU, 1024 MiB  would be made" in out
     assert "dry run: nothing was changed" in out
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.root
+def test_a_dry_run_compares_sizes_with_this_host(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text(f"{LAB}spec: {{workers: [{{memory: 9000Gi}}]}}\n")
+    assert main(["up", "-f", str(file), "--dry-run"]) == 5
+    shown = capsys.readouterr()
+    assert f"this host has {os.cpu_count()} CPU" in shown.out
+    assert "w1 is to have 9216000 MiB of memory" in shown.err
     assert not (tmp_path / "state").exists()
 
 
@@ -383,6 +409,7 @@ def test_lines_come_whole_however_they_are_cut() -> None:
     assert lines.feed(b"o\n\n") == ["two", ""]
 
 
+@pytest.mark.usefixtures("able_host")
 def test_a_missing_image_archive_is_found_before_anything_is_made(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

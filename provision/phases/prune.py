@@ -1,0 +1,58 @@
+"""`muster prune`: what this host runs and no lab owns.
+
+A lab is owned while the state directory it was made from has its record. A directory that was
+deleted by hand leaves machines that no other command can name; a damaged record, ones that no
+other command dares to touch.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from provision import kubeconfig
+from provision.errors import KubeconfigProblem, ProvisionError
+from provision.phases.report import Phases, Reporter
+from provision.providers import PROVIDERS, declared
+from provision.state import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    lab: str
+    provider: str
+    state_dir: Path | None  # where it was made from, if that is known
+    why: str
+
+
+def strays(store: Store) -> list[Stray]:
+    found = []
+    for name in PROVIDERS:
+        for lab, state_dir in declared(name).present(store.root).items():
+            if why := _unowned(store, lab, state_dir):
+                found.append(Stray(lab, name, state_dir, why))
+    return found
+
+
+def _unowned(store: Store, lab: str, state_dir: Path | None) -> str:
+    """Why nobody owns it; empty where somebody does."""
+    home = Store(state_dir.parent) if state_dir is not None else store
+    directory = home.directory(lab).path
+    try:
+        return "" if home.find(lab) is not None else f"{directory} has no record of it"
+    except ProvisionError as error:
+        return error.message
+
+
+async def prune(store: Store, chosen: list[Stray], reporter: Reporter) -> None:
+    """Remove them, and what is left of their state directories."""
+    for stray in chosen:
+        home = Store(stray.state_dir.parent) if stray.state_dir is not None else store
+        with home.locked(stray.lab), Phases(reporter).phase(f"prune {stray.lab}") as step:
+            await declared(stray.provider).remove(stray.lab, stray.state_dir, step.say)
+            try:
+                kubeconfig.uninstall(stray.lab, os.environ)
+            except KubeconfigProblem as problem:
+                reporter.note(f"context not removed: {problem}")
+            home.remove(stray.lab)
