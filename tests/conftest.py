@@ -22,11 +22,12 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two halves side by side (`make test`): what changes the machine (mounts, namespaces, rules,
-    labs) goes one after the other; all else is spread by file."""
+    """Two halves side by side (`make test`): modules that change the machine (mounts, namespaces,
+    rules, labs) go one after the other; all others are spread."""
+    machine = {_module(item.nodeid) for item in items if item.get_closest_marker("root")}
     for item in items:
-        root = item.get_closest_marker("root") is not None
-        item.add_marker(pytest.mark.xdist_group("machine" if root else _module(item.nodeid)))
+        module = _module(item.nodeid)
+        item.add_marker(pytest.mark.xdist_group("machine" if module in machine else module))
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
