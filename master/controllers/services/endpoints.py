@@ -39,9 +39,9 @@ class EndpointsController(ServiceController):
     async def reconcile(self, key: str) -> None:
         service = self.services.get(key)
         if service is None:
-            # Also those that a user wrote for a service without a selector.
-            if self.endpoints.get(key) is not None:
-                await self._delete(key)
+            # Also those that a user wrote for a service without a selector. The API is asked, not
+            # the cache, which may not have heard yet of Endpoints as new as the deletion.
+            await self._delete(key)
             return
         if service.spec.type == "ExternalName" or not service.spec.selector:
             return
