@@ -44,7 +44,7 @@ def made(name: str, patch: Json | None = None) -> ApiObject:
         wanted["metadata"].setdefault("namespace", "default")
     wanted["metadata"] |= META
     obj: ApiObject = to_typed(kind.resource.type, wanted, name)
-    result: ApiObject = kind.default(kind.on_create(obj))
+    result: ApiObject = kind.on_create(kind.default(obj))
     return result
 
 

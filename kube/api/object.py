@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 from kube.api.base import OPTIONS
@@ -15,3 +17,10 @@ class ApiObject(Struct, rename="camel", **OPTIONS):
     api_version: str = ""
     kind: str = ""
     metadata: ObjectMeta = ObjectMeta()
+
+
+class OpenObject(ApiObject, rename="camel", **OPTIONS):
+    """An object of a kind that no struct describes, such as a custom resource: its metadata is
+    typed, the rest is kept as it came. On the wire `content` is not a field of its own."""
+
+    content: dict[str, Any] = {}

@@ -8,7 +8,8 @@ second execution cannot double (an update names its resource_version, a delete i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,15 @@ from kube.client.channel import NoServer, ServerList
 from kube.client.metrics import observe
 from kube.component.tls import TlsMaterial, load_kubeconfig
 from kube.machinery import errors
-from kube.machinery.scheme import ApiObject, decode, encode, resource_for
+from kube.machinery.scheme import (
+    ApiObject,
+    OpenObject,
+    Resource,
+    decode,
+    encode,
+    resource_for,
+    resource_for_kind,
+)
 from kube.rpc.channel import Channel, Stub
 from kube.rpc.errors import RpcError
 from kube.stubs.resources import resources_pb2 as pb
@@ -62,8 +71,20 @@ class WatchEvent(Generic[T]):
     object: T
 
 
+@dataclass(frozen=True, slots=True)
+class ServedKind:
+    """A kind that the server has, in one version; of each kind exactly one version is stored."""
+
+    resource: Resource
+    stored: bool
+
+
 class Client:
-    """Typed calls to the api-server. Use as an async context manager."""
+    """Typed calls to the api-server. Use as an async context manager.
+
+    `type_` is what an object is read as. Where that does not tell what the object is, because it
+    is read as metadata alone (`ApiObject`) or is a custom resource (`OpenObject`), `resource` does.
+    """
 
     def __init__(self, servers: ServerList, timeout: float = 10.0, attempts: int = 3) -> None:
         self._servers = servers
@@ -117,8 +138,10 @@ class Client:
 
     # -- reads
 
-    async def get(self, type_: type[T], name: str, namespace: str = "") -> T:
-        request = pb.GetRequest(ref=_ref(type_, namespace, name))
+    async def get(
+        self, type_: type[T], name: str, namespace: str = "", resource: Resource | None = None
+    ) -> T:
+        request = pb.GetRequest(ref=_ref(type_, namespace, name, resource=resource))
         response = await self._call("Get", lambda stub: stub.Get, request, repeatable=True)
         return decode(type_, response.json)
 
@@ -131,9 +154,10 @@ class Client:
         limit: int = 0,
         continue_: str = "",
         resource_version: str = "",
+        resource: Resource | None = None,
     ) -> Listing[T]:
         request = pb.ListRequest(
-            ref=_ref(type_, namespace),
+            ref=_ref(type_, namespace, resource=resource),
             label_selector=label_selector,
             field_selector=field_selector,
             limit=limit,
@@ -154,6 +178,7 @@ class Client:
         allow_bookmarks: bool = True,
         timeout_seconds: int = 0,
         on_open: Callable[[], None] | None = None,
+        resource: Resource | None = None,
     ) -> AsyncIterator[WatchEvent[T]]:
         """Events after `resource_version`, until the server ends the stream.
 
@@ -163,53 +188,74 @@ class Client:
         gone: the caller starts again, from its last version or with a new list.
         """
         request = pb.WatchRequest(
-            ref=_ref(type_, namespace),
+            ref=_ref(type_, namespace, resource=resource),
             label_selector=label_selector,
             field_selector=field_selector,
             resource_version=resource_version,
             allow_watch_bookmarks=allow_bookmarks,
             timeout_seconds=timeout_seconds,
         )
+        stream = self._stream("Watch", lambda stub: stub.Watch, request, on_open)
+        async with aclosing(stream) as events:
+            async for event in events:
+                if event.type == "ERROR":
+                    raise errors.from_status(msgspec.json.decode(event.object, type=Status))
+                yield WatchEvent(event.type, decode(type_, event.object))
+
+    async def discover(self) -> AsyncGenerator[tuple[ServedKind, ...], None]:
+        """All kinds that the server has, now and after each change; custom ones too.
+
+        Ends like a watch.
+        """
+        stream = self._stream("Discover", lambda stub: stub.Discover, pb.DiscoverRequest())
+        async with aclosing(stream) as answers:
+            async for answer in answers:
+                yield tuple(_served(kind) for kind in answer.kinds)
+
+    async def _stream(
+        self,
+        name: str,
+        method: Callable[[Stub], Callable[..., Any]],
+        request: Any,
+        on_open: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[Any, None]:
         server, channel = await self._ready()
         began = _now()
         code: int | str = "<error>"
         try:
-            call = channel.stub(_SERVICE).Watch(request)
+            call = method(channel.stub(_SERVICE))(request)
             await call.initial_metadata()
             # A refused call has (empty) metadata too, but is over.
             if on_open is not None and not call.done():
                 on_open()
-            async for event in call:
+            async for answer in call:
                 code = 200
-                if event.type == "ERROR":
-                    raise errors.from_status(msgspec.json.decode(event.object, type=Status))
-                yield WatchEvent(event.type, decode(type_, event.object))
+                yield answer
             code = 200
         except RpcError as error:
-            raise self._failed(server, error) from error
-        except errors.StatusError as error:
-            code = error.http_code
-            raise
+            failed = self._failed(server, error)
+            code = failed.http_code
+            raise failed from error
         finally:
-            observe("Watch", server, code, _now() - began)
+            observe(name, server, code, _now() - began)
 
     # -- writes
 
-    async def create(self, obj: T, field_manager: str = "") -> T:
-        ref = _ref(type(obj), obj.metadata.namespace, obj.metadata.name)
+    async def create(self, obj: T, field_manager: str = "", resource: Resource | None = None) -> T:
+        ref = _ref(type(obj), obj.metadata.namespace, obj.metadata.name, resource=resource)
         request = pb.CreateRequest(ref=ref, json=encode(obj), field_manager=field_manager)
         response = await self._call("Create", lambda stub: stub.Create, request)
         return decode(type(obj), response.json)
 
-    async def update(self, obj: T) -> T:
-        return await self._update(obj, "")
+    async def update(self, obj: T, resource: Resource | None = None) -> T:
+        return await self._update(obj, "", resource)
 
-    async def update_status(self, obj: T) -> T:
-        return await self._update(obj, "status")
+    async def update_status(self, obj: T, resource: Resource | None = None) -> T:
+        return await self._update(obj, "status", resource)
 
-    async def _update(self, obj: T, subresource: str) -> T:
+    async def _update(self, obj: T, subresource: str, resource: Resource | None) -> T:
         meta = obj.metadata
-        ref = _ref(type(obj), meta.namespace, meta.name, subresource)
+        ref = _ref(type(obj), meta.namespace, meta.name, subresource, resource)
         request = pb.UpdateRequest(ref=ref, json=encode(obj))
         # Done twice, the second one meets a newer version: a Conflict, never a double.
         repeatable = bool(meta.resource_version)
@@ -228,9 +274,10 @@ class Client:
         subresource: str = "",
         field_manager: str = "",
         force: bool = False,
+        resource: Resource | None = None,
     ) -> T:
         request = pb.PatchRequest(
-            ref=_ref(type_, namespace, name, subresource),
+            ref=_ref(type_, namespace, name, subresource, resource),
             patch_type=PATCH_TYPES[type],
             patch=patch if isinstance(patch, bytes) else msgspec.json.encode(patch),
             field_manager=field_manager,
@@ -251,6 +298,7 @@ class Client:
         resource_version: str = "",
         grace_period_seconds: int | None = None,
         propagation_policy: str | None = None,
+        resource: Resource | None = None,
     ) -> None:
         preconditions = None
         if uid or resource_version:
@@ -261,7 +309,8 @@ class Client:
             propagation_policy=propagation_policy or "",
         )
         request = pb.DeleteRequest(
-            ref=_ref(type_, namespace, name), options=_with_kind(options, "v1", "DeleteOptions")
+            ref=_ref(type_, namespace, name, resource=resource),
+            options=_with_kind(options, "v1", "DeleteOptions"),
         )
         # The uid keeps a repetition from hitting a namesake that was created in between.
         await self._call("Delete", lambda stub: stub.Delete, request, repeatable=bool(uid))
@@ -384,8 +433,23 @@ def status_error(error: RpcError) -> errors.StatusError:
     return errors.InternalError(f"{error.code.name}: {text}")
 
 
-def _ref(type_: type[Any], namespace: str = "", name: str = "", subresource: str = "") -> pb.Ref:
-    resource = resource_for(type_)
+def _served(kind: pb.ServedKind) -> ServedKind:
+    group_version = f"{kind.group}/{kind.version}" if kind.group else kind.version
+    known = resource_for_kind(group_version, kind.kind)
+    resource = known or Resource(
+        kind.group, kind.version, kind.kind, kind.resource, OpenObject, namespaced=kind.namespaced
+    )
+    return ServedKind(resource, kind.stored)
+
+
+def _ref(
+    type_: type[Any],
+    namespace: str = "",
+    name: str = "",
+    subresource: str = "",
+    resource: Resource | None = None,
+) -> pb.Ref:
+    resource = resource or resource_for(type_)
     return pb.Ref(
         group=resource.group,
         version=resource.version,

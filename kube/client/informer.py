@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from kube.client.client import Client, WatchEvent
 from kube.component.log import get_logger
 from kube.machinery.errors import Expired, StatusError
-from kube.machinery.scheme import ApiObject, key_of, resource_for
+from kube.machinery.scheme import ApiObject, Resource, key_of, resource_for
 
 log = get_logger(__name__)
 T = TypeVar("T", bound=ApiObject)
@@ -49,9 +49,12 @@ class Informer(Generic[T]):
         namespace: str = "",
         field_selector: str = "",
         label_selector: str = "",
+        resource: Resource | None = None,
     ) -> None:
+        """`resource` is what is followed when `type_` does not tell (see `Client`)."""
         self._client = client
         self._type = type_
+        self._resource = resource or resource_for(type_)
         self._namespace = namespace
         self._field_selector = field_selector
         self._label_selector = label_selector
@@ -114,8 +117,7 @@ class Informer(Generic[T]):
 
     @property
     def _name(self) -> str:
-        type_: type[Any] = self._type
-        return resource_for(type_).plural
+        return self._resource.plural
 
     async def _list(self) -> None:
         listing = await self._client.list(
@@ -123,6 +125,7 @@ class Informer(Generic[T]):
             self._namespace,
             label_selector=self._label_selector,
             field_selector=self._field_selector,
+            resource=self._resource,
         )
         fresh = {key_of(obj): obj for obj in listing.items}
         for key in [key for key in self.store if key not in fresh]:
@@ -143,6 +146,7 @@ class Informer(Generic[T]):
             label_selector=self._label_selector,
             field_selector=self._field_selector,
             on_open=self._opened,
+            resource=self._resource,
         )
         try:
             async for event in stream:

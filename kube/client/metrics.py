@@ -21,6 +21,7 @@ METHODS = {
     "Get": "GET",
     "List": "GET",
     "Watch": "GET",
+    "Discover": "GET",
     "Create": "POST",
     "Update": "PUT",
     "Patch": "PATCH",

@@ -43,6 +43,10 @@ class Schema:
     atomic: bool = False  # replaced and owned as a whole
     # Whether a scalar is stored in another form than clients may send it in.
     converted: bool = False
+    # Of a struct: fields that it does not name may be there too.
+    preserves: bool = False
+    # What is said about it, for types whose descriptions are not published (kube.api.descriptions).
+    text: str = ""
     _fields: Mapping[str, Field] | None = field(default=None, repr=False)
 
     @property
@@ -65,7 +69,7 @@ class Schema:
 
     def has(self, name: str) -> bool:
         """Whether there may be such a field."""
-        return self.kind in ("open", "map") or name in self.fields
+        return self.kind in ("open", "map") or self.preserves or name in self.fields
 
 
 @dataclass(frozen=True, slots=True)

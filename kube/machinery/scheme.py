@@ -7,17 +7,17 @@ as custom resources, comes with a row of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from kube.api import apps, batch, coordination, core, discovery
-from kube.api.object import ApiObject
+from kube.api.meta import ObjectMeta
+from kube.api.object import ApiObject, OpenObject
 
-__all__ = ["ApiObject", "Resource"]
+__all__ = ["ApiObject", "OpenObject", "Resource"]
 T = TypeVar("T", bound=ApiObject)
 
 
@@ -191,43 +191,6 @@ def _resource(row: _Row, made: ApiObject) -> Resource:
     )
 
 
-# What our api-server serves, for controllers that look at everything.
-RESOURCES: tuple[Resource, ...] = tuple(
-    resource_for(type_)
-    for type_ in (
-        core.Namespace,
-        core.Node,
-        core.Pod,
-        core.Service,
-        core.Endpoints,
-        core.ConfigMap,
-        core.Secret,
-        core.ServiceAccount,
-        core.Event,
-        apps.Deployment,
-        apps.ReplicaSet,
-        coordination.Lease,
-        discovery.EndpointSlice,
-        apps.DaemonSet,
-        apps.StatefulSet,
-        apps.ControllerRevision,
-        batch.Job,
-        batch.CronJob,
-        core.ReplicationController,
-        core.PodTemplate,
-        core.LimitRange,
-        core.ResourceQuota,
-        core.PersistentVolume,
-        core.PersistentVolumeClaim,
-    )
-)
-_BY_PLURAL = {(resource.group, resource.plural): resource for resource in RESOURCES}
-
-
-def resource_for_plural(group: str, plural: str) -> Resource | None:
-    return _BY_PLURAL.get((group, plural))
-
-
 def resource_for_kind(api_version: str, kind: str) -> Resource | None:
     row = _ROWS.get((api_version, kind))
     if row is None:
@@ -244,13 +207,15 @@ _encoder = msgspec.json.Encoder()
 _TYPE_DEFAULTS: dict[type, tuple[bytes, dict[str, Any]]] = {}
 # Made when the first object of a kind is read: an agent reads three or four of the kinds, and
 # what a decoder knows of a type and all below it takes more memory than the type itself.
-_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+_decoders: dict[type[Any], Callable[[bytes | str], Any]] = {}
 
 
 def encode(obj: msgspec.Struct) -> bytes:
     """Canonical JSON: fields in the type's order, what is empty left out, kind included."""
     if not isinstance(obj, ApiObject):
         return _encoder.encode(obj)
+    if isinstance(obj, OpenObject):
+        return _encoder.encode(plain(obj))
     head, defaults = _type_defaults(type(obj))
     # `omit_defaults` leaves out what *is* the default object. A decoded "v1" only equals it,
     # and would stand in the text twice.
@@ -269,12 +234,36 @@ def _type_defaults(type_: type[ApiObject]) -> tuple[bytes, dict[str, Any]]:
     return known
 
 
+def plain(obj: OpenObject) -> dict[str, Any]:
+    """The object as its JSON has it, but for the metadata, which is still typed."""
+    head = {"apiVersion": obj.api_version, "kind": obj.kind, "metadata": obj.metadata}
+    return head | obj.content
+
+
+def opened(value: dict[str, Any]) -> OpenObject:
+    """The open object of plain JSON. Raises msgspec.ValidationError."""
+    content = {k: v for k, v in value.items() if k not in ("apiVersion", "kind", "metadata")}
+    return OpenObject(
+        api_version=msgspec.convert(value.get("apiVersion", ""), str),
+        kind=msgspec.convert(value.get("kind", ""), str),
+        metadata=msgspec.convert(value.get("metadata", {}), ObjectMeta),
+        content=content,
+    )
+
+
+def _decode_open(data: bytes | str) -> OpenObject:
+    return opened(msgspec.json.decode(data, type=dict))
+
+
 def decode(type_: type[T], data: bytes | str) -> T:
     """JSON to a typed object. Raises msgspec.ValidationError that names the field's path."""
-    decoder: msgspec.json.Decoder[T] | None = _decoders.get(type_)
-    if decoder is None:
-        decoder = _decoders[type_] = msgspec.json.Decoder(type_)
-    return decoder.decode(data)
+    decode_one: Callable[[bytes | str], T] | None = _decoders.get(type_)
+    if decode_one is None:
+        decode_one = _decoders[type_] = msgspec.json.Decoder(type_).decode
+    return decode_one(data)
+
+
+_decoders[OpenObject] = _decode_open
 
 
 def decode_meta(data: bytes | str) -> ApiObject:

@@ -26,10 +26,11 @@ from kube.api.discovery import EndpointPort as SlicePort
 from kube.api.meta import ObjectMeta
 from kube.component.log import get_logger
 from kube.machinery.errors import AlreadyExists, NotFound, StatusError
-from kube.machinery.scheme import ApiObject, resource_for
+from kube.machinery.scheme import ApiObject
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.kinds.settings import Ranges
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.options import Target, WriteOptions
@@ -86,9 +87,9 @@ class Bootstrap:
 
     async def _ensure_objects(self) -> None:
         for name in SYSTEM_NAMESPACES:
-            if self._cacher[resource_for(Namespace)].get(name) is None:
+            if self._cacher[kind_of(Namespace)].get(name) is None:
                 await self._create(Namespace(metadata=ObjectMeta(name=name)))
-        if self._cacher[resource_for(Service)].get(f"default/{NAME}") is None:
+        if self._cacher[kind_of(Service)].get(f"default/{NAME}") is None:
             await self._create(self._service())
 
     def _service(self) -> Service:
@@ -107,7 +108,7 @@ class Bootstrap:
         )
 
     async def _create(self, obj: ApiObject) -> None:
-        target = Target(resource_for(type(obj)), obj.metadata.namespace)
+        target = Target(kind_of(type(obj)), obj.metadata.namespace)
         try:
             await self._writer.create(target, obj, _OPTIONS)
         except AlreadyExists:
@@ -151,7 +152,7 @@ class Bootstrap:
         )
 
     async def _put(self, obj: ApiObject) -> None:
-        target = Target(resource_for(type(obj)), "default", NAME)
+        target = Target(kind_of(type(obj)), "default", NAME)
 
         def replaced(old: ApiObject) -> ApiObject:
             return with_meta(obj, resource_version=old.metadata.resource_version)

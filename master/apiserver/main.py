@@ -27,6 +27,9 @@ from master.apiserver.etcd3.compact import run_compactor
 from master.apiserver.etcd3.connection import Connection
 from master.apiserver.etcd3.lease import LeasePool
 from master.apiserver.etcd3.store import Store
+from master.apiserver.filters.chain import filters_of
+from master.apiserver.kinds.catalog import KINDS
+from master.apiserver.kinds.registry import Registry
 from master.apiserver.kinds.settings import Ranges, Settings, TolerationSeconds, parse_ranges
 from master.apiserver.registry.api import Api
 from master.apiserver.registry.reader import Reader
@@ -132,21 +135,25 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     etcd_tls = config.etcd_tls.material() if config.etcd_tls else None
     connection = Connection(config.etcd_servers, etcd_tls, config.rpc_transport)
     store = Store(connection)
-    cacher = Cacher(store)
+    registry = Registry(KINDS)
+    cacher = Cacher(store, registry)
     settings = Settings(config.ranges, config.tolerations)
     writer = Writer(store, cacher, LeasePool(store), settings)
-    api = Api(Reader(store, cacher), writer, Authorizer(cacher), Chain(store, cacher, settings))
+    authorizer = Authorizer(cacher)
+    filters = filters_of(authorizer, ANONYMOUS if config.tls else LOOPBACK)
+    api = Api(Reader(store, cacher), writer, authorizer, Chain(store, cacher, settings))
     health = HealthHandlers(store, cacher)
     kubelet_tls = client_context(config.kubelet_tls) if config.kubelet_tls else None
-    insecure_user = ANONYMOUS if config.tls else LOOPBACK
     front = FrontEnd(
+        registry,
+        filters,
         api,
+        authorizer,
         health,
         KubeletProxy(api, kubelet_tls),
         f"{config.advertise_address}:{config.secure_port}",
-        insecure_user,
     )
-    service = ResourcesService(api, insecure_user=insecure_user)
+    service = ResourcesService(registry, filters, api, authorizer)
     grpc = rpc_server(
         config.rpc_transport,
         methods_of_resources(service),

@@ -13,6 +13,7 @@ from kube.client.access import delegated
 from kube.client.client import Client
 from kube.client.events import EventRecorder
 from kube.client.flags import ClientFlags, add_client_flags, leader_elector, stop_or_failure
+from kube.client.kinds import Kinds
 from kube.component.metrics import metrics_server
 from kube.component.run import notify_ready, run
 from master.controllers.all import CONTROLLERS
@@ -73,11 +74,13 @@ def _alive() -> str | None:
 async def _run_all(client: Client, config: Config) -> None:
     recorder = EventRecorder(client, "controller-manager", socket.gethostname())
     informers = Informers(client)
-    context = Context(client, informers, recorder)
+    kinds = Kinds(client)
+    context = Context(client, informers, kinds, recorder)
     # Each adds its informers and handlers when it is made, so all are made before any runs.
     running = [make(context) for make in config.makers]
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(recorder.run(), name="events")
+        tasks.create_task(kinds.run(), name="kinds")
         tasks.create_task(informers.run(), name="informers")
         for controller in running:
             tasks.create_task(controller.run(), name=controller.name)

@@ -111,12 +111,14 @@ class ControlPlane:
             "--listen-peer-urls", f"http://127.0.0.1:{peer}",
         )  # fmt: skip
 
-    def start_apiserver(self, name: str = "apiserver") -> None:
-        """The newest one is kubectl's; components started later know all of them."""
+    def start_apiserver(self, name: str = "apiserver", script: Path | None = None) -> None:
+        """The newest one is kubectl's; components started later know all of them. `script`: in
+        place of the module, to say which kinds there are."""
         self.rest_port, self.grpc_ports[name] = free_ports(2)
         tls = self.pki.issue("apiserver")
-        self.python(
-            name, "master.apiserver",
+        program = ("-m", "master.apiserver") if script is None else (str(script),)
+        self.run(
+            name, sys.executable, *program,
             "--etcd-servers", f"http://127.0.0.1:{self.etcd_port}",
             "--bind-address", "127.0.0.1", "--secure-port", str(self.rest_port),
             "--grpc-port", str(self.grpc_ports[name]), *_tls_flags(tls),
@@ -211,7 +213,10 @@ class ControlPlane:
 
 @contextlib.contextmanager
 def control_plane(
-    directory: Path, pki: Pki, apiservers: Sequence[str] = ("apiserver",)
+    directory: Path,
+    pki: Pki,
+    apiservers: Sequence[str] = ("apiserver",),
+    script: Path | None = None,
 ) -> Iterator[ControlPlane]:
     """etcd and the api-server, ready to answer; the test starts the rest."""
     plane = ControlPlane(directory, pki)
@@ -219,7 +224,7 @@ def control_plane(
     try:
         plane.start_etcd()
         for name in apiservers:
-            plane.start_apiserver(name)
+            plane.start_apiserver(name, script)
             plane.identity("admin", "system:masters", path=plane.kubeconfig)
             plane.wait_ready(name)
         yield plane

@@ -70,6 +70,11 @@ class ResourcesStub:
                 request_serializer=kube_dot_stubs_dot_resources_dot_resources__pb2.DeleteRequest.SerializeToString,
                 response_deserializer=kube_dot_stubs_dot_resources_dot_resources__pb2.Object.FromString,
                 _registered_method=True)
+        self.Discover = channel.unary_stream(
+                '/muster.resources.v1.Resources/Discover',
+                request_serializer=kube_dot_stubs_dot_resources_dot_resources__pb2.DiscoverRequest.SerializeToString,
+                response_deserializer=kube_dot_stubs_dot_resources_dot_resources__pb2.DiscoverResponse.FromString,
+                _registered_method=True)
 
 
 class ResourcesServicer:
@@ -118,6 +123,13 @@ class ResourcesServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Discover(self, request, context):
+        """All kinds that are served, at once and again whenever they change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ResourcesServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -155,6 +167,11 @@ def add_ResourcesServicer_to_server(servicer, server):
                     servicer.Delete,
                     request_deserializer=kube_dot_stubs_dot_resources_dot_resources__pb2.DeleteRequest.FromString,
                     response_serializer=kube_dot_stubs_dot_resources_dot_resources__pb2.Object.SerializeToString,
+            ),
+            'Discover': grpc.unary_stream_rpc_method_handler(
+                    servicer.Discover,
+                    request_deserializer=kube_dot_stubs_dot_resources_dot_resources__pb2.DiscoverRequest.FromString,
+                    response_serializer=kube_dot_stubs_dot_resources_dot_resources__pb2.DiscoverResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -347,6 +364,33 @@ class Resources:
             '/muster.resources.v1.Resources/Delete',
             kube_dot_stubs_dot_resources_dot_resources__pb2.DeleteRequest.SerializeToString,
             kube_dot_stubs_dot_resources_dot_resources__pb2.Object.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Discover(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/muster.resources.v1.Resources/Discover',
+            kube_dot_stubs_dot_resources_dot_resources__pb2.DiscoverRequest.SerializeToString,
+            kube_dot_stubs_dot_resources_dot_resources__pb2.DiscoverResponse.FromString,
             options,
             channel_credentials,
             insecure,

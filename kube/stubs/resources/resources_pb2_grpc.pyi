@@ -42,6 +42,8 @@ class ResourcesStub:
     Update: _grpc.UnaryUnaryMultiCallable[_resources_pb2.UpdateRequest, _resources_pb2.Object]
     Patch: _grpc.UnaryUnaryMultiCallable[_resources_pb2.PatchRequest, _resources_pb2.Object]
     Delete: _grpc.UnaryUnaryMultiCallable[_resources_pb2.DeleteRequest, _resources_pb2.Object]
+    Discover: _grpc.UnaryStreamMultiCallable[_resources_pb2.DiscoverRequest, _resources_pb2.DiscoverResponse]
+    """All kinds that are served, at once and again whenever they change."""
 
 @_typing.type_check_only
 class ResourcesAsyncStub(ResourcesStub):
@@ -55,6 +57,8 @@ class ResourcesAsyncStub(ResourcesStub):
     Update: _aio.UnaryUnaryMultiCallable[_resources_pb2.UpdateRequest, _resources_pb2.Object]  # type: ignore[assignment]
     Patch: _aio.UnaryUnaryMultiCallable[_resources_pb2.PatchRequest, _resources_pb2.Object]  # type: ignore[assignment]
     Delete: _aio.UnaryUnaryMultiCallable[_resources_pb2.DeleteRequest, _resources_pb2.Object]  # type: ignore[assignment]
+    Discover: _aio.UnaryStreamMultiCallable[_resources_pb2.DiscoverRequest, _resources_pb2.DiscoverResponse]  # type: ignore[assignment]
+    """All kinds that are served, at once and again whenever they change."""
 
 class ResourcesServicer(metaclass=_abc_1.ABCMeta):
     """Errors carry a metav1 Status as JSON in the trailing metadata "muster-status-bin"."""
@@ -107,5 +111,13 @@ class ResourcesServicer(metaclass=_abc_1.ABCMeta):
         request: _resources_pb2.DeleteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_resources_pb2.Object, _abc.Awaitable[_resources_pb2.Object]]: ...
+
+    @_abc_1.abstractmethod
+    def Discover(
+        self,
+        request: _resources_pb2.DiscoverRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_resources_pb2.DiscoverResponse], _abc.AsyncIterator[_resources_pb2.DiscoverResponse]]:
+        """All kinds that are served, at once and again whenever they change."""
 
 def add_ResourcesServicer_to_server(servicer: ResourcesServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

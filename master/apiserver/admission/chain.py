@@ -9,7 +9,7 @@ import msgspec
 
 from kube.api.meta import ObjectMeta
 from kube.machinery import scheme
-from kube.machinery.scheme import ApiObject, resource_for
+from kube.machinery.scheme import ApiObject
 from master.apiserver.admission import (
     defaulttolerationseconds,
     namespacelifecycle,
@@ -21,10 +21,11 @@ from master.apiserver.admission.attributes import Attributes, Operation, Plugin
 from master.apiserver.authn.identity import User
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.store import Store
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry.options import Target
 from master.apiserver.storage.codec import from_stored
-from master.apiserver.storage.keys import key_of
+from master.apiserver.storage.keys import key_of, tail_of
 
 PLUGINS: tuple[Plugin, ...] = (
     namespacelifecycle.PLUGIN,
@@ -86,14 +87,14 @@ class Chain:
         return _Asked(self, user, target, operation)
 
     def lookup(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
-        resource = resource_for(type_)
-        entry = self._cacher[resource].get(f"{namespace}/{name}" if resource.namespaced else name)
-        return scheme.decode(resource.type, entry.stored) if entry else None
+        kind = kind_of(type_)
+        entry = self._cacher[kind].get(tail_of(kind, namespace, name))
+        return scheme.decode(type_, entry.stored) if entry else None
 
     async def fetch(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
-        resource = resource_for(type_)
-        kv, _ = await self._store.get(key_of(resource, namespace, name))
-        return from_stored(resource, kv.value, kv.mod_revision) if kv else None
+        kind = kind_of(type_)
+        kv, _ = await self._store.get(key_of(kind, namespace, name))
+        return from_stored(kind, kv.value, kv.mod_revision) if kv else None
 
 
 class _Asked:

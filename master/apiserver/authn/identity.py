@@ -61,8 +61,10 @@ def credential_from_der(der: bytes) -> Credential:
 
 
 @lru_cache(maxsize=4096)
-def user_from_pem(pem: bytes) -> User:
-    return _user(x509.load_pem_x509_certificate(pem))
+def credential_from_pem(pem: bytes) -> Credential:
+    """The same, of one in text."""
+    certificate = x509.load_pem_x509_certificate(pem)
+    return Credential(_user(certificate), certificate.not_valid_after_utc)
 
 
 def _user(certificate: x509.Certificate) -> User:

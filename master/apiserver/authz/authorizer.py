@@ -8,13 +8,13 @@ from kube.api.core import Pod
 from kube.api.meta import StatusDetails
 from kube.machinery import scheme
 from kube.machinery.errors import Forbidden
-from kube.machinery.scheme import resource_for
 from kube.machinery.selectors import FieldRequirement
 from master.apiserver.authn.identity import User
 from master.apiserver.authz.node import ALLOW, NO_OPINION, Decision, Graph, authorize_node
 from master.apiserver.authz.rules import GROUP_RULES, USER_RULES, Attributes, PolicyRule
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.cache.entry import Selection
+from master.apiserver.kinds.catalog import kind_of
 
 
 class Authorizer:
@@ -45,13 +45,13 @@ class Authorizer:
             )
 
     def _node_of(self, namespace: str, name: str) -> str:
-        entry = self._cacher[resource_for(Pod)].get(f"{namespace}/{name}")
+        entry = self._cacher[kind_of(Pod)].get(f"{namespace}/{name}")
         return entry.fields.get("spec.nodeName", "") if entry else ""
 
     def _pods_of(self, node: str, namespace: str, name: str) -> Iterator[Pod]:
         bound = Selection(namespace, fields=(FieldRequirement("spec.nodeName", node, False),))
         wanted = name.encode()
-        for entry in self._cacher[resource_for(Pod)].select(bound):
+        for entry in self._cacher[kind_of(Pod)].select(bound):
             # Names need no escaping in JSON: who does not even contain it is not decoded.
             if wanted in entry.stored:
                 yield scheme.decode(Pod, entry.stored)

@@ -67,14 +67,12 @@ class _Review(msgspec.Struct):
     spec: _Spec = _Spec()
 
 
-def check(authorizer: Authorizer, user: User, group: str, plural: str, namespace: str) -> None:
-    """Whether there is such a review, and the user may have it answered. Before its body is
-    read. Raises NotFound, Forbidden."""
+def check_served(group: str, plural: str, namespace: str) -> None:
+    """Whether there is such a review, before its body is read. Raises NotFound."""
     if plural not in PLURALS or bool(namespace) != (plural == "localsubjectaccessreviews"):
         raise NotFound("the server could not find the requested resource")
     if (group == AUTHENTICATION) != (plural == "selfsubjectreviews"):
         raise NotFound("the server could not find the requested resource")
-    authorizer.check(user, Attributes("create", group, plural, namespace=namespace))
 
 
 def answer(authorizer: Authorizer, user: User, plural: str, namespace: str, value: Any) -> Json:

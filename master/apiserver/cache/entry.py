@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kube.machinery.scheme import Resource
 from kube.machinery.selectors import EVERYTHING, FieldRequirement, Selector, fields_match
+from master.apiserver.kinds.kind import AnyKind
 from master.apiserver.storage.codec import with_revision
 from master.apiserver.storage.fields import Selectable, selectable
 
@@ -25,13 +25,13 @@ class Entry:
     fields: Mapping[str, str]
 
 
-def make_entry(resource: Resource, key: str, stored: bytes, revision: int) -> Entry:
-    seen: Selectable = selectable(resource, stored)
+def make_entry(kind: AnyKind, key: str, stored: bytes, revision: int) -> Entry:
+    seen: Selectable = selectable(kind, stored)
     namespace, _, name = key.rpartition("/")
     return Entry(
         key=key,
         revision=revision,
-        data=with_revision(resource, stored, revision),
+        data=with_revision(kind, stored, revision),
         stored=stored,
         namespace=namespace,
         name=name,

@@ -9,15 +9,15 @@ import msgspec
 from sortedcontainers import SortedDict
 
 from kube.component.log import get_logger
-from kube.machinery.scheme import Resource
 from master.apiserver.cache.entry import Entry, Selection, make_entry
 from master.apiserver.cache.watcher import Watcher
 from master.apiserver.cache.window import ADDED, DELETED, MODIFIED, CacheEvent, Window
+from master.apiserver.kinds.kind import AnyKind
 
 log = get_logger(__name__)
-# Watchers that pin this field to one value are only offered the events that concern it: with
-# a thousand kubelets each watching its own pods, an event costs two look-ups, not a thousand.
-_TRIGGERS = {"Pod": "spec.nodeName"}
+# Watchers that pin this field, or the one that the kind names, to one value are only offered the
+# events that concern it: with a thousand kubelets each watching its own pods, an event costs two
+# look-ups, not a thousand.
 _DEFAULT_TRIGGER = "metadata.name"
 
 
@@ -26,14 +26,16 @@ LOOK_EVERY = 128
 
 
 class ResourceCache:
-    def __init__(self, resource: Resource) -> None:
-        self.resource = resource
-        self.trigger = _TRIGGERS.get(resource.kind, _DEFAULT_TRIGGER)
+    def __init__(self, kind: AnyKind) -> None:
+        self.kind = kind
+        self.trigger = kind.watched_by or _DEFAULT_TRIGGER
+        # Whether it has been listed; before that it may lack anything.
+        self.filled = False
         self.window = Window(horizon=0)
         self._entries: SortedDict[str, Entry] = SortedDict()
         # The keys by the trigger's value, for kinds that name one: what a node may read is asked
         # of its own pods at each of its requests, and there may be thousands of others'.
-        self._indexed = resource.kind in _TRIGGERS
+        self._indexed = bool(kind.watched_by)
         self._keys: dict[str, set[str]] = {}
         self._watchers: set[Watcher] = set()
         self._pinned: dict[str, set[Watcher]] = defaultdict(set)
@@ -80,18 +82,25 @@ class ResourceCache:
         for entry in self._entries.values():
             self._index(None, entry)
         self.window = Window(horizon=revision)
+        self.filled = True
         self.close_watchers(expired=True)
 
     def _readable(self, stored: list[tuple[str, bytes, int]]) -> Iterator[tuple[str, Entry]]:
         for key, value, revision in stored:
             try:
-                yield key, make_entry(self.resource, key, value, revision)
+                yield key, make_entry(self.kind, key, value, revision)
             except msgspec.MsgspecError as error:  # a foreign value that is no object of ours
                 log.error("unreadable object in the store", key=key, error=str(error))
 
+    def redeclare(self, kind: AnyKind) -> None:
+        """The kind is declared differently now: selectors see other fields, perhaps."""
+        self.kind = kind
+        stored = [(e.key, e.stored, e.revision) for e in self._entries.values()]
+        self._entries = SortedDict(self._readable(stored))
+
     def put(self, key: str, value: bytes, revision: int) -> None:
         previous = self.get(key)
-        entry = make_entry(self.resource, key, value, revision)
+        entry = make_entry(self.kind, key, value, revision)
         self._entries[key] = entry
         self._index(previous, entry)
         self._emit(CacheEvent(MODIFIED if previous else ADDED, entry, previous))
@@ -102,7 +111,7 @@ class ResourceCache:
             return
         self._index(previous, None)
         # The last state is sent with the revision of the deletion, as upstream does.
-        last = make_entry(self.resource, key, previous.stored, revision)
+        last = make_entry(self.kind, key, previous.stored, revision)
         self._emit(CacheEvent(DELETED, last, previous))
 
     # watching

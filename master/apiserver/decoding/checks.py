@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from kube.api.meta import DeleteOptions
 from kube.machinery.errors import BadRequest
 from kube.machinery.scheme import Resource
+from master.apiserver.decoding.codec import Codec
 from master.apiserver.decoding.query import unsupported
 
 POLICIES = ("Background", "Foreground", "Orphan")
@@ -16,15 +15,15 @@ POLICIES = ("Background", "Foreground", "Orphan")
 _OLDER_VERSIONS = {"Eviction": ("policy/v1beta1",)}
 
 
-def check_kind(kind: Any, version: Any, type_: type[msgspec.Struct], resource: Resource) -> None:
+def check_kind(kind: Any, version: Any, codec: Codec, resource: Resource) -> None:
     """The body must be of the kind and version that the URL names. Raises BadRequest."""
-    if kind not in (None, "", type_.__name__):
+    if kind not in (None, "", codec.kind):
         raise BadRequest(
             f'{str(kind)[:80]} in version "{str(version)[:80]}" cannot be handled as a '
-            f"{type_.__name__}: the request's resource is {resource.plural}"
+            f"{codec.kind}: the request's resource is {resource.plural}"
         )
-    expected = getattr(type_(), "api_version", "")
-    if version not in (None, "", expected, *_OLDER_VERSIONS.get(type_.__name__, ())):
+    expected = codec.api_version
+    if version not in (None, "", expected, *_OLDER_VERSIONS.get(codec.kind, ())):
         raise BadRequest(
             f"the API version in the data ({str(version)[:80]}) does not match the expected API "
             f"version ({expected})"

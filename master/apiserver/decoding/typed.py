@@ -38,13 +38,13 @@ def to_typed(type_: type[S], value: Json, what: str) -> S:
         cleaned = cleaned_value(value, schema_of(type_))
         return msgspec.convert(cleaned, type_)
     except msgspec.ValidationError as error:
-        raise _refused(what, type_, explain(str(error), type_, cleaned)) from error
+        raise refused(what, type_.__name__, explain(str(error), type_, cleaned)) from error
     except (_Wrong, NotATime, RecursionError) as error:
-        raise _refused(what, type_, str(error)) from error
+        raise refused(what, type_.__name__, str(error)) from error
 
 
-def _refused(what: str, type_: StructType, why: str) -> BadRequest:
-    return BadRequest(f"{what} cannot be handled as a {type_.__name__}: {why}")
+def refused(what: str, kind: str, why: str) -> BadRequest:
+    return BadRequest(f"{what} cannot be handled as a {kind}: {why}")
 
 
 def decode_fast(type_: type[S], body: bytes, what: str) -> S:
@@ -109,7 +109,11 @@ def _cleaned_struct(value: dict[str, Json], schema: Schema, depth: int) -> dict[
     fields = schema.fields
     for key, item in value.items():
         field = fields.get(key)
-        if field is None or item is None:
+        if item is None:
+            continue
+        if field is None:
+            if schema.preserves:
+                made[key] = cleaned_value(item, OPEN, depth + 1)
             continue
         if field.converted or isinstance(item, _CONTAINERS):
             item = cleaned_value(item, field.schema, depth + 1)
@@ -163,9 +167,9 @@ def _collect_unknown(value: Json, schema: Schema, path: str, found: list[str]) -
             if known is not None:
                 if known.holds_structs and isinstance(item, _CONTAINERS):
                     _collect_unknown(item, known.schema, _below(path, key), found)
-            elif items is None:
+            elif items is None and not schema.preserves:
                 found.append(f'unknown field "{_below(path, key)}"')
-            elif isinstance(item, _CONTAINERS):
+            elif items is not None and isinstance(item, _CONTAINERS):
                 _collect_unknown(item, items, _below(path, key), found)
 
 

@@ -1,10 +1,8 @@
-"""The list of all kinds: the one place that names a kind's file. Pure."""
+"""The kinds that the server begins with: the one place that names a kind's file. Pure."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from kube.machinery.scheme import Resource
+from kube.machinery.scheme import ApiObject
 from master.apiserver.kinds.apps import (
     controllerrevision,
     daemonset,
@@ -35,9 +33,8 @@ from master.apiserver.kinds.core import (
     serviceaccount,
 )
 from master.apiserver.kinds.discovery import endpointslice
-from master.apiserver.kinds.kind import Kind
+from master.apiserver.kinds.kind import AnyKind
 
-AnyKind = Kind[Any]
 KINDS: tuple[AnyKind, ...] = (
     namespace.KIND,
     node.KIND,
@@ -64,9 +61,9 @@ KINDS: tuple[AnyKind, ...] = (
     persistentvolume.KIND,
     persistentvolumeclaim.KIND,
 )
-# By type: classes are hashed faster than rows of the scheme.
 _BY_TYPE: dict[type, AnyKind] = {kind.resource.type: kind for kind in KINDS}
 
 
-def kind_of(resource: Resource) -> AnyKind:
-    return _BY_TYPE[resource.type]
+def kind_of(type_: type[ApiObject]) -> AnyKind:
+    """The declaration of a type that the server itself works with."""
+    return _BY_TYPE[type_]

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
 from kube.api.meta import DeleteOptions, StatusCause
+from kube.machinery.schema import Schema
 from kube.machinery.scheme import ApiObject, Resource
+from master.apiserver.decoding.codec import Codec, codec_of
 from master.apiserver.kinds.cell import age
 from master.apiserver.kinds.columns import Cells, Column, columns
 from master.apiserver.kinds.fields import Fields
@@ -25,6 +27,8 @@ from master.apiserver.registry.validation.metadata import dns_subdomain
 
 T = TypeVar("T", bound=ApiObject)
 Causes = list[StatusCause]
+# Where kube-apiserver keeps everything.
+ROOT = "/registry/"
 # Returns a number in [0, n).
 Choose = Callable[[int], int]
 # What is owned already, by the prefix of its claim.
@@ -102,16 +106,35 @@ def name_and_age(obj: ApiObject, now: datetime) -> Cells:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion(Generic[T]):
+    """How a version that is not the stored one becomes it, and back. Only the decoding, the
+    defaults and the answers of a request know such a version; all else works on the stored one."""
+
+    kind: Kind[Any]
+    to_stored: Callable[[T], Any]
+    from_stored: Callable[[Any], T]
+
+
+# Compared and hashed by identity: a changed declaration is another kind.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Kind(Generic[T]):
-    """On create the order is on_create, default, validate; on update default, on_update,
-    validate, validate_update; on an update of the status on_status, validate_status."""
+    """On create the order is default, admission (and default again), on_create, validate; on update
+    default, admission, on_update, validate, validate_update; on an update of a subresource
+    admission, then on_status and validate_status if it is the status."""
 
     resource: Resource
+    # How its JSON is read and written; made of the resource's type if it is not given.
+    codec: Codec = field(default=cast(Codec, None))
+    # Of a version that is not stored as it is.
+    conversion: Conversion[T] | None = None
 
     # What `kubectl get` shows, and what field selectors may name.
     columns: tuple[Column, ...] = columns("Name Age")
     cells: Callable[[T, datetime], Cells] = name_and_age
     fields: Fields = field(default_factory=Fields)
+    # The field by whose value watches are sorted: those that pin it hear of nothing else, and
+    # lists that do need not look at everything.
+    watched_by: str = ""
 
     default: Callable[[T], T] = unchanged
     # Clears what clients may not set; sets what the system knows.
@@ -149,5 +172,30 @@ class Kind(Generic[T]):
     stored_under: str = ""
     claims: Claims[T] | None = None
 
+    # Made of the others.
+    prefix: str = field(init=False)  # of its keys in the store
+    head: bytes = field(init=False)  # how its stored values begin
+
+    def __post_init__(self) -> None:
+        resource, stored = self.resource, self.stored
+        if self.codec is None:
+            object.__setattr__(self, "codec", codec_of(resource.type))
+        under = stored.stored_under or stored.resource.plural
+        object.__setattr__(self, "prefix", f"{ROOT}{under}/")
+        head = f'{{"apiVersion":"{resource.api_version}","kind":"{resource.kind}","metadata":{{'
+        object.__setattr__(self, "head", head.encode())
+
+    @property
+    def stored(self) -> Kind[Any]:
+        """The version that the store holds."""
+        return self.conversion.kind if self.conversion else self
+
+    @property
+    def schema(self) -> Schema:
+        return self.codec.schema
+
     def subresource(self, name: str) -> Subresource | None:
         return next((part for part in self.subresources if part.name == name), None)
+
+
+AnyKind = Kind[Any]

@@ -1,4 +1,4 @@
-"""The API's verbs as both front ends call them: authorized, on JSON bytes.
+"""The API's verbs as both front ends call them, on JSON bytes, for who was let through the filters.
 
 Bodies come as functions that read and parse them, which nobody calls before the request was
 authorized: who may do nothing makes the server parse nothing.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from kube.machinery.errors import (
     StatusError,
     UnsupportedMediaType,
 )
-from kube.machinery.schema import Schema, schema_of
+from kube.machinery.schema import Schema
 from kube.machinery.scheme import ApiObject
 from kube.machinery.selectors import SelectorError, parse_fields
 from master.apiserver.admission.chain import Chain
@@ -32,9 +33,8 @@ from master.apiserver.authn.identity import User
 from master.apiserver.authz.authorizer import Authorizer
 from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding import limits
-from master.apiserver.decoding.typed import to_typed
+from master.apiserver.decoding.codec import Codec
 from master.apiserver.etcd3.errors import Compacted, StoreError
-from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.kinds.parts.subresource import Subresource
 from master.apiserver.patch.apply import apply_patch
 from master.apiserver.patch.jsonpatch import apply_json_patch
@@ -53,7 +53,7 @@ from master.apiserver.registry.options import (
 )
 from master.apiserver.registry.reader import Reader, WatchStream
 from master.apiserver.registry.writer import Deleted, Stored, Writer
-from master.apiserver.storage.codec import with_revision
+from master.apiserver.storage.codec import shown, with_revision
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -61,7 +61,7 @@ STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
 # Called with the patched plain value before it becomes an object: strict field checks.
-Check = Callable[[Any, type[msgspec.Struct]], None]
+Check = Callable[[Any, Codec], None]
 # Deletions of one request that are on their way to the store at a time.
 DELETE_WORKERS = 32
 
@@ -86,87 +86,60 @@ def as_status_error(error: StoreError) -> StatusError:
     return ServiceUnavailable(f"the store is not available: {error}")
 
 
-def body_type(target: Target) -> type[msgspec.Struct]:
-    """The type of the object that a request to this (sub)resource carries."""
-    part = kind_of(target.resource).subresource(target.subresource)
-    return (part.body if part else None) or target.resource.type
-
-
 class Api:
     def __init__(
         self, reader: Reader, writer: Writer, authorizer: Authorizer, admission: Chain
     ) -> None:
         self._reader = reader
         self._writer = writer
-        self.authorizer = authorizer
+        self._authorizer = authorizer
         self._admission = admission
 
-    def _authorize(self, user: User, verb: str, target: Target, fields: str = "") -> None:
-        pinned = _pinned(fields)
-        self.authorizer.check(
-            user,
-            Attributes(
-                verb=verb,
-                group=target.resource.group,
-                resource=target.resource.plural,
-                subresource=target.subresource,
-                namespace=target.namespace,
-                name=target.name or dict(pinned).get("metadata.name", ""),
-                pinned=pinned,
-            ),
-        )
-
-    async def get(self, user: User, target: Target, resource_version: str = "") -> bytes:
-        self._authorize(user, "get", target)
+    async def get(self, target: Target, resource_version: str = "") -> bytes:
         part = _served(target, "get")
         return _shown(target, part, await self._reader.get(target, resource_version))
 
-    async def get_for(self, user: User, verb: str, target: Target) -> bytes:
-        """The object behind a connect subresource, authorized for `verb` on the subresource."""
-        self._authorize(user, verb, target)
-        return await self._reader.get(target)
-
     async def read(self, target: Target) -> bytes:
-        """An object for the server's own use, asked of nobody."""
+        """The whole object, of whatever subresource the target is."""
         return await self._reader.get(target)
 
-    async def list(self, user: User, target: Target, options: ListOptions) -> Listed:
-        self._authorize(user, "list", target, options.field_selector)
+    async def list(self, target: Target, options: ListOptions) -> Listed:
         _check_whole(target)
         return await self._reader.list(target, options)
 
-    async def watch(self, user: User, target: Target, options: WatchOptions) -> WatchStream:
-        self._authorize(user, "watch", target, options.field_selector)
+    async def watch(self, target: Target, options: WatchOptions) -> WatchStream:
         _check_whole(target)
         return await self._reader.watch(target, options)
 
     async def create(
         self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
-        self._authorize(user, "create", target)
         part = _served(target, "create")
         obj = await body()
         if part and part.delete:
             admission = self._admission.of(user, target, "CREATE")
-            whole = Target(target.resource, target.namespace, target.name)
+            whole = Target(target.kind.stored, target.namespace, target.name)
             await self._writer.delete(whole, part.delete(obj), admission)
             return _SUCCESS_CREATED
         if part and part.edit:
             await self._edit_part(user, target, part, _always(obj), options)
             return _SUCCESS_CREATED
-        admission = self._admission.of(user, target)
-        return await self._writer.create(target, cast(ApiObject, obj), options, admission)
+        stored = target.stored
+        admission = self._admission.of(user, stored)
+        wanted = _to_stored(target, cast(ApiObject, obj))
+        return shown(target.kind, await self._writer.create(stored, wanted, options, admission))
 
     async def update(
         self, user: User, target: Target, body: ObjectBody, options: WriteOptions
     ) -> bytes:
-        self._authorize(user, "update", target)
         part = _served(target, "update")
         obj = await body()
         if part and part.edit:
             return await self._edit_part(user, target, part, _always(obj), options)
-        admission = self._admission.of(user, target)
-        return await self._writer.update(target, cast(ApiObject, obj), options, admission)
+        stored = target.stored
+        admission = self._admission.of(user, stored)
+        wanted = _to_stored(target, cast(ApiObject, obj))
+        return shown(target.kind, await self._writer.update(stored, wanted, options, admission))
 
     async def patch(
         self,
@@ -178,55 +151,58 @@ class Api:
         check: Check | None = None,
     ) -> tuple[bytes, bool]:
         """The patched object, and whether it was created (server-side apply)."""
-        self._authorize(user, "patch", target)
         part = _served(target, "patch")
         patch = await body()
-        type_ = body_type(target)
-        what = f'{type_.__name__} in version "{target.resource.version}"'
+        kind, codec = target.kind, target.body
+        what = f'{codec.kind} in version "{target.resource.version}"'
         now = timestamp(datetime.now(UTC))
 
         async def edit(current: Any) -> msgspec.Struct:
-            value = await _patched(patch_type, current, patch, schema_of(type_), options, now)
-            _check_kind(value, type_)
+            value = await _patched(patch_type, current, patch, codec.schema, options, now)
+            _check_kind(value, codec)
             # What is large is worked on in pieces.
             await asyncio.sleep(0)
             if check:
-                check(value, type_)
-            obj = to_typed(type_, value, what)
+                check(value, codec)
+            obj: msgspec.Struct = codec.typed(value, what)
             await asyncio.sleep(0)
             return obj
 
         async def edit_object(old: Stored) -> ApiObject:
             # What is stored is JSON already: no object is encoded only to be patched.
-            stored = with_revision(target.resource, old.value, old.revision)
-            return cast(ApiObject, await edit(msgspec.json.decode(stored)))
+            present = shown(kind, with_revision(kind.stored, old.value, old.revision))
+            patched = await edit(msgspec.json.decode(present))
+            return _to_stored(target, cast(ApiObject, patched))
 
         async def edit_body(current: msgspec.Struct) -> msgspec.Struct:
             return await edit(_plain(current))
 
         if part and part.edit:
             return await self._edit_part(user, target, part, edit_body, options), False
-        admission = self._admission.of(user, target)
+        stored = target.stored
+        admission = self._admission.of(user, stored)
         try:
-            return await self._writer.edit(target, edit_object, options, admission), False
+            data = await self._writer.edit(stored, edit_object, options, admission)
+            return shown(kind, data), False
         except NotFound:
             if patch_type != APPLY_PATCH or target.subresource:
                 raise
-        self._authorize(user, "create", target)
-        new = cast(ApiObject, await edit({}))
-        return await self._writer.create(target, new, options, admission), True
+        # What the filters let through is a patch.
+        self._authorizer.check(user, _creating(target))
+        new = _to_stored(target, cast(ApiObject, await edit({})))
+        return shown(kind, await self._writer.create(stored, new, options, admission)), True
 
     async def delete(self, user: User, target: Target, body: DeleteBody) -> Deleted:
-        self._authorize(user, "delete", target)
         _check_whole(target)
-        admission = self._admission.of(user, target)
-        return await self._writer.delete(target, await body(), admission)
+        stored = target.stored
+        admission = self._admission.of(user, stored)
+        deleted = await self._writer.delete(stored, await body(), admission)
+        return replace(deleted, data=shown(target.kind, deleted.data))
 
     async def delete_collection(
         self, user: User, target: Target, list_options: ListOptions, body: DeleteBody
     ) -> Listed:
         """Delete all that the selectors select; what is gone meanwhile is no error."""
-        self._authorize(user, "deletecollection", target)
         options = await body()
         listed = await self._reader.list(target, list_options)
         left = iter(listed.items)
@@ -234,7 +210,7 @@ class Api:
         async def delete_some() -> None:
             for data in left:
                 meta = scheme.decode_meta(data).metadata
-                one = Target(target.resource, meta.namespace, meta.name)
+                one = Target(target.kind.stored, meta.namespace, meta.name)
                 with suppress(NotFound):
                     await self._writer.delete(one, options, self._admission.of(user, one))
 
@@ -266,9 +242,10 @@ class Api:
             return changed
 
         name = "" if part.judged_whole else target.subresource
-        written = Target(target.resource, target.namespace, target.name, name)
-        admission = self._admission.of(user, target)
-        return _shown(target, part, await self._writer.edit(written, edited, options, admission))
+        written = Target(target.kind.stored, target.namespace, target.name, name)
+        admission = self._admission.of(user, target.stored)
+        data = await self._writer.edit(written, edited, options, admission)
+        return _shown(target, part, shown(target.kind, data))
 
 
 _SUCCESS_CREATED = (
@@ -281,7 +258,7 @@ def _served(target: Target, verb: str) -> Subresource | None:
     other verbs, is no other name of the whole object."""
     if not target.subresource:
         return None
-    part = kind_of(target.resource).subresource(target.subresource)
+    part = target.part
     if part is None:
         raise NotFound("the server could not find the requested resource")
     if part.connect or verb not in part.verbs:
@@ -298,10 +275,24 @@ def _shown(target: Target, part: Subresource | None, data: bytes) -> bytes:
     """The object's JSON, or that of the body that stands for it."""
     if part is None or part.read is None:
         return data
-    return msgspec.json.encode(_plain(part.read(scheme.decode(target.resource.type, data))))
+    return scheme.encode(part.read(target.kind.codec.decode(data)))
 
 
-def _pinned(fields: str) -> tuple[tuple[str, str], ...]:
+def _to_stored(target: Target, obj: ApiObject) -> ApiObject:
+    """The object in the version that is stored; its own defaults come first."""
+    kind = target.kind
+    if kind.conversion is None:
+        return obj
+    converted: ApiObject = kind.conversion.to_stored(kind.default(obj))
+    return converted
+
+
+def _creating(target: Target) -> Attributes:
+    resource = target.resource
+    return Attributes("create", resource.group, resource.plural, "", target.namespace, target.name)
+
+
+def pinned_fields(fields: str) -> tuple[tuple[str, str], ...]:
     """What a field selector asks to be equal."""
     try:
         return tuple((r.field, r.value) for r in parse_fields(fields) if not r.negated)
@@ -312,12 +303,7 @@ def _pinned(fields: str) -> tuple[tuple[str, str], ...]:
 def _plain(obj: msgspec.Struct) -> Any:
     """The object as clients see it in JSON, kind included."""
     # Through JSON, because to_builtins would leave tuples where patches expect lists.
-    value = msgspec.json.decode(msgspec.json.encode(obj))
-    return {
-        "apiVersion": getattr(obj, "api_version", ""),
-        "kind": getattr(obj, "kind", ""),
-        **value,
-    }
+    return msgspec.json.decode(scheme.encode(obj))
 
 
 def _always(body: msgspec.Struct) -> Callable[[msgspec.Struct], Awaitable[msgspec.Struct]]:
@@ -327,12 +313,12 @@ def _always(body: msgspec.Struct) -> Callable[[msgspec.Struct], Awaitable[msgspe
     return given
 
 
-def _check_kind(value: Any, type_: type[msgspec.Struct]) -> None:
+def _check_kind(value: Any, codec: Codec) -> None:
     """A patch does not change what the object is. Raises BadRequest."""
     if not isinstance(value, dict):
         raise BadRequest("a patch must leave an object")
-    for name, attribute in (("kind", "kind"), ("apiVersion", "api_version")):
-        found, expected = value.get(name), getattr(type_(), attribute, "")
+    for name, expected in (("kind", codec.kind), ("apiVersion", codec.api_version)):
+        found = value.get(name)
         if found not in (None, "", expected):
             raise BadRequest(f'a patch may not change {name} from "{expected}" to {found!r:.80}')
 

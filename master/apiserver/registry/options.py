@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
 from kube.api.meta import DeleteOptions
 from kube.machinery.scheme import Resource
+from master.apiserver.decoding.codec import Codec, codec_of
+from master.apiserver.kinds.kind import AnyKind
+from master.apiserver.kinds.parts.subresource import Subresource
 
 # A request's body, read and parsed when it is called: after the request was authorized.
 ObjectBody = Callable[[], Awaitable[msgspec.Struct]]
@@ -21,10 +24,30 @@ DeleteBody = Callable[[], Awaitable[DeleteOptions]]
 class Target:
     """What a request is about. `name` is empty for a collection."""
 
-    resource: Resource
+    kind: AnyKind
     namespace: str = ""
     name: str = ""
     subresource: str = ""
+
+    @property
+    def resource(self) -> Resource:
+        return self.kind.resource
+
+    @property
+    def part(self) -> Subresource | None:
+        """The subresource that is named, if there is one of that name."""
+        return self.kind.subresource(self.subresource) if self.subresource else None
+
+    @property
+    def body(self) -> Codec:
+        """What requests to this (sub)resource carry."""
+        part = self.part
+        return codec_of(part.body) if part and part.body else self.kind.codec
+
+    @property
+    def stored(self) -> Target:
+        """The same in the version that is stored."""
+        return self if self.kind.conversion is None else replace(self, kind=self.kind.stored)
 
 
 @dataclass(frozen=True, slots=True)

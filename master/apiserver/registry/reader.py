@@ -7,7 +7,7 @@ import base64
 import binascii
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import msgspec
@@ -20,7 +20,6 @@ from kube.machinery.errors import (
     encode_status,
     not_found,
 )
-from kube.machinery.scheme import Resource
 from kube.machinery.selectors import SelectorError, parse_fields, parse_labels
 from master.apiserver.cache.cacher import Cacher, StaleCache
 from master.apiserver.cache.entry import Entry, Selection, make_entry
@@ -29,10 +28,11 @@ from master.apiserver.cache.watcher import Watcher, WatcherClosed
 from master.apiserver.cache.window import BOOKMARK, as_seen
 from master.apiserver.decoding import query
 from master.apiserver.etcd3.store import Store, prefix_end
+from master.apiserver.kinds.kind import AnyKind
 from master.apiserver.registry.options import Listed, ListOptions, Target, WatchOptions
-from master.apiserver.storage.codec import with_revision
+from master.apiserver.storage.codec import shown, with_revision
 from master.apiserver.storage.fields import supported_fields
-from master.apiserver.storage.keys import key_of, prefix_of
+from master.apiserver.storage.keys import key_of, tail_of
 
 # How often an idle watch hears the current revision, so that it can resume from there.
 BOOKMARK_SECONDS = 10.0
@@ -103,7 +103,7 @@ def decode_token(text: str) -> tuple[int, str]:
 
 
 def selection_of(
-    resource: Resource, namespace: str, labels: str, fields: str, name: str = ""
+    kind: AnyKind, namespace: str, labels: str, fields: str, name: str = ""
 ) -> Selection:
     """Parse both selectors. Raises BadRequest with upstream's texts."""
     try:
@@ -111,7 +111,7 @@ def selection_of(
         field_selector = parse_fields(fields)
     except SelectorError as error:
         raise BadRequest(str(error)) from error
-    supported = supported_fields(resource)
+    supported = supported_fields(kind.stored)
     for requirement in field_selector:
         if requirement.field not in supported:
             raise BadRequest(f"field label not supported: {requirement.field}")
@@ -121,30 +121,38 @@ def selection_of(
 
 
 class Reader:
+    """Reads what is stored, and shows it in the version of the target's kind."""
+
     def __init__(self, store: Store, cacher: Cacher) -> None:
         self._store = store
         self._cacher = cacher
 
     async def get(self, target: Target, resource_version: str = "") -> bytes:
         """The object's JSON, by a linearizable read unless an older state will do."""
-        resource = target.resource
+        kind, stored = target.kind, target.kind.stored
         wanted = query.revision(resource_version)
-        if resource_version and self._cacher.synced.is_set():
+        if resource_version and self._cacher.holds(stored):
             await self._wait_for(wanted)
-            entry = self._cacher[resource].get(_cache_key(target))
+            entry = self._cacher[stored].get(tail_of(stored, target.namespace, target.name))
             if entry:
-                return entry.data
-        kv, _ = await self._store.get(key_of(resource, target.namespace, target.name))
+                return shown(kind, entry.data)
+        kv, _ = await self._store.get(key_of(stored, target.namespace, target.name))
         if kv is None:
-            raise not_found(resource.plural, resource.group, target.name)
-        return with_revision(resource, kv.value, kv.mod_revision)
+            raise not_found(kind.resource.plural, kind.resource.group, target.name)
+        return shown(kind, with_revision(stored, kv.value, kv.mod_revision))
 
     # list
 
     async def list(self, target: Target, options: ListOptions) -> Listed:
+        listed = await self._list(target, options)
+        if target.kind.conversion is None:
+            return listed
+        return replace(listed, items=[shown(target.kind, data) for data in listed.items])
+
+    async def _list(self, target: Target, options: ListOptions) -> Listed:
         # A name (only gRPC has one here) is what the authorizer judged by, so it selects as well.
         selection = selection_of(
-            target.resource,
+            target.kind,
             target.namespace,
             options.label_selector,
             options.field_selector,
@@ -156,7 +164,7 @@ class Reader:
         wanted = query.revision(options.resource_version)
         if options.resource_version_match == "Exact" and wanted:
             return await self._list_store(target, selection, options.limit, wanted, "")
-        if not self._cacher.synced.is_set():
+        if not self._cacher.holds(target.kind.stored):
             return await self._list_store(target, selection, options.limit, 0, "")
         if options.resource_version:
             await self._wait_for(wanted)
@@ -165,11 +173,11 @@ class Reader:
                 await self._cacher.wait_fresh()
             except StaleCache:
                 return await self._list_store(target, selection, options.limit, 0, "")
-        return self._list_cache(target.resource, selection, options.limit)
+        return self._list_cache(target.kind.stored, selection, options.limit)
 
-    def _list_cache(self, resource: Resource, selection: Selection, limit: int) -> Listed:
+    def _list_cache(self, kind: AnyKind, selection: Selection, limit: int) -> Listed:
         revision = self._cacher.revision
-        found = self._cacher[resource].select(selection)
+        found = self._cacher[kind].select(selection)
         if not limit:
             return Listed([entry.data for entry in found], str(revision))
         page: list[Entry] = []
@@ -186,10 +194,10 @@ class Reader:
         self, target: Target, selection: Selection, limit: int, revision: int, start: str
     ) -> Listed:
         """A list at `revision` (0: now) from the first key after `start`, page by page."""
-        resource = target.resource
-        prefix = prefix_of(resource) + (f"{target.namespace}/" if target.namespace else "")
+        kind = target.kind.stored
+        prefix = kind.prefix + (f"{target.namespace}/" if target.namespace else "")
         end = prefix_end(prefix.encode())
-        key = (prefix_of(resource) + start).encode() + b"\0" if start else prefix.encode()
+        key = (kind.prefix + start).encode() + b"\0" if start else prefix.encode()
         items: list[bytes] = []
         while True:
             page = await self._store.range(
@@ -197,8 +205,8 @@ class Reader:
             )
             revision = revision or page.revision
             for index, kv in enumerate(page.kvs):
-                tail = kv.key.decode()[len(prefix_of(resource)) :]
-                entry = make_entry(resource, tail, kv.value, kv.mod_revision)
+                tail = kv.key.decode()[len(kind.prefix) :]
+                entry = make_entry(kind, tail, kv.value, kv.mod_revision)
                 if not selection.matches(entry):
                     continue
                 items.append(entry.data)
@@ -230,17 +238,17 @@ class Reader:
         Raises Expired before the first event when the resourceVersion is too old; later
         problems come as an ERROR frame, as HTTP has no other place for them.
         """
-        resource = target.resource
+        kind, stored = target.kind, target.kind.stored
         selection = selection_of(
-            resource, target.namespace, options.label_selector, options.field_selector, target.name
+            kind, target.namespace, options.label_selector, options.field_selector, target.name
         )
-        if not self._cacher.synced.is_set():
+        if not self._cacher.holds(stored):
             raise ServiceUnavailable("the watch cache is not filled yet, please try again")
         start = query.revision(options.resource_version)
         await self._ready_for_watch(options, start)
-        watcher = self._start_watcher(resource, selection, options, start)
-        frames = self._frames(resource, watcher, options)
-        return WatchStream(self._cacher[resource], watcher, frames)
+        watcher = self._start_watcher(stored, selection, options, start)
+        frames = self._frames(kind, watcher, options)
+        return WatchStream(self._cacher[stored], watcher, frames)
 
     async def _ready_for_watch(self, options: WatchOptions, start: int) -> None:
         if options.resource_version:
@@ -252,10 +260,10 @@ class Reader:
             raise ServiceUnavailable(f"the watch cache is behind the store: {error}") from error
 
     def _start_watcher(
-        self, resource: Resource, selection: Selection, options: WatchOptions, start: int
+        self, kind: AnyKind, selection: Selection, options: WatchOptions, start: int
     ) -> Watcher:
         """Without awaiting in between: the first events, and the registration for the rest."""
-        cache = self._cacher[resource]
+        cache = self._cacher[kind]
         if start == 0 or options.send_initial_events:
             initial = tuple(cache.select(selection))
             watcher = Watcher(selection, self._cacher.revision, initial)
@@ -268,7 +276,7 @@ class Reader:
         return watcher
 
     async def _frames(
-        self, resource: Resource, watcher: Watcher, options: WatchOptions
+        self, kind: AnyKind, watcher: Watcher, options: WatchOptions
     ) -> AsyncGenerator[Frame, None]:
         loop = asyncio.get_running_loop()
         end = loop.time() + (options.timeout_seconds or float("inf"))
@@ -278,11 +286,11 @@ class Reader:
                 wait = 0.0 if initial_end else min(BOOKMARK_SECONDS, left)
                 batch = await watcher.next_batch(wait)
                 for type_, entry in batch:
-                    yield Frame(type_, entry.data)
+                    yield Frame(type_, shown(kind, entry.data))
                 if batch:
                     continue
                 if options.allow_bookmarks:
-                    yield Frame(BOOKMARK, self._bookmark(resource, initial_end))
+                    yield Frame(BOOKMARK, self._bookmark(kind, initial_end))
                 else:
                     yield IDLE
                 initial_end = False
@@ -291,14 +299,14 @@ class Reader:
                 error = Expired("too old resource version: the store's history was compacted")
                 yield Frame("ERROR", encode_status(error))
 
-    def _bookmark(self, resource: Resource, initial_end: bool) -> bytes:
+    def _bookmark(self, kind: AnyKind, initial_end: bool) -> bytes:
         meta: dict[str, object] = {"resourceVersion": str(self._cacher.revision)}
         if initial_end:
             meta["annotations"] = {INITIAL_EVENTS_END: "true"}
         return msgspec.json.encode(
-            {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": meta}
+            {
+                "kind": kind.resource.kind,
+                "apiVersion": kind.resource.api_version,
+                "metadata": meta,
+            }
         )
-
-
-def _cache_key(target: Target) -> str:
-    return f"{target.namespace}/{target.name}" if target.resource.namespaced else target.name

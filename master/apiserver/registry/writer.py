@@ -28,7 +28,7 @@ from kube.machinery.errors import (
     invalid,
     not_found,
 )
-from kube.machinery.scheme import ApiObject, Resource
+from kube.machinery.scheme import ApiObject
 from kube.stubs.etcd.kv_pb2 import KeyValue
 from master.apiserver.admission.chain import UNASKED, Admission
 from master.apiserver.cache.cacher import Cacher
@@ -36,8 +36,7 @@ from master.apiserver.decoding import limits
 from master.apiserver.etcd3.errors import ValueTooLarge
 from master.apiserver.etcd3.lease import LeasePool
 from master.apiserver.etcd3.store import ANY, Change, Outcome, Store
-from master.apiserver.kinds.catalog import AnyKind, kind_of
-from master.apiserver.kinds.kind import Exhausted
+from master.apiserver.kinds.kind import AnyKind, Exhausted
 from master.apiserver.kinds.settings import Settings
 from master.apiserver.registry import deletion
 from master.apiserver.registry.metadata import (
@@ -55,7 +54,7 @@ from master.apiserver.registry.options import Target, WriteOptions
 from master.apiserver.registry.validation import field
 from master.apiserver.registry.validation.metadata import validate_metadata
 from master.apiserver.storage.codec import from_stored, to_stored, with_revision
-from master.apiserver.storage.keys import key_of, key_of_claim
+from master.apiserver.storage.keys import key_of, key_of_claim, tail_of
 
 # How often a write is decided again because others wrote in between.
 ATTEMPTS = 100
@@ -92,19 +91,20 @@ def at_once(change: Callable[[ApiObject], ApiObject]) -> Edit:
     return edit
 
 
-def _storable(resource: Resource, obj: ApiObject) -> bytes:
+def _storable(kind: AnyKind, obj: ApiObject) -> bytes:
     """The value to store. Raises TooLarge for an object that grew, edit by edit."""
-    value = to_stored(resource, obj)
+    value = to_stored(kind, obj)
     limits.check_json(value)
     return value
 
 
-def _owned(resource: Resource, obj: ApiObject) -> frozenset[str]:
-    claims = kind_of(resource).claims
-    return claims.owned(obj) if claims else frozenset()
+def _owned(kind: AnyKind, obj: ApiObject) -> frozenset[str]:
+    return kind.claims.owned(obj) if kind.claims else frozenset()
 
 
 class Writer:
+    """Writes objects of stored versions: a target's kind is never one that is converted."""
+
     def __init__(
         self,
         store: Store,
@@ -126,16 +126,16 @@ class Writer:
     async def create(
         self, target: Target, obj: ApiObject, options: WriteOptions, admission: Admission = UNASKED
     ) -> bytes:
-        resource = target.resource
+        kind, resource = target.kind, target.resource
         check_names(resource, obj.metadata, target.namespace, target.name)
         if resource.namespaced and not target.namespace:
             raise BadRequest("an empty namespace may not be set during creation")
-        obj = await admission.admit(obj, None)
+        obj = await self._admitted(kind, obj, None, admission)
         generated = not obj.metadata.name and obj.metadata.generate_name
         for _ in range(ATTEMPTS):
             made = self._prepared(target, obj, options)
             await admission.validate(made, None)
-            made = self._fill_claims(kind_of(resource), made)
+            made = self._fill_claims(kind, made)
             try:
                 return await self._insert(obj, made, target, options)
             except Conflict:
@@ -145,9 +145,18 @@ class Writer:
                     raise
         raise InternalError(f"no free name or address found in {ATTEMPTS} attempts")
 
+    @staticmethod
+    async def _admitted(
+        kind: AnyKind, obj: ApiObject, old: ApiObject | None, admission: Admission
+    ) -> ApiObject:
+        """The object with defaults as plug-ins let it pass; what they change gets them again."""
+        obj = kind.default(obj)
+        admitted = await admission.admit(obj, old)
+        return admitted if admitted is obj else kind.default(admitted)
+
     def _prepared(self, target: Target, obj: ApiObject, options: WriteOptions) -> ApiObject:
         """The object as it will be stored. Raises Invalid."""
-        resource, kind = target.resource, kind_of(target.resource)
+        resource, kind = target.resource, target.kind
         name = obj.metadata.name or target.name
         if not name and obj.metadata.generate_name:
             suffix = "".join(self._random.choices(SUFFIX_ALPHABET, k=SUFFIX_LENGTH))
@@ -162,11 +171,11 @@ class Writer:
         if kind.counted:
             meta = msgspec.structs.replace(meta, generation=1)
         made: ApiObject = msgspec.structs.replace(obj, metadata=meta)
-        made = kind.default(kind.on_create(made))
+        made = kind.on_create(made)
         self._judge_claims(kind, made)
         if not options.trusted:
             causes = [*self._name_causes(kind, name), *kind.validate(made)]
-            self._raise_if(resource, made, causes)
+            self._raise_if(kind, made, causes)
         return made
 
     @staticmethod
@@ -177,31 +186,31 @@ class Writer:
         return [field.invalid("metadata.name", name, why)] if why else []
 
     @staticmethod
-    def _raise_if(resource: Resource, obj: ApiObject, causes: list[StatusCause]) -> None:
+    def _raise_if(kind: AnyKind, obj: ApiObject, causes: list[StatusCause]) -> None:
         causes = causes + validate_metadata(obj.metadata)
         if causes:
-            raise invalid(resource.kind, resource.group, obj.metadata.name, causes)
+            raise invalid(kind.resource.kind, kind.resource.group, obj.metadata.name, causes)
 
     async def _insert(
         self, chosen: ApiObject, made: ApiObject, target: Target, options: WriteOptions
     ) -> bytes:
-        resource, meta = target.resource, made.metadata
-        value = _storable(resource, made)
-        key = key_of(resource, meta.namespace, meta.name)
+        kind, resource, meta = target.kind, target.resource, made.metadata
+        value = _storable(kind, made)
+        key = key_of(kind, meta.namespace, meta.name)
         if options.dry_run:
             found, revision = await self._store.get(key)
             if found is not None:
                 raise already_exists(resource.plural, resource.group, meta.name)
-            return with_revision(resource, value, revision)
-        lease = await self._lease(resource)
-        claimed = self._claim(made, _owned(resource, made), frozenset())
+            return with_revision(kind, value, revision)
+        lease = await self._lease(kind)
+        claimed = self._claim(made, _owned(kind, made), frozenset())
         changes = [Change(key, 0, value, lease), *claimed]
         outcome = await self._commit(changes)
         if outcome.succeeded:
-            return with_revision(resource, value, outcome.revision)
+            return with_revision(kind, value, outcome.revision)
         if key in outcome.current:
             raise already_exists(resource.plural, resource.group, meta.name)
-        self._refused_claim(resource, chosen, made, outcome)
+        self._refused_claim(kind, chosen, made, outcome)
         raise conflict(resource.plural, resource.group, meta.name, "an address was taken")
 
     async def _commit(self, changes: list[Change]) -> Outcome:
@@ -210,8 +219,8 @@ class Writer:
         except ValueTooLarge as error:
             raise TooLarge(f"the object is too large for the store: {error}") from error
 
-    async def _lease(self, resource: Resource) -> int:
-        ttl = kind_of(resource).ttl_seconds
+    async def _lease(self, kind: AnyKind) -> int:
+        ttl = kind.ttl_seconds
         return await self._leases.lease(ttl) if ttl else 0
 
     # claims
@@ -242,12 +251,10 @@ class Writer:
         return claimed + [Change(key_of_claim(claim), ANY, None) for claim in sorted(held - wanted)]
 
     @staticmethod
-    def _refused_claim(
-        resource: Resource, chosen: ApiObject, made: ApiObject, outcome: Outcome
-    ) -> None:
+    def _refused_claim(kind: AnyKind, chosen: ApiObject, made: ApiObject, outcome: Outcome) -> None:
         """Raise Invalid when what the client itself chose belongs to another object."""
-        claims = kind_of(resource).claims
-        for claim in sorted(_owned(resource, chosen)):
+        resource, claims = kind.resource, kind.claims
+        for claim in sorted(_owned(kind, chosen)):
             if claims and key_of_claim(claim) in outcome.current:
                 causes = [claims.refused(claim)]
                 raise invalid(resource.kind, resource.group, made.metadata.name, causes)
@@ -265,7 +272,7 @@ class Writer:
         self, target: Target, change: Edit, options: WriteOptions, admission: Admission = UNASKED
     ) -> bytes:
         """Change the object by a function of its current state (PUT, PATCH, subresources)."""
-        resource = target.resource
+        kind, resource = target.kind, target.resource
         current, cached = await self._current(target)
         for _ in range(ATTEMPTS):
             try:
@@ -276,22 +283,22 @@ class Writer:
                     raise
                 current, cached = await self._fresh(target), False
                 continue
-            value = _storable(resource, new)
-            finished = deletion.is_finished(new, kind_of(resource).holds(new))
+            value = _storable(kind, new)
+            finished = deletion.is_finished(new, kind.holds(new))
             if value == current.value and not finished:
                 if not cached:
-                    return with_revision(resource, value, current.revision)
+                    return with_revision(kind, value, current.revision)
                 # It may only look unchanged because the cache is behind.
                 current, cached = await self._fresh(target), False
                 continue
             if options.dry_run:
-                return with_revision(resource, value, current.revision)
+                return with_revision(kind, value, current.revision)
             outcome = await self._replace(target, current, new, None if finished else value)
             if outcome.succeeded:
-                return with_revision(resource, value, outcome.revision)
-            key = key_of(resource, target.namespace, target.name)
+                return with_revision(kind, value, outcome.revision)
+            key = key_of(kind, target.namespace, target.name)
             if key in outcome.current and outcome.current[key].mod_revision == current.revision:
-                self._refused_claim(resource, await change(current), new, outcome)
+                self._refused_claim(kind, await change(current), new, outcome)
                 continue
             current, cached = self._from_kv(target, outcome.current.get(key)), False
         raise conflict(resource.plural, resource.group, target.name)
@@ -305,16 +312,19 @@ class Writer:
         admission: Admission,
     ) -> ApiObject:
         """The new state as its kind lets it be. Raises Conflict, Forbidden, Invalid."""
-        resource, kind = target.resource, kind_of(target.resource)
+        kind = target.kind
         # First: a copy that is behind also differs in what its writer may not change, who
         # must hear that it is to be read again.
         self._check_update_preconditions(target, old, new)
-        new = await admission.admit(new, old)
+        if target.subresource:
+            new = await admission.admit(new, old)
+        else:
+            new = await self._admitted(kind, new, old, admission)
         new = msgspec.structs.replace(new, metadata=carried_over(new.metadata, old.metadata))
         if target.subresource == "status":
             new = kind.on_status(new, old)
         elif not target.subresource:
-            new = kind.on_update(kind.default(new), old)
+            new = kind.on_update(new, old)
         if not target.subresource:
             self._judge_claims(kind, new)
         if not options.trusted:
@@ -323,7 +333,7 @@ class Writer:
             causes = judge(new)
             if not target.subresource:
                 causes = causes + kind.validate_update(new, old)
-            self._raise_if(resource, new, causes)
+            self._raise_if(kind, new, causes)
         await admission.validate(new, old)
         return self._with_generation(kind, self._fill_claims(kind, new), old)
 
@@ -344,7 +354,7 @@ class Writer:
         if meta.resource_version:
             if meta.resource_version != old.metadata.resource_version:
                 raise conflict(resource.plural, resource.group, target.name)
-        elif not kind_of(resource).unconditional_update:
+        elif not target.kind.unconditional_update:
             cause = field.invalid("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(resource.kind, resource.group, target.name, [cause])
 
@@ -352,14 +362,14 @@ class Writer:
         self, target: Target, current: Stored, new: ApiObject, value: bytes | None
     ) -> Outcome:
         """Write `value` (None: delete) over exactly the state that was decided upon."""
-        resource = target.resource
-        key = key_of(resource, target.namespace, target.name)
-        held = _owned(resource, current.obj)
+        kind = target.kind
+        key = key_of(kind, target.namespace, target.name)
+        held = _owned(kind, current.obj)
         if value is None:
             released = self._claim(current.obj, frozenset(), held)
             return await self._commit([Change(key, current.revision, None), *released])
-        lease = await self._lease(resource)
-        claimed = self._claim(new, _owned(resource, new), held)
+        lease = await self._lease(kind)
+        claimed = self._claim(new, _owned(kind, new), held)
         return await self._commit([Change(key, current.revision, value, lease), *claimed])
 
     # delete
@@ -367,7 +377,7 @@ class Writer:
     async def delete(
         self, target: Target, options: DeleteOptions, admission: Admission = UNASKED
     ) -> Deleted:
-        resource, kind = target.resource, kind_of(target.resource)
+        resource, kind = target.resource, target.kind
         current, cached = await self._current(target)
         dry_run = bool(options.dry_run)
         for _ in range(ATTEMPTS):
@@ -390,39 +400,38 @@ class Writer:
                 current, cached = await self._fresh(target), False
                 continue
             if isinstance(verdict, deletion.Keep):
-                return self._deleted(resource, current.value, current, gone=False)
+                return self._deleted(kind, current.value, current, gone=False)
             value = None
             if isinstance(verdict, deletion.Mark):
-                value = to_stored(resource, kind.mark_deleted(verdict.obj))
+                value = to_stored(kind, kind.mark_deleted(verdict.obj))
             if dry_run:
-                return self._deleted(resource, value or current.value, current, gone=value is None)
+                return self._deleted(kind, value or current.value, current, gone=value is None)
             outcome = await self._replace(target, current, current.obj, value)
             if outcome.succeeded:
                 shown = Stored(current.obj, value or current.value, outcome.revision)
-                return self._deleted(resource, shown.value, shown, gone=value is None)
-            found = outcome.current.get(key_of(resource, target.namespace, target.name))
+                return self._deleted(kind, shown.value, shown, gone=value is None)
+            found = outcome.current.get(key_of(kind, target.namespace, target.name))
             current, cached = self._from_kv(target, found), False
         raise conflict(resource.plural, resource.group, target.name)
 
     @staticmethod
-    def _deleted(resource: Resource, value: bytes, current: Stored, *, gone: bool) -> Deleted:
-        data = with_revision(resource, value, current.revision)
+    def _deleted(kind: AnyKind, value: bytes, current: Stored, *, gone: bool) -> Deleted:
+        data = with_revision(kind, value, current.revision)
         return Deleted(data, gone, current.obj.metadata.uid)
 
     # the current state
 
     async def _current(self, target: Target) -> tuple[Stored, bool]:
         """The object, and whether it came from the cache (and may be behind)."""
-        resource = target.resource
-        key = f"{target.namespace}/{target.name}" if resource.namespaced else target.name
-        entry = self._cacher[resource].get(key)
+        kind = target.kind
+        entry = self._cacher[kind].get(tail_of(kind, target.namespace, target.name))
         if entry is not None:
-            obj = from_stored(resource, entry.stored, entry.revision)
+            obj = from_stored(kind, entry.stored, entry.revision)
             return Stored(obj, entry.stored, entry.revision), True
         return await self._fresh(target), False
 
     async def _fresh(self, target: Target) -> Stored:
-        kv, _ = await self._store.get(key_of(target.resource, target.namespace, target.name))
+        kv, _ = await self._store.get(key_of(target.kind, target.namespace, target.name))
         return self._from_kv(target, kv)
 
     @staticmethod
@@ -430,5 +439,5 @@ class Writer:
         resource = target.resource
         if kv is None:
             raise not_found(resource.plural, resource.group, target.name)
-        obj = from_stored(resource, kv.value, kv.mod_revision)
+        obj = from_stored(target.kind, kv.value, kv.mod_revision)
         return Stored(obj, kv.value, kv.mod_revision)

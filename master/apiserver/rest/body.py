@@ -10,17 +10,17 @@ from aiohttp import web
 
 from kube.api.meta import DeleteOptions
 from kube.machinery.errors import BadRequest, TooLarge, UnsupportedMediaType
-from kube.machinery.schema import schema_of
-from kube.machinery.scheme import Resource
 from master.apiserver import metrics
 from master.apiserver.decoding import limits, query
 from master.apiserver.decoding.checks import check_kind, checked
+from master.apiserver.decoding.codec import Codec
 from master.apiserver.decoding.inflate import inflated
 from master.apiserver.decoding.jsontext import Problems, decode_json
-from master.apiserver.decoding.typed import to_typed, unknown_fields
+from master.apiserver.decoding.typed import refused, to_typed, unknown_fields
 from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.protobuf.decode import MEDIA_TYPE, decode_body
 from master.apiserver.registry.api import APPLY_PATCH, most_values
+from master.apiserver.registry.options import Target
 
 _YAML = ("application/yaml", "text/yaml", "application/x-yaml")
 _LARGE_BYTES = 32 * 1024
@@ -70,41 +70,40 @@ class FieldValidation:
         """Where the readers note duplicates; None when nobody asks."""
         return None if self.mode == "Ignore" else Problems()
 
-    def check(self, value: Any, type_: type[msgspec.Struct], found: list[str], what: str) -> None:
+    def check(self, value: Any, codec: Codec, found: list[str], what: str) -> None:
         """Raises BadRequest when strict, else remembers the warnings."""
         if self.mode == "Ignore":
             return
-        texts = found + unknown_fields(value, schema_of(type_))
+        texts = found + unknown_fields(value, codec.schema)
         if not texts:
             return
         if self.mode == "Strict":
             raise BadRequest(
-                f"{what} cannot be handled as a {type_.__name__}: "
+                f"{what} cannot be handled as a {codec.kind}: "
                 f"strict decoding error: {', '.join(texts)}"
             )
         self.warnings += texts
 
 
-def describe(resource: Resource, type_: type[msgspec.Struct]) -> str:
-    return f'{type_.__name__} in version "{resource.version}"'
+def describe(target: Target) -> str:
+    return f'{target.body.kind} in version "{target.resource.version}"'
 
 
 async def decode_object(
     body: bytes,
     content_type: str,
-    resource: Resource,
-    type_: type[msgspec.Struct],
+    target: Target,
     validation: FieldValidation,
 ) -> msgspec.Struct:
     """A body to its typed object; its kind must be the URL's."""
     problems = validation.problems
     value = await parse_body(body, content_type, problems)
-    what = describe(resource, type_)
+    what, codec = describe(target), target.body
     if not isinstance(value, dict):
-        raise BadRequest(f"{what} cannot be handled as a {type_.__name__}: expected an object")
-    check_kind(value.get("kind"), value.get("apiVersion"), type_, resource)
-    validation.check(value, type_, problems.found if problems else [], what)
-    obj = to_typed(type_, value, what)
+        raise refused(what, codec.kind, "expected an object")
+    check_kind(value.get("kind"), value.get("apiVersion"), codec, target.resource)
+    validation.check(value, codec, problems.found if problems else [], what)
+    obj: msgspec.Struct = codec.typed(value, what)
     if len(body) > _LARGE_BYTES:
         await asyncio.sleep(0)  # the rest is work of its own
     return obj

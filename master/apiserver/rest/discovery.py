@@ -1,13 +1,16 @@
-"""Discovery documents, from the scheme: /api, /apis, their lists, and the aggregated form. Pure."""
+"""Discovery documents of a registry: /api, /apis, their lists, the aggregated form. Pure."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+import base64
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
-from kube.machinery.scheme import RESOURCES, Resource
-from master.apiserver.kinds.catalog import kind_of
+from kube.machinery.scheme import Resource
+from master.apiserver.kinds.kind import AnyKind
 from master.apiserver.kinds.parts.subresource import Subresource
+from master.apiserver.kinds.registry import Registry
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
 _ALL_VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -23,19 +26,16 @@ _REVIEWS: tuple[tuple[str, str, str], ...] = (
 )
 
 
-def _groups() -> dict[tuple[str, str], list[Resource]]:
-    found: dict[tuple[str, str], list[Resource]] = defaultdict(list)
-    for resource in RESOURCES:
-        found[resource.group, resource.version].append(resource)
+def groups_of(registry: Registry) -> dict[str, dict[str, list[AnyKind]]]:
+    """Group, version, kinds; the group's preferred version comes first."""
+    found = dict(registry.groups)
     for group, _, _ in _REVIEWS:
-        found.setdefault((group, "v1"), [])
-    return dict(found)
+        found.setdefault(group, {"v1": []})
+    return found
 
 
-GROUPS = _groups()
-
-
-def _entry(resource: Resource) -> Json:
+def _entry(kind: AnyKind) -> Json:
+    resource = kind.resource
     entry: Json = {
         "name": resource.plural,
         "singularName": resource.singular,
@@ -47,12 +47,19 @@ def _entry(resource: Resource) -> Json:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
+    entry["storageVersionHash"] = _storage_hash(kind.stored.resource)
     return entry
 
 
-def _sub_entries(resource: Resource) -> list[Json]:
-    entries = []
-    for part in kind_of(resource).subresources:
+def _storage_hash(stored: Resource) -> str:
+    """Equal for all versions of one stored kind (endpoints/discovery StorageVersionHash)."""
+    text = f"{stored.group}/{stored.version}/{stored.kind}"
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()[:8]).decode()
+
+
+def _sub_entries(kind: AnyKind) -> list[Json]:
+    resource, entries = kind.resource, []
+    for part in kind.subresources:
         entry: Json = {
             "name": f"{resource.plural}/{part.name}",
             "singularName": "",
@@ -88,51 +95,46 @@ def api_versions(address: str) -> Json:
     }
 
 
-def _group(group: str, version: str) -> Json:
-    both = {"groupVersion": f"{group}/{version}", "version": version}
-    return {"name": group, "versions": [both], "preferredVersion": both}
+def _group(group: str, versions: Iterable[str]) -> Json:
+    listed = [{"groupVersion": f"{group}/{version}", "version": version} for version in versions]
+    return {"name": group, "versions": listed, "preferredVersion": listed[0]}
 
 
-def api_group_list() -> Json:
-    groups = [_group(group, version) for group, version in GROUPS if group]
+def api_group_list(registry: Registry) -> Json:
+    groups = [_group(group, versions) for group, versions in groups_of(registry).items() if group]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def api_group(group: str) -> Json | None:
-    for name, version in GROUPS:
-        if group and name == group:
-            return {"kind": "APIGroup", "apiVersion": "v1", **_group(name, version)}
-    return None
+def api_group(registry: Registry, group: str) -> Json | None:
+    versions = groups_of(registry).get(group) if group else None
+    if versions is None:
+        return None
+    return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)}
 
 
-def resource_list(group: str, version: str) -> Json | None:
-    if (group, version) not in GROUPS:
+def resource_list(registry: Registry, group: str, version: str) -> Json | None:
+    kinds = groups_of(registry).get(group, {}).get(version)
+    if kinds is None:
         return None
     resources: list[Json] = []
-    for resource in GROUPS[group, version]:
-        resources += [_entry(resource), *_sub_entries(resource)]
+    for kind in kinds:
+        resources += [_entry(kind), *_sub_entries(kind)]
     return {
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": f"{group}/{version}" if group else version,
-        "resources": resources + _review_entries(group),
+        "resources": resources + (_review_entries(group) if version == "v1" else []),
     }
 
 
-def aggregated(core: bool, version: str) -> Json:
+def aggregated(registry: Registry, core: bool, version: str) -> Json:
     """The APIGroupDiscoveryList of /api (`core`) or /apis."""
     items = []
-    for (group, of), resources in GROUPS.items():
+    for group, versions in groups_of(registry).items():
         if bool(group) == core:
             continue
-        entries = [_aggregated_entry(resource) for resource in resources]
-        entries += [_aggregated_review(group, entry) for entry in _review_entries(group)]
-        items.append(
-            {
-                "metadata": {"name": group} if group else {},
-                "versions": [{"version": of, "freshness": "Current", "resources": entries}],
-            }
-        )
+        listed = [_aggregated_version(group, of, kinds) for of, kinds in versions.items()]
+        items.append({"metadata": {"name": group} if group else {}, "versions": listed})
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"apidiscovery.k8s.io/{version}",
@@ -141,7 +143,15 @@ def aggregated(core: bool, version: str) -> Json:
     }
 
 
-def _aggregated_entry(resource: Resource) -> Json:
+def _aggregated_version(group: str, version: str, kinds: list[AnyKind]) -> Json:
+    entries = [_aggregated_entry(kind) for kind in kinds]
+    if version == "v1":
+        entries += [_aggregated_review(group, entry) for entry in _review_entries(group)]
+    return {"version": version, "freshness": "Current", "resources": entries}
+
+
+def _aggregated_entry(kind: AnyKind) -> Json:
+    resource = kind.resource
     entry: Json = {
         "resource": resource.plural,
         "responseKind": _kind(resource.group, resource.version, resource.kind),
@@ -153,7 +163,7 @@ def _aggregated_entry(resource: Resource) -> Json:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    if parts := kind_of(resource).subresources:
+    if parts := kind.subresources:
         entry["subresources"] = [_aggregated_sub(resource, part) for part in parts]
     return entry
 

@@ -12,10 +12,11 @@ from kube.component.webhandler import abort
 from kube.machinery.errors import MethodNotAllowed, NotFound, UnsupportedMediaType
 from master.apiserver import metrics
 from master.apiserver.authn.identity import User
+from master.apiserver.decoding.codec import Codec
 from master.apiserver.decoding.limits import check_depth
 from master.apiserver.decoding.query import integer, unsupported
-from master.apiserver.kinds.catalog import kind_of
-from master.apiserver.registry.api import PATCH_TYPES, Api, body_type
+from master.apiserver.kinds.registry import Registry
+from master.apiserver.registry.api import PATCH_TYPES, Api
 from master.apiserver.registry.options import (
     DeleteBody,
     ListOptions,
@@ -58,56 +59,62 @@ def truthy(query: dict[str, str], name: str) -> bool:
 
 
 class ResourceHandlers:
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, registry: Registry) -> None:
         self._api = api
+        self._registry = registry
 
     async def handle(
-        self, request: web.Request, path: ResourcePath, user: User
+        self, request: web.Request, path: ResourcePath, verb: str, user: User
     ) -> web.StreamResponse:
-        resource = path.resource
-        if resource is None or path.rest:
-            raise NotFound("the server could not find the requested resource")
-        if path.subresource and kind_of(resource).subresource(path.subresource) is None:
-            raise NotFound("the server could not find the requested resource")
-        if path.name and resource.namespaced and not path.namespace:
-            raise NotFound("the server could not find the requested resource")
-        namespace = path.namespace if resource.namespaced else ""
-        target = Target(resource, namespace, path.name, path.subresource)
-        query = dict(request.query)
-        match request.method, bool(path.name):
-            case "GET", True if not truthy(query, "watch"):
-                return await self._get(request, target, user, query)
-            case "GET", _:
-                return await self._list_or_watch(request, target, user, query)
-            case "POST", _:
+        """Answer what was authorized: the verb is what the filters let through."""
+        target, query = self._target(path), dict(request.query)
+        match verb:
+            case "get":
+                return await self._get(request, target, query)
+            case "list":
+                return await self._list(request, target, query)
+            case "watch":
+                return await self._watch(request, target, query)
+            case "create":
                 return await self._create(request, target, user, query)
-            case "PUT", True:
+            case "update" if target.name:
                 return await self._update(request, target, user, query)
-            case "PATCH", True:
+            case "patch" if target.name:
                 return await self._patch(request, target, user, query)
-            case "DELETE", True:
+            case "delete":
                 return await self._delete(request, target, user, query)
-            case "DELETE", False:
+            case "deletecollection":
                 return await self._delete_collection(request, target, user, query)
         raise MethodNotAllowed("the server does not allow this method on the requested resource")
 
+    def _target(self, path: ResourcePath) -> Target:
+        kind = self._registry.find(path.group, path.version, path.plural)
+        if kind is None or path.rest:
+            raise NotFound("the server could not find the requested resource")
+        namespaced = kind.resource.namespaced
+        # What was authorized was asked with this namespace: nothing else is to be answered.
+        if (path.namespace and not namespaced) or (path.name and namespaced and not path.namespace):
+            raise NotFound("the server could not find the requested resource")
+        target = Target(kind, path.namespace, path.name, path.subresource)
+        if path.subresource and target.part is None:
+            raise NotFound("the server could not find the requested resource")
+        return target
+
     async def _get(
-        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+        self, request: web.Request, target: Target, query: dict[str, str]
     ) -> web.Response:
         accepted = negotiate(request.headers.get("Accept", ""))
-        data = await self._api.get(user, target, query.get("resourceVersion", ""))
-        if accepted.form == "object" or body_type(target) is not target.resource.type:
+        data = await self._api.get(target, query.get("resourceVersion", ""))
+        if accepted.form == "object" or target.body is not target.kind.codec:
             return json_response(data)
         if accepted.form == "metadata":
-            return json_response(render_object(target.resource, data, accepted.version))
+            return json_response(render_object(data, accepted.version))
         options = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
-        return json_response(render_table(target.resource, [data], options, {}))
+        return json_response(render_table(target.kind, [data], options, {}))
 
-    async def _list_or_watch(
-        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+    async def _list(
+        self, request: web.Request, target: Target, query: dict[str, str]
     ) -> web.StreamResponse:
-        if truthy(query, "watch"):
-            return await self._watch(request, target, user, query)
         accepted = negotiate(request.headers.get("Accept", ""))
         options = ListOptions(
             query.get("labelSelector", ""),
@@ -117,11 +124,11 @@ class ResourceHandlers:
             query.get("resourceVersion", ""),
             query.get("resourceVersionMatch", ""),
         )
-        listed = await self._api.list(user, target, options)
+        listed = await self._api.list(target, options)
         if accepted.form == "object":
             return json_response(list_body(target.resource, listed))
         if accepted.form == "metadata":
-            items = [render_object(target.resource, d, accepted.version) for d in listed.items]
+            items = [render_object(d, accepted.version) for d in listed.items]
             head = {
                 "kind": "PartialObjectMetadataList",
                 "apiVersion": f"meta.k8s.io/{accepted.version}",
@@ -130,11 +137,11 @@ class ResourceHandlers:
             }
             return plain_response(head)
         table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
-        rows = await render_list(target.resource, listed.items, table, list_meta(listed))
+        rows = await render_list(target.kind, listed.items, table, list_meta(listed))
         return json_response(rows)
 
     async def _watch(
-        self, request: web.Request, target: Target, user: User, query: dict[str, str]
+        self, request: web.Request, target: Target, query: dict[str, str]
     ) -> web.StreamResponse:
         accepted = negotiate(request.headers.get("Accept", ""))
         options = WatchOptions(
@@ -145,13 +152,13 @@ class ResourceHandlers:
             truthy(query, "sendInitialEvents"),
             float(integer(query, "timeoutSeconds", 0) or DEFAULT_WATCH_SECONDS),
         )
-        stream = await self._api.watch(user, target, options)
+        stream = await self._api.watch(target, options)
         stream.on_cut(lambda: abort(request))
         table = TableOptions(accepted.version, query.get("includeObject", "Metadata"))
         resource = target.resource
         with metrics.watching("watch", resource.group, resource.plural):
             async with stream as frames:
-                return await stream_watch(request, resource, frames, accepted.form, table)
+                return await stream_watch(request, target.kind, frames, accepted.form, table)
 
     async def _create(
         self, request: web.Request, target: Target, user: User, query: dict[str, str]
@@ -177,11 +184,9 @@ class ResourceHandlers:
 
     @staticmethod
     def _body(request: web.Request, target: Target, validation: FieldValidation) -> ObjectBody:
-        type_ = body_type(target)
-
         async def read() -> msgspec.Struct:
             body, media = await read_body(request), request.content_type
-            return await decode_object(body, media, target.resource, type_, validation)
+            return await decode_object(body, media, target, validation)
 
         return read
 
@@ -208,9 +213,9 @@ class ResourceHandlers:
             check_depth(patch)
             return patch
 
-        def check(value: Any, type_: type[msgspec.Struct]) -> None:
+        def check(value: Any, codec: Codec) -> None:
             validation.warnings.clear()
-            validation.check(value, type_, [], describe(target.resource, type_))
+            validation.check(value, codec, [], describe(target))
 
         data, created = await self._api.patch(
             user, target, patch_type, read, write_options(query, "PatchOptions"), check
@@ -226,7 +231,7 @@ class ResourceHandlers:
             )
         deleted = await self._api.delete(user, target, self._delete_body(request, query))
         resource = target.resource
-        if not deleted.gone or kind_of(resource).answers_deleted:
+        if not deleted.gone or target.kind.answers_deleted:
             return json_response(deleted.data)
         return plain_response(
             status_success(

@@ -8,7 +8,6 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from kube.component.webapp import health_response
-from kube.machinery.scheme import RESOURCES
 from master.apiserver import metrics
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
@@ -46,9 +45,10 @@ class HealthHandlers:
         return None
 
     def metrics(self) -> web.Response:
-        for resource in RESOURCES:
+        for kind in self._cacher.registry.stored:
+            resource = kind.resource
             name = f"{resource.plural}.{resource.group}" if resource.group else resource.plural
-            metrics.objects.labels(name).set(len(self._cacher[resource]))
+            metrics.objects.labels(name).set(len(self._cacher[kind]))
         return web.Response(
             body=generate_latest(REGISTRY), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )

@@ -21,9 +21,8 @@ from kube.machinery.errors import (
     ServiceUnavailable,
     StatusError,
 )
-from kube.machinery.scheme import resource_for
 from master.apiserver import metrics
-from master.apiserver.authn.identity import User
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.registry.api import Api
 from master.apiserver.registry.options import Target
 from master.apiserver.rest import dial
@@ -58,12 +57,9 @@ class KubeletProxy:
         self._api = api
         self._tls = tls
 
-    async def handle(
-        self, request: web.Request, path: ResourcePath, user: User
-    ) -> web.StreamResponse:
-        resource = resource_for(Pod)
-        target = Target(resource, path.namespace, path.name, path.subresource)
-        pod = await self._authorized_pod(request, user, target)
+    async def handle(self, request: web.Request, path: ResourcePath) -> web.StreamResponse:
+        target = Target(kind_of(Pod), path.namespace, path.name, path.subresource)
+        pod = await self._pod(request, target)
         container = choose_container(pod, request.query.get("container", ""))
         if self._tls is None:
             raise InternalError("the api-server has no --kubelet-client-certificate")
@@ -77,22 +73,19 @@ class KubeletProxy:
             )
             return await relay_upgrade(request, kubelet.host, kubelet.port, where, self._tls)
 
-    async def _authorized_pod(self, request: web.Request, user: User, target: Target) -> Pod:
+    async def _pod(self, request: web.Request, target: Target) -> Pod:
         streamed = target.subresource in ("exec", "attach")
         if request.method not in (("GET", "POST") if streamed else ("GET",)):
             raise MethodNotAllowed(
                 "the server does not allow this method on the requested resource"
             )
-        # Upstream asks for `create` on exec (it was POST alone) and `get` on the WebSocket GET.
-        verb = "create" if request.method == "POST" else "get"
-        data = await self._api.get_for(user, verb, target)
-        return scheme.decode(Pod, data)
+        return scheme.decode(Pod, await self._api.read(target))
 
     async def _kubelet(self, pod: Pod) -> Kubelet:
         name = pod.spec.node_name
         if not name:
             raise BadRequest(f"pod {pod.metadata.name} does not have a host assigned")
-        data = await self._api.read(Target(resource_for(Node), "", name))
+        data = await self._api.read(Target(kind_of(Node), "", name))
         node = scheme.decode(Node, data)
         addresses = {address.type: address.address for address in node.status.addresses}
         host = addresses.get("InternalIP") or addresses.get("Hostname")

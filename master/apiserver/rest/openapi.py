@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from functools import cache
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -24,8 +23,10 @@ from kube.machinery.schema import (
     unions_of,
 )
 from kube.machinery.scheme import Resource
+from master.apiserver.kinds.kind import AnyKind
+from master.apiserver.kinds.registry import Registry
 from master.apiserver.rest import openapi_v2
-from master.apiserver.rest.discovery import GROUPS
+from master.apiserver.rest.discovery import groups_of
 from master.apiserver.rest.responses import json_response
 
 Json = dict[str, Any]
@@ -60,62 +61,80 @@ _SCALARS: dict[str, Json] = {
 }
 
 
-def respond(request: web.Request, segments: list[str]) -> web.Response:
-    """`/openapi/v3` is the index; below it lies one document a group and version."""
-    if segments == ["openapi", "v2"]:
-        return openapi_v2.respond(_documents())
-    if segments[:2] != ["openapi", "v3"]:
-        raise NotFound("the server could not find the requested resource")
-    if len(segments) == 2:
-        return json_response(msgspec.json.encode(_index()))
-    path = "/".join(segments[2:])
-    body = _documents().get(path)
-    if body is None:
-        raise NotFound("the server could not find the requested resource")
-    response = json_response(body)
-    response.headers["ETag"] = f'"{_hash(body)}"'
-    if "hash" in request.query:
-        response.headers["Cache-Control"] = "public, immutable"
-    return response
+class OpenApi:
+    """The documents of all that is served now: one a group and version, made when it is asked for
+    and kept until the kinds of that group change."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._made: dict[str, tuple[list[AnyKind], bytes]] = {}
+        self._v2: tuple[int, bytes] = (-1, b"")
+
+    def respond(self, request: web.Request, segments: list[str]) -> web.Response:
+        """`/openapi/v3` is the index; below it lies one document a group and version."""
+        if segments == ["openapi", "v2"]:
+            return openapi_v2.response(self._whole())
+        if segments[:2] != ["openapi", "v3"]:
+            raise NotFound("the server could not find the requested resource")
+        if len(segments) == 2:
+            return json_response(msgspec.json.encode(self._index()))
+        body = self._documents().get("/".join(segments[2:]))
+        if body is None:
+            raise NotFound("the server could not find the requested resource")
+        response = json_response(body)
+        response.headers["ETag"] = f'"{_hash(body)}"'
+        if "hash" in request.query:
+            response.headers["Cache-Control"] = "public, immutable"
+        return response
+
+    def _documents(self) -> dict[str, bytes]:
+        """Path below /openapi/v3 to document."""
+        made: dict[str, tuple[list[AnyKind], bytes]] = {}
+        texts: Descriptions | None = None
+        for group, versions in groups_of(self._registry).items():
+            for version, kinds in versions.items():
+                path = f"apis/{group}/{version}" if group else f"api/{version}"
+                known = self._made.get(path)
+                if known is None or known[0] != kinds:
+                    texts = read_descriptions() if texts is None else texts
+                    body = msgspec.json.encode(document(group, version, kinds, texts))
+                    known = (kinds, body)
+                made[path] = known
+        self._made = made
+        return {path: body for path, (_, body) in made.items()}
+
+    def _whole(self) -> bytes:
+        generation = self._registry.generation
+        if self._v2[0] != generation:
+            self._v2 = (generation, openapi_v2.encoded(self._documents().values()))
+        return self._v2[1]
+
+    def _index(self) -> Json:
+        return {
+            "paths": {
+                path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(body)}"}
+                for path, body in self._documents().items()
+            }
+        }
 
 
 def _hash(body: bytes) -> str:
     return hashlib.sha512(body).hexdigest().upper()
 
 
-@cache
-def _documents() -> dict[str, bytes]:
-    texts = read_descriptions()
-    return {
-        (f"apis/{group}/{version}" if group else f"api/{version}"): msgspec.json.encode(
-            document(group, version, resources, texts)
-        )
-        for (group, version), resources in GROUPS.items()
-    }
-
-
-@cache
-def _index() -> Json:
-    return {
-        "paths": {
-            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(body)}"}
-            for path, body in _documents().items()
-        }
-    }
-
-
-def document(group: str, version: str, resources: list[Resource], texts: Descriptions) -> Json:
+def document(group: str, version: str, kinds: Iterable[AnyKind], texts: Descriptions) -> Json:
     """One group's OpenAPI document: paths with their kinds, and the schemas they refer to."""
     schemas: dict[str, Json] = dict(_SHARED.values())
     paths: Json = {}
-    for resource in resources:
-        root = _name(resource.type)
-        for type_ in _closure(schema_of(resource.type)):
+    for kind in kinds:
+        root, schema = _name_of(kind), kind.schema
+        for type_ in _closure(schema):
             if _name(type_) not in schemas:
                 schemas[_name(type_)] = _definition(type_, texts.get(place_of(type_), {}))
-        kind = {"group": group, "version": version, "kind": resource.kind}
-        schemas[root] = {**schemas[root], "x-kubernetes-group-version-kind": [kind]}
-        paths |= dict(_paths(resource, root, kind))
+        gvk = {"group": group, "version": version, "kind": kind.resource.kind}
+        shown = schemas[root] if schema.type else _open_definition(schema)
+        schemas[root] = {**shown, "x-kubernetes-group-version-kind": [gvk]}
+        paths |= dict(_paths(kind.resource, root, gvk))
     return {
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": GIT_VERSION},
@@ -161,7 +180,16 @@ def _paths(resource: Resource, root: str, kind: Json) -> Iterator[tuple[str, Jso
 def _name(type_: StructType) -> str:
     """`io.k8s.api.core.v1.Pod`, as upstream's documents name schemas."""
     module, _, name = place_of(type_).partition(".")
-    return f"{facts.NAMES[module]}.{name}"
+    published = facts.NAMES.get(module)
+    return f"{published}.{name}" if published else f"{type_.__module__}.{name}"
+
+
+def _name_of(kind: AnyKind) -> str:
+    """The same of a kind; of one without a type `com.example.stable.v1.CronTab`."""
+    schema, resource = kind.schema, kind.resource
+    if schema.type is not None:
+        return _name(schema.type)
+    return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
 
 
 def _closure(schema: Schema) -> list[StructType]:
@@ -196,6 +224,21 @@ def _definition(type_: StructType, texts: Mapping[str, str]) -> Json:
     return made
 
 
+def _open_definition(schema: Schema) -> Json:
+    """Of a struct that has no type, and so no name: a custom resource's."""
+    made: Json = {"type": "object"}
+    if schema.text:
+        made["description"] = schema.text
+    made["properties"] = {
+        name: _property(known, known.schema.text) for name, known in schema.fields.items()
+    }
+    if required := [name for name, known in schema.fields.items() if known.required]:
+        made["required"] = required
+    if schema.preserves:
+        made["x-kubernetes-preserve-unknown-fields"] = True
+    return made
+
+
 def _property(known: Field, text: str) -> Json:
     made = _value(known.schema)
     if text:
@@ -224,4 +267,6 @@ def _value(schema: Schema) -> Json:
         return {"type": "array", "items": _value(schema.items or OPEN)}
     if schema.kind == "map":
         return {"type": "object", "additionalProperties": _value(schema.items or OPEN)}
+    if schema.kind == "struct":
+        return _open_definition(schema)
     return dict(_SCALARS.get(schema.format, {"type": "object"}))

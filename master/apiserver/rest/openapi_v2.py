@@ -6,8 +6,7 @@ whether the server validates fields itself, that is, takes `fieldValidation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -23,13 +22,11 @@ _METHODS = ("get", "put", "post", "delete", "patch")
 Json = Mapping[str, Any]
 
 
-def respond(v3_documents: Mapping[str, bytes]) -> web.Response:
-    body = _encoded(tuple(v3_documents.values()))
+def response(body: bytes) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
 
-@cache
-def _encoded(v3_documents: tuple[bytes, ...]) -> bytes:
+def encoded(v3_documents: Iterable[bytes]) -> bytes:
     found = document([msgspec.json.decode(body) for body in v3_documents])
     return found.SerializeToString(deterministic=True)
 

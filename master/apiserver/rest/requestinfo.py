@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kube.machinery.scheme import Resource, resource_for_plural
-
 # Namespaces are objects and also prefixes: these say which one the path means.
 _NAMESPACE_SUBRESOURCES = ("status", "finalize")
 
@@ -21,12 +19,6 @@ class ResourcePath:
     name: str = ""
     subresource: str = ""
     rest: tuple[str, ...] = ()
-
-    @property
-    def resource(self) -> Resource | None:
-        """The kind, if the scheme has it in that version."""
-        found = resource_for_plural(self.group, self.plural)
-        return found if found and found.version == self.version else None
 
 
 def parse_path(path: str) -> ResourcePath | None:

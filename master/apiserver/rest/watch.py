@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from kube.component.webhandler import drained
-from kube.machinery.scheme import Resource
 from master.apiserver.cache.window import BOOKMARK
+from master.apiserver.kinds.kind import AnyKind
 from master.apiserver.registry.reader import IDLE, Frame
 from master.apiserver.rest.negotiate import Form
 from master.apiserver.rest.tables.render import TableOptions, render_object, render_table
@@ -18,7 +18,7 @@ PIECE_BYTES = 16 << 10
 
 async def stream_watch(
     request: web.Request,
-    resource: Resource,
+    kind: AnyKind,
     frames: AsyncIterator[Frame],
     form: Form,
     options: TableOptions,
@@ -41,10 +41,10 @@ async def stream_watch(
             if frame.type != "ERROR" and form == "table":
                 # Only the first table names its columns, as upstream's do.
                 rows = [] if frame.type == BOOKMARK else [data]
-                data = render_table(resource, rows, options, {}, with_columns=first)
+                data = render_table(kind, rows, options, {}, with_columns=first)
                 first = False
             elif frame.type != "ERROR" and form == "metadata":
-                data = render_object(resource, data, options.version)
+                data = render_object(data, options.version)
             await _write(request, response, frame.type.encode(), data)
         await response.write_eof()
     except ConnectionResetError:

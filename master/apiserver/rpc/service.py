@@ -6,6 +6,7 @@ what a REST client would.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
@@ -20,31 +21,33 @@ from kube.machinery.errors import (
     InternalError,
     NotFound,
     StatusError,
-    Unauthorized,
     UnsupportedMediaType,
     encode_status,
 )
-from kube.machinery.scheme import resource_for_plural
 from kube.rpc.errors import RpcError
 from kube.rpc.service import CallContext, Method, methods_of
 from kube.stubs.resources import resources_pb2 as pb
 from master.apiserver import metrics
-from master.apiserver.authn.identity import ANONYMOUS, User, user_from_pem
+from master.apiserver.authn.identity import User
 from master.apiserver.authz import reviews
+from master.apiserver.authz.authorizer import Authorizer
+from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.checks import check_kind, checked
 from master.apiserver.decoding.jsontext import decode_json
 from master.apiserver.decoding.typed import decode_fast
 from master.apiserver.decoding.yamltext import decode_yaml
 from master.apiserver.etcd3.errors import StoreError
-from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.filters.call import Call, Filters, Peer
+from master.apiserver.kinds.kind import AnyKind
+from master.apiserver.kinds.registry import Registry
 from master.apiserver.registry.api import (
     APPLY_PATCH,
     PATCH_TYPES,
     Api,
     as_status_error,
-    body_type,
     most_values,
+    pinned_fields,
 )
 from master.apiserver.registry.options import (
     DeleteBody,
@@ -55,23 +58,30 @@ from master.apiserver.registry.options import (
     WatchOptions,
     WriteOptions,
 )
-from master.apiserver.registry.reader import IDLE
+from master.apiserver.registry.reader import IDLE, WatchStream
 
 log = get_logger(__name__)
 T = TypeVar("T")
+# What RBAC calls a verb of the metrics.
+_VERBS = {
+    "GET": "get", "LIST": "list", "POST": "create", "PUT": "update", "PATCH": "patch",
+    "APPLY": "patch", "DELETE": "delete",
+}  # fmt: skip
 
 
 class ResourcesService:
-    """`insecure_user` is who calls without TLS; only tests serve without."""
-
-    def __init__(self, api: Api, *, insecure_user: User = ANONYMOUS) -> None:
+    def __init__(
+        self, registry: Registry, filters: Filters, api: Api, authorizer: Authorizer
+    ) -> None:
+        self._registry = registry
+        self._filters = filters
         self._api = api
-        self._insecure_user = insecure_user
+        self._authorizer = authorizer
 
     async def get(self, request: pb.GetRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
-            target = _target(request.ref, named=True)
-            return pb.Object(json=await self._api.get(user, target, request.resource_version))
+            target = self._target(request.ref, named=True)
+            return pb.Object(json=await self._api.get(target, request.resource_version))
 
         return await self._answer(context, "GET", request.ref, run)
 
@@ -85,7 +95,7 @@ class ResourcesService:
                 request.resource_version,
                 request.resource_version_match,
             )
-            found = await self._api.list(user, _target(request.ref), options)
+            found = await self._api.list(self._target(request.ref), options)
             answer = pb.ListResponse(
                 items=found.items,
                 resource_version=found.resource_version,
@@ -94,13 +104,13 @@ class ResourcesService:
             setattr(answer, "continue", found.continue_)
             return answer
 
-        return await self._answer(context, "LIST", request.ref, run)
+        return await self._answer(context, "LIST", request.ref, run, request.field_selector)
 
     async def create(self, request: pb.CreateRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             if request.ref.group in reviews.GROUPS:
                 return pb.Object(json=self._review(user, request))
-            target = _target(request.ref)
+            target = self._target(request.ref)
             body = _body(target, request.json)
             options = WriteOptions(request.dry_run, request.field_manager)
             return pb.Object(json=await self._api.create(user, target, body, options))
@@ -109,7 +119,7 @@ class ResourcesService:
 
     async def update(self, request: pb.UpdateRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
-            target = _target(request.ref, named=True)
+            target = self._target(request.ref, named=True)
             body = _body(target, request.json)
             options = WriteOptions(request.dry_run, request.field_manager)
             return pb.Object(json=await self._api.update(user, target, body, options))
@@ -123,7 +133,7 @@ class ResourcesService:
             options = WriteOptions(request.dry_run, request.field_manager, request.force)
             data, _ = await self._api.patch(
                 user,
-                _target(request.ref, named=True),
+                self._target(request.ref, named=True),
                 request.patch_type,
                 _patch_body(request.patch_type, request.patch),
                 options,
@@ -136,7 +146,7 @@ class ResourcesService:
     async def delete(self, request: pb.DeleteRequest, context: CallContext) -> pb.Object:
         async def run(user: User) -> pb.Object:
             body = _delete_body(request.options)
-            deleted = await self._api.delete(user, _target(request.ref, named=True), body)
+            deleted = await self._api.delete(user, self._target(request.ref, named=True), body)
             return pb.Object(json=deleted.data)
 
         return await self._answer(context, "DELETE", request.ref, run)
@@ -152,7 +162,12 @@ class ResourcesService:
                 request.allow_watch_bookmarks,
                 timeout_seconds=float(_not_negative("timeoutSeconds", request.timeout_seconds)),
             )
-            stream = await self._api.watch(self._user(context), _target(request.ref), options)
+
+            async def run(_: Call) -> WatchStream:
+                return await self._api.watch(self._target(request.ref), options)
+
+            call = _call(context, "watch", request.ref, request.field_selector)
+            stream = await self._filters.serve(call, run)
         except (StatusError, StoreError) as error:
             raise _failure(_status_error(error)) from error
         stream.on_cut(context.cut)
@@ -164,14 +179,43 @@ class ResourcesService:
                     if frame is not IDLE:
                         yield pb.WatchEvent(type=frame.type, object=frame.data)
 
+    async def discover(
+        self, request: pb.DiscoverRequest, context: CallContext
+    ) -> AsyncIterator[pb.DiscoverResponse]:
+        changed = asyncio.Event()
+        try:
+            pem = context.peer_certificate()
+            call = Call(Attributes("get", path="/apis"), Peer(pem is not None, pem=pem or b""))
+
+            async def follow(_: Call) -> Callable[[], None]:
+                return self._registry.on_change(changed.set)
+
+            stop = await self._filters.serve(call, follow)
+        except (StatusError, StoreError) as error:
+            raise _failure(_status_error(error)) from error
+        try:
+            while True:
+                changed.clear()
+                yield pb.DiscoverResponse(kinds=[_served(kind) for kind in self._registry.kinds])
+                await changed.wait()
+        finally:
+            stop()
+
     async def _answer(
-        self, context: CallContext, verb: str, ref: pb.Ref, run: Callable[[User], Awaitable[T]]
+        self,
+        context: CallContext,
+        verb: str,
+        ref: pb.Ref,
+        run: Callable[[User], Awaitable[T]],
+        fields: str = "",
     ) -> T:
+        """What `run` answers once the filters have let the call through; `verb` is the metrics'."""
         began = time.perf_counter()
         code = 200
         try:
             with metrics.inflight(verb):
-                return await run(self._user(context))
+                call = _call(context, _VERBS[verb], ref, fields)
+                return await self._filters.serve(call, lambda call: run(call.user))
         except (StatusError, StoreError) as error:
             status = _status_error(error)
             code = status.http_code
@@ -186,35 +230,58 @@ class ResourcesService:
                 ref.namespace, ref.name, code, time.perf_counter() - began,
             )  # fmt: skip
 
+    def _target(self, ref: pb.Ref, named: bool = False) -> Target:
+        kind = self._registry.find(ref.group, ref.version, ref.resource)
+        if kind is None:
+            raise NotFound("the server could not find the requested resource")
+        if named and not ref.name:
+            raise BadRequest("a name is required")
+        namespaced = kind.resource.namespaced
+        if ref.namespace and not namespaced:
+            # It was authorized as if the namespace meant something.
+            raise BadRequest("a namespace may not be set for a resource that has none")
+        if namespaced and ref.name and not ref.namespace:
+            raise BadRequest("an empty namespace may not be set when a resource name is provided")
+        target = Target(kind, ref.namespace, ref.name, ref.subresource)
+        if ref.subresource and target.part is None:
+            raise NotFound("the server could not find the requested resource")
+        return target
+
     def _review(self, user: User, request: pb.CreateRequest) -> bytes:
         """What a component asks about a caller of its own port; nothing is stored."""
-        ref, authorizer = request.ref, self._api.authorizer
-        reviews.check(authorizer, user, ref.group, ref.resource, ref.namespace)
+        ref, authorizer = request.ref, self._authorizer
+        reviews.check_served(ref.group, ref.resource, ref.namespace)
         value = decode_json(request.json)
         answer = reviews.answer(authorizer, user, ref.resource, ref.namespace, value)
         return msgspec.json.encode(answer)
 
-    def _user(self, context: CallContext) -> User:
-        pem = context.peer_certificate()
-        if pem is None:
-            if self._insecure_user is ANONYMOUS:
-                raise Unauthorized("Unauthorized")
-            return self._insecure_user
-        return user_from_pem(pem)
+
+def _served(kind: AnyKind) -> pb.ServedKind:
+    resource = kind.resource
+    return pb.ServedKind(
+        group=resource.group,
+        version=resource.version,
+        kind=resource.kind,
+        resource=resource.plural,
+        namespaced=resource.namespaced,
+        stored=kind.stored is kind,
+    )
 
 
-def _target(ref: pb.Ref, named: bool = False) -> Target:
-    resource = resource_for_plural(ref.group, ref.resource)
-    if resource is None or ref.version not in ("", resource.version):
-        raise NotFound("the server could not find the requested resource")
-    if named and not ref.name:
-        raise BadRequest("a name is required")
-    namespace = ref.namespace if resource.namespaced else ""
-    if resource.namespaced and ref.name and not namespace:
-        raise BadRequest("an empty namespace may not be set when a resource name is provided")
-    if ref.subresource and kind_of(resource).subresource(ref.subresource) is None:
-        raise NotFound("the server could not find the requested resource")
-    return Target(resource, namespace, ref.name, ref.subresource)
+def _call(context: CallContext, verb: str, ref: pb.Ref, fields: str = "") -> Call:
+    pem = context.peer_certificate()
+    pinned = pinned_fields(fields)
+    asked = Attributes(
+        verb=verb,
+        group=ref.group,
+        resource=ref.resource,
+        subresource=ref.subresource,
+        namespace=ref.namespace,
+        name=ref.name or dict(pinned).get("metadata.name", ""),
+        pinned=pinned,
+    )
+    # Where there is TLS, nobody gets here without a certificate.
+    return Call(asked, Peer(pem is not None, pem=pem or b""))
 
 
 def _not_negative(name: str, value: int) -> int:
@@ -230,13 +297,13 @@ def _sized(body: bytes) -> bytes:
 
 
 def _body(target: Target, body: bytes) -> ObjectBody:
-    type_ = body_type(target)
-    what = f'{type_.__name__} in version "{target.resource.version}"'
+    codec = target.body
+    what = f'{codec.kind} in version "{target.resource.version}"'
 
     async def decode() -> msgspec.Struct:
-        obj = decode_fast(type_, _sized(body), what)
+        obj: msgspec.Struct = codec.fast(_sized(body), what)
         kind, version = getattr(obj, "kind", ""), getattr(obj, "api_version", "")
-        check_kind(kind, version, type_, target.resource)
+        check_kind(kind, version, codec, target.resource)
         return obj
 
     return decode

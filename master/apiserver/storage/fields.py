@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kube.machinery.scheme import Resource
-from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.kinds.kind import AnyKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,17 +14,16 @@ class Selectable:
     fields: Mapping[str, str]
 
 
-def selectable(resource: Resource, data: bytes) -> Selectable:
+def selectable(kind: AnyKind, data: bytes) -> Selectable:
     """What label and field selectors see of an object."""
-    kind_fields = kind_of(resource).fields
-    seen = kind_fields.decode(data)
+    seen = kind.fields.decode(data)
     fields = {"metadata.name": seen.metadata.name}
-    if resource.namespaced:
+    if kind.resource.namespaced:
         fields["metadata.namespace"] = seen.metadata.namespace
-    fields |= kind_fields.values(seen)
+    fields |= kind.fields.values(seen)
     return Selectable(seen.metadata.labels, fields)
 
 
-def supported_fields(resource: Resource) -> frozenset[str]:
+def supported_fields(kind: AnyKind) -> frozenset[str]:
     """The field labels that a selector may name."""
-    return frozenset(selectable(resource, b"{}").fields)
+    return frozenset(selectable(kind, b"{}").fields)

@@ -6,6 +6,7 @@ a finalizer until those that block it are gone. Orphan: they lose their referenc
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from kube.api.core import Event
 from kube.api.meta import OwnerReference
 from kube.component.log import get_logger
 from kube.machinery.errors import NotFound
-from kube.machinery.scheme import RESOURCES, ApiObject, resource_for_kind
+from kube.machinery.scheme import ApiObject, OpenObject, Resource, resource_for
 from master.controllers.lifecycle.ownergraph import (
     FOREGROUND,
     ORPHAN,
@@ -27,7 +28,7 @@ from master.controllers.machinery.controller import Context, Controller
 
 log = get_logger(__name__)
 # Events refer to nothing and nothing to them; they go by their time to live.
-COLLECTED = tuple(resource for resource in RESOURCES if resource.type is not Event)
+NOT_COLLECTED = (resource_for(Event),)
 
 
 class GarbageCollector(Controller):
@@ -39,18 +40,35 @@ class GarbageCollector(Controller):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.graph = OwnerGraph()
-        for resource in COLLECTED:
-            self._follow(resource.type)
+        self._followed: set[Resource] = set()
 
-    def _follow(self, type_: type[Any]) -> None:
+    async def run(self) -> None:
+        self.kinds.on_change(self._follow_kinds)
+        await self.kinds.wait_known()
+        await super().run()
+
+    def _follow_kinds(self) -> None:
+        """Begin with kinds that are new, end with those that are served no more."""
+        served = {resource for resource in self.kinds.stored if resource not in NOT_COLLECTED}
+        for resource in served - self._followed:
+            self._follow(resource)
+        for resource in self._followed - served:
+            # What controllers of their own follow does not go.
+            if resource.type is OpenObject:
+                self.informers.drop(resource)
+            for item in [i for i in self.graph.items.values() if i.resource == resource]:
+                self._gone(item.uid)
+        self._followed = served
+
+    def _follow(self, resource: Resource) -> None:
         def on_event(kind: str, old: ApiObject | None, new: ApiObject | None) -> None:
             if new is None:
                 assert old is not None
                 self._gone(old.metadata.uid)
             else:
-                self._seen(item_of(type_, new.metadata))
+                self._seen(item_of(resource, new.metadata))
 
-        self.informers.of(type_).add_handler(on_event)
+        self.informers.metadata_of(resource).add_handler(on_event)
 
     # -- events to keys
 
@@ -116,22 +134,23 @@ class GarbageCollector(Controller):
 
     async def _is_absent(self, item: Item, ref: OwnerReference) -> bool:
         """A live look: our caches of different kinds are not of one moment."""
-        resource = resource_for_kind(ref.api_version, ref.kind)
+        resource = self.kinds.find(ref.api_version, ref.kind)
         if resource is None:
             return False  # a kind that we do not know may well exist
         namespace = item.namespace if resource.namespaced else ""
         try:
-            owner = await self.client.get(resource.type, ref.name, namespace)
+            owner = await self.client.get(ApiObject, ref.name, namespace, resource)
         except NotFound:
             return True
         return owner.metadata.uid != ref.uid
 
     async def _delete(self, item: Item, policy: str) -> None:
-        log.info("collecting", kind=item.type.__name__, object=f"{item.namespace}/{item.name}")
+        log.info("collecting", kind=item.resource.kind, object=f"{item.namespace}/{item.name}")
         try:
             await self.client.delete(
-                item.type, item.name, item.namespace, uid=item.uid, propagation_policy=policy
-            )
+                ApiObject, item.name, item.namespace, uid=item.uid, propagation_policy=policy,
+                resource=item.resource,
+            )  # fmt: skip
         except NotFound:
             self._gone(item.uid)
 
@@ -154,7 +173,8 @@ class GarbageCollector(Controller):
         except NotFound:
             return
         refs = tuple(ref for ref in live.metadata.owner_references if ref.uid not in owners)
-        await self._write_meta(live, owner_references=refs)
+        if refs != live.metadata.owner_references:
+            await self._patch_meta(item, live, "ownerReferences", refs)
 
     async def _remove_finalizer(self, item: Item, finalizer: str) -> None:
         try:
@@ -162,19 +182,26 @@ class GarbageCollector(Controller):
         except NotFound:
             return
         left = tuple(name for name in live.metadata.finalizers if name != finalizer)
-        await self._write_meta(live, finalizers=left)
+        if left != live.metadata.finalizers:
+            await self._patch_meta(item, live, "finalizers", left)
 
     async def _live(self, item: Item) -> ApiObject:
-        live: ApiObject = await self.client.get(item.type, item.name, item.namespace)
+        live = await self.client.get(ApiObject, item.name, item.namespace, item.resource)
         if live.metadata.uid != item.uid:
             raise NotFound(f'"{item.namespace}/{item.name}" is another object by now')
         return live
 
-    async def _write_meta(self, live: ApiObject, **changes: Any) -> None:
-        meta = msgspec.structs.replace(live.metadata, **changes)
-        if meta == live.metadata:
-            return
-        try:
-            await self.client.update(msgspec.structs.replace(live, metadata=meta))
-        except NotFound:
-            return
+    async def _patch_meta(self, item: Item, live: ApiObject, field: str, value: Any) -> None:
+        """Write one field of exactly the object that was read."""
+        seen = live.metadata
+        patch = {
+            "metadata": {
+                "uid": seen.uid,
+                "resourceVersion": seen.resource_version,
+                field: msgspec.to_builtins(value),
+            }
+        }
+        with suppress(NotFound):
+            await self.client.patch(
+                ApiObject, item.name, patch, item.namespace, resource=item.resource
+            )

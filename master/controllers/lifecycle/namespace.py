@@ -6,13 +6,12 @@ import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from kube.api.core import Namespace, NamespaceCondition
 from kube.machinery.errors import NotFound, StatusError
-from kube.machinery.scheme import RESOURCES, ApiObject, Resource
+from kube.machinery.scheme import ApiObject, Resource
 from kube.machinery.times import format_time
 from master.controllers.machinery.controller import Context, Controller
 
@@ -96,7 +95,8 @@ class NamespaceController(Controller):
         remaining: Counter[str] = Counter()
         finalizers: Counter[str] = Counter()
         failure = ""
-        for resource in RESOURCES:
+        await self.kinds.wait_known()
+        for resource in self.kinds.stored:
             if not resource.namespaced:
                 continue
             try:
@@ -110,20 +110,21 @@ class NamespaceController(Controller):
         return remaining, finalizers, failure
 
     async def _empty_of(self, resource: Resource, namespace: str) -> Sequence[ApiObject]:
-        type_: type[Any] = resource.type
-        found = (await self.client.list(type_, namespace)).items
+        found = (await self.client.list(ApiObject, namespace, resource=resource)).items
 
         async def delete(obj: ApiObject) -> None:
             if obj.metadata.deletion_timestamp:
                 return
             with contextlib.suppress(NotFound):
                 await self.client.delete(
-                    type_, obj.metadata.name, namespace, uid=obj.metadata.uid,
-                    propagation_policy="Background",
+                    ApiObject, obj.metadata.name, namespace, uid=obj.metadata.uid,
+                    propagation_policy="Background", resource=resource,
                 )  # fmt: skip
 
         await self.all_of(delete(obj) for obj in found)
-        return (await self.client.list(type_, namespace)).items if found else ()
+        if not found:
+            return ()
+        return (await self.client.list(ApiObject, namespace, resource=resource)).items
 
     async def _report(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kube.api.meta import ObjectMeta, OwnerReference
-from kube.machinery.scheme import ApiObject
+from kube.machinery.scheme import Resource
 
 FOREGROUND = "foregroundDeletion"
 ORPHAN = "orphan"
@@ -15,7 +15,7 @@ ORPHAN = "orphan"
 class Item:
     """What the graph knows of one object."""
 
-    type: type[ApiObject]
+    resource: Resource
     namespace: str
     name: str
     uid: str
@@ -32,9 +32,9 @@ class Item:
         return self.deleting and ORPHAN in self.finalizers
 
 
-def item_of(type_: type[ApiObject], meta: ObjectMeta) -> Item:
+def item_of(resource: Resource, meta: ObjectMeta) -> Item:
     return Item(
-        type=type_,
+        resource=resource,
         namespace=meta.namespace,
         name=meta.name,
         uid=meta.uid,

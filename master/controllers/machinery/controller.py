@@ -18,10 +18,11 @@ from typing import Any, TypeVar
 from kube.client.client import Client
 from kube.client.events import EventRecorder
 from kube.client.informer import Informer
+from kube.client.kinds import Kinds
 from kube.client.workqueue import ShutDown, WorkQueue
 from kube.component.log import get_logger
 from kube.machinery.errors import Conflict, StatusError
-from kube.machinery.scheme import ApiObject
+from kube.machinery.scheme import ApiObject, Resource, resource_for
 from kube.machinery.times import utc_now
 from master.controllers.machinery.watching import Changed, any_change, own_key
 
@@ -35,29 +36,55 @@ class Retry(Exception):
 
 
 class Informers:
-    """One informer for each type, shared by all controllers of the process."""
+    """One informer for each kind, shared by all controllers of the process."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._informers: dict[type[Any], Informer[Any]] = {}
+        self._informers: dict[Resource, Informer[Any]] = {}
+        self._running: dict[Resource, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
 
     def of(self, type_: type[T]) -> Informer[T]:
-        if type_ not in self._informers:
-            self._informers[type_] = Informer(self._client, type_)
-        return self._informers[type_]
+        resource = resource_for(type_)
+        if resource not in self._informers:
+            self._add(resource, Informer(self._client, type_))
+        return self._informers[resource]
+
+    def metadata_of(self, resource: Resource) -> Informer[Any]:
+        """For who reads nothing but metadata: what another controller follows anyway, or else an
+        informer that holds no more than that."""
+        if resource not in self._informers:
+            self._add(resource, Informer(self._client, ApiObject, resource=resource))
+        return self._informers[resource]
+
+    def drop(self, resource: Resource) -> None:
+        """Forget a kind that is served no more."""
+        self._informers.pop(resource, None)
+        if task := self._running.pop(resource, None):
+            task.cancel()
+
+    def _add(self, resource: Resource, informer: Informer[Any]) -> None:
+        self._informers[resource] = informer
+        if self._tasks is not None:
+            self._start(resource, informer)
+
+    def _start(self, resource: Resource, informer: Informer[Any]) -> None:
+        assert self._tasks is not None
+        name = f"informer {resource.plural}"
+        self._running[resource] = self._tasks.create_task(informer.run(), name=name)
 
     @property
     def synced(self) -> bool:
         return all(informer.synced for informer in self._informers.values())
 
     async def wait_synced(self) -> None:
-        for informer in self._informers.values():
+        for informer in list(self._informers.values()):
             await informer.wait_synced()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for type_, informer in self._informers.items():
-                tasks.create_task(informer.run(), name=f"informer {type_.__name__}")
+        async with asyncio.TaskGroup() as self._tasks:
+            for resource, informer in self._informers.items():
+                self._start(resource, informer)
 
 
 # Calls of the controllers' bursts that are on their way at a time. More would only wait in the
@@ -71,6 +98,7 @@ class Context:
 
     client: Client
     informers: Informers
+    kinds: Kinds
     recorder: EventRecorder
     now: Callable[[], datetime] = field(default=utc_now)
     writes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITES_AT_ONCE))
@@ -91,6 +119,7 @@ class Controller:
     def __init__(self, context: Context) -> None:
         self.client = context.client
         self.informers = context.informers
+        self.kinds = context.kinds
         self.recorder = context.recorder.named(self.event_source)
         self.now = context.now
         self.writes = context.writes
@@ -143,6 +172,9 @@ class Controller:
     async def run(self) -> None:
         """Work until cancelled."""
         await self.informers.wait_synced()
+        await self._work_all()
+
+    async def _work_all(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             for number in range(self.workers):
                 tasks.create_task(self._work(), name=f"{self.name} {number}")

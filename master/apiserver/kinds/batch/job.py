@@ -42,7 +42,8 @@ _STATES = (
 
 def on_create(obj: Job) -> Job:
     made = replace(obj, status=JobStatus())
-    return made if obj.spec.manual_selector else _with_selector(made)
+    # Upstream fills in defaults whenever it reads: labels that the template got now are the Job's.
+    return made if obj.spec.manual_selector else default(_with_selector(made))
 
 
 def _with_selector(obj: Job) -> Job:

@@ -28,7 +28,8 @@ def on_create(obj: Namespace) -> Namespace:
     if FINALIZER not in finalizers:
         finalizers = (*finalizers, FINALIZER)
     return replace(
-        obj,
+        # A generated name is known only now.
+        default(obj),
         spec=replace(obj.spec, finalizers=finalizers),
         status=NamespaceStatus(phase="Active"),
     )

@@ -35,19 +35,20 @@ _EMPTY = ContainerState()
 
 
 def on_create(obj: Pod) -> Pod:
-    spec = replace(
-        obj.spec,
-        enable_service_links=(
-            True if obj.spec.enable_service_links is None else obj.spec.enable_service_links
-        ),
-        containers=tuple(_requests_from_limits(c) for c in obj.spec.containers),
-        init_containers=tuple(_requests_from_limits(c) for c in obj.spec.init_containers),
-    )
-    return replace(obj, spec=spec, status=PodStatus(phase="Pending", qos_class=qos_class(spec)))
+    return replace(obj, status=PodStatus(phase="Pending", qos_class=qos_class(obj.spec)))
 
 
 def default(obj: Pod) -> Pod:
-    return replace(obj, spec=default_pod_spec(obj.spec))
+    """Beside what every PodSpec gets, what those of templates do not."""
+    spec = default_pod_spec(obj.spec)
+    links = True if spec.enable_service_links is None else spec.enable_service_links
+    spec = replace(
+        spec,
+        enable_service_links=links,
+        containers=tuple(_requests_from_limits(c) for c in spec.containers),
+        init_containers=tuple(_requests_from_limits(c) for c in spec.init_containers),
+    )
+    return replace(obj, spec=spec)
 
 
 def on_status(new: Pod, old: Pod) -> Pod:
@@ -227,6 +228,7 @@ def _gates(obj: Pod) -> str:
 
 KIND = Kind(
     resource=resource_for(Pod),
+    watched_by="spec.nodeName",
     columns=columns("Name Ready Status Restarts Age IP+ Node+ Nominated_Node+ Readiness_Gates+"),
     cells=cells,
     fields=Fields(_Pod, selectable),

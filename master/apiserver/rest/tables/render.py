@@ -10,10 +10,8 @@ from typing import Any
 
 import msgspec
 
-from kube.machinery import scheme
-from kube.machinery.scheme import Resource
-from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.kinds.columns import Column
+from master.apiserver.kinds.kind import AnyKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ _PIECE = 100
 _meta_only = msgspec.json.Decoder(_MetaOnly)
 
 
-def render_object(resource: Resource, data: bytes, version: str) -> bytes:
+def render_object(data: bytes, version: str) -> bytes:
     """Only the object's metadata."""
     meta = _meta_only.decode(data).metadata
     head = {
@@ -43,48 +41,47 @@ def render_object(resource: Resource, data: bytes, version: str) -> bytes:
 
 
 def render_table(
-    resource: Resource,
+    kind: AnyKind,
     items: Sequence[bytes],
     options: TableOptions,
     meta: dict[str, Any],
     *,
     with_columns: bool = True,
 ) -> bytes:
-    rows = [_row(resource, data, options, datetime.now(UTC)) for data in items]
-    return _table(resource, rows, options, meta, with_columns=with_columns)
+    rows = [_row(kind, data, options, datetime.now(UTC)) for data in items]
+    return _table(kind, rows, options, meta, with_columns=with_columns)
 
 
 async def render_list(
-    resource: Resource, items: Sequence[bytes], options: TableOptions, meta: dict[str, Any]
+    kind: AnyKind, items: Sequence[bytes], options: TableOptions, meta: dict[str, Any]
 ) -> bytes:
     """`render_table` of as many as there are; others are served in between."""
     rows, now = [], datetime.now(UTC)
     for number, data in enumerate(items, 1):
-        rows.append(_row(resource, data, options, now))
+        rows.append(_row(kind, data, options, now))
         if number % _PIECE == 0:
             await asyncio.sleep(0)
-    return _table(resource, rows, options, meta, with_columns=True)
+    return _table(kind, rows, options, meta, with_columns=True)
 
 
-def _row(resource: Resource, data: bytes, options: TableOptions, now: datetime) -> dict[str, Any]:
-    obj = scheme.decode(resource.type, data)
-    row: dict[str, Any] = {"cells": kind_of(resource).cells(obj, now)}
+def _row(kind: AnyKind, data: bytes, options: TableOptions, now: datetime) -> dict[str, Any]:
+    row: dict[str, Any] = {"cells": kind.cells(kind.codec.decode(data), now)}
     if options.include_object == "Object":
         row["object"] = msgspec.Raw(data)
     elif options.include_object == "Metadata":
-        row["object"] = msgspec.Raw(render_object(resource, data, options.version))
+        row["object"] = msgspec.Raw(render_object(data, options.version))
     return row
 
 
 def _table(
-    resource: Resource,
+    kind: AnyKind,
     rows: list[dict[str, Any]],
     options: TableOptions,
     meta: dict[str, Any],
     *,
     with_columns: bool,
 ) -> bytes:
-    columns = kind_of(resource).columns if with_columns else ()
+    columns = kind.columns if with_columns else ()
     return msgspec.json.encode(
         {
             "kind": "Table",

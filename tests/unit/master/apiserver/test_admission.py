@@ -16,12 +16,13 @@ from master.apiserver.admission import chain, namespacelifecycle
 from master.apiserver.admission.attributes import Attributes, Plugin, World, forbidden
 from master.apiserver.admission.chain import Admission, Chain
 from master.apiserver.authn.identity import User
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.kinds.settings import Settings, TolerationSeconds, parse_ranges
 from master.apiserver.registry.options import Target
 
 USER = User("somebody", frozenset())
 SETTINGS = Settings(parse_ranges("10.96.0.0/16", "30000-32767"), TolerationSeconds(1, 2))
-PODS = Target(resource_for(Pod), "ns")
+PODS = Target(kind_of(Pod), "ns")
 
 
 def of(target: Target, plugins: tuple[Plugin, ...]) -> Admission:
@@ -53,7 +54,7 @@ async def test_what_a_pod_says_itself_stands() -> None:
 
 async def test_stored_pods_are_left_alone() -> None:
     old = Pod(metadata=ObjectMeta(name="x"))
-    target = Target(resource_for(Pod), "ns", "x")
+    target = Target(kind_of(Pod), "ns", "x")
     plugins = tuple(p for p in chain.PLUGINS if p is not namespacelifecycle.PLUGIN)
     assert await of(target, plugins).admit(old, old) is old
 
@@ -77,7 +78,7 @@ async def test_a_plug_in_is_one_declaration_and_a_line_in_the_list() -> None:
         Plugin(name="Label", admit=label),
         Plugin(name="Note", admit=note, validate=refuse_large),
     )
-    hook = of(Target(resource_for(ConfigMap), "ns"), plugins)
+    hook = of(Target(kind_of(ConfigMap), "ns"), plugins)
     made = await hook.admit(ConfigMap(metadata=ObjectMeta(name="m")), None)
     assert made.data == {"labels": "{'seen': 'by-label'}"}
     await hook.validate(made, None)

@@ -22,7 +22,6 @@ from kube.api.core import (
 )
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import BadRequest
-from kube.machinery.scheme import resource_for
 from kube.machinery.selectors import parse_fields, parse_labels
 from master.apiserver.authn.identity import user_from_subject
 from master.apiserver.authz.node import Graph, authorize_node
@@ -32,9 +31,10 @@ from master.apiserver.cache.resource import LOOK_EVERY, ResourceCache
 from master.apiserver.cache.watcher import Watcher, WatcherClosed
 from master.apiserver.cache.window import CAPACITY, LEAST, Window
 from master.apiserver.etcd3.store import prefix_end
+from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.registry.reader import decode_token, encode_token, selection_of
 
-MAPS, PODS = resource_for(ConfigMap), resource_for(Pod)
+MAPS, PODS = kind_of(ConfigMap), kind_of(Pod)
 
 
 def stored(name: str, labels: str = "{}", rest: str = "") -> bytes:

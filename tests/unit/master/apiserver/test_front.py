@@ -21,10 +21,11 @@ from kube.api.core import (
 )
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import BadRequest, NotAcceptable
-from kube.machinery.scheme import RESOURCES, Resource
-from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.kinds.catalog import KINDS
 from master.apiserver.kinds.cell import human_duration
 from master.apiserver.kinds.core.pod import cells as pod_cells
+from master.apiserver.kinds.kind import AnyKind
+from master.apiserver.kinds.registry import Registry
 from master.apiserver.protobuf.decode import MAGIC, decode_body
 from master.apiserver.rest.discovery import aggregated, resource_list, wants_aggregated
 from master.apiserver.rest.kubelet import choose_container
@@ -77,33 +78,35 @@ def test_aggregated_discovery_is_asked_for_by_accept() -> None:
 
 
 def test_discovery_lists_every_kind_in_both_forms() -> None:
+    served = Registry(KINDS)
     seen = {
         (item["metadata"].get("name", ""), entry["resource"])
         for core in (True, False)
-        for item in aggregated(core, "v2")["items"]
+        for item in aggregated(served, core, "v2")["items"]
         for version in item["versions"]
         for entry in version["resources"]
     }
-    for resource in RESOURCES:
+    for kind in KINDS:
+        resource = kind.resource
         assert (resource.group, resource.plural) in seen
-        listed = resource_list(resource.group, resource.version)
+        listed = resource_list(served, resource.group, resource.version)
         assert listed is not None
         assert resource.plural in [entry["name"] for entry in listed["resources"]]
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
-def test_schemas_refer_to_schemas_that_exist(resource: Resource) -> None:
-    made = document(resource.group, resource.version, [resource], {})
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
+def test_schemas_refer_to_schemas_that_exist(kind: AnyKind) -> None:
+    resource = kind.resource
+    made = document(resource.group, resource.version, [kind], {})
     schemas = made["components"]["schemas"]
     text = repr(schemas)
     for part in text.split("#/components/schemas/")[1:]:
         assert part.split("'")[0] in schemas
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
-def test_every_table_row_fits_its_columns(resource: Resource) -> None:
-    kind = kind_of(resource)
-    assert len(kind.cells(resource.type(), NOW)) == len(kind.columns)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
+def test_every_table_row_fits_its_columns(kind: AnyKind) -> None:
+    assert len(kind.cells(kind.resource.type(), NOW)) == len(kind.columns)
 
 
 @pytest.mark.parametrize(

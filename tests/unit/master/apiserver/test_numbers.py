@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from kube.machinery.scheme import RESOURCES, Resource
+from kube.machinery.scheme import Resource
+from master.apiserver.kinds.catalog import KINDS
 from master.apiserver.protobuf.decode import MAGIC, decode_body
 from master.apiserver.protobuf.numbers import MESSAGES
 from tools.published import META, kinds
@@ -74,7 +75,9 @@ def test_every_field_has_its_number() -> None:
             assert missing - {"apiVersion", "kind"} == NEWER.get(str(place), set()), place
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda resource: resource.kind)
+@pytest.mark.parametrize(
+    "resource", [kind.resource for kind in KINDS], ids=lambda resource: resource.kind
+)
 def test_every_served_kind_is_read(resource: Resource) -> None:
     api_version, kind = resource.api_version, resource.kind
 

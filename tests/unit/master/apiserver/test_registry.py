@@ -31,15 +31,15 @@ from kube.machinery import scheme
 from kube.machinery.errors import BadRequest, Conflict
 from kube.machinery.images import default_pull_policy
 from kube.machinery.schema import schema_of
-from kube.machinery.scheme import RESOURCES, resource_for
 from master.apiserver.decoding.typed import to_typed, unknown_fields
 from master.apiserver.kinds.catalog import KINDS, kind_of
 from master.apiserver.kinds.core import service_claims as claims
 from master.apiserver.kinds.core.pod import qos_class
 from master.apiserver.kinds.core.service import carry_over_allocations
-from master.apiserver.kinds.kind import Exhausted
+from master.apiserver.kinds.kind import AnyKind, Exhausted
 from master.apiserver.kinds.parts.pods import bind
 from master.apiserver.kinds.parts.scale import scale_of, with_scale
+from master.apiserver.kinds.registry import Registry
 from master.apiserver.kinds.settings import Settings, parse_ranges
 from master.apiserver.registry import deletion
 from master.apiserver.registry.metadata import carried_over, generated_name, timestamp
@@ -47,7 +47,7 @@ from master.apiserver.registry.validation.metadata import validate_metadata
 from master.apiserver.registry.validation.pod import validate_pod, validate_pod_update
 from master.apiserver.storage.codec import from_stored, to_stored, with_revision
 from master.apiserver.storage.fields import selectable, supported_fields
-from master.apiserver.storage.keys import key_of, resource_of_key
+from master.apiserver.storage.keys import key_of
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 RANGES = parse_ranges("10.96.0.0/29", "30000-30002")
@@ -61,34 +61,31 @@ def pod(**spec: object) -> Pod:
 
 
 def created(obj: Pod) -> Pod:
-    kind = kind_of(resource_for(Pod))
-    made: Pod = kind.default(kind.on_create(obj))
+    kind = kind_of(Pod)
+    made: Pod = kind.on_create(kind.default(obj))
     return made
 
 
 # storage form
 
 
-def test_every_kind_of_the_scheme_is_declared_once() -> None:
-    assert [kind.resource for kind in KINDS] == list(RESOURCES)
-
-
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
-def test_stored_bytes_hold_no_revision_and_come_back_whole(resource: scheme.Resource) -> None:
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
+def test_stored_bytes_hold_no_revision_and_come_back_whole(kind: AnyKind) -> None:
+    resource = kind.resource
     obj = resource.type(metadata=ObjectMeta(name="x", resource_version="5", labels={"a": "b"}))
-    stored = to_stored(resource, obj)
+    stored = to_stored(kind, obj)
     assert b"resourceVersion" not in stored
     assert stored.count(b'"kind"') == stored.count(b'"apiVersion"') == 1
-    seen = with_revision(resource, stored, 42)
+    seen = with_revision(kind, stored, 42)
     assert scheme.decode(resource.type, seen).metadata.resource_version == "42"
-    assert from_stored(resource, stored, 42).metadata.labels == {"a": "b"}
+    assert from_stored(kind, stored, 42).metadata.labels == {"a": "b"}
     # An object that was decoded (and so holds no shared defaults) is stored as the same bytes.
-    assert to_stored(resource, from_stored(resource, stored, 42)) == stored
+    assert to_stored(kind, from_stored(kind, stored, 42)) == stored
 
 
 def test_a_foreign_value_is_brought_into_form() -> None:
-    resource = resource_for(ConfigMap)
-    data = with_revision(resource, b'{"data":{"a":"b"},"metadata":{"name":"x"}}', 7)
+    kind = kind_of(ConfigMap)
+    data = with_revision(kind, b'{"data":{"a":"b"},"metadata":{"name":"x"}}', 7)
     assert msgspec.json.decode(data) == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -97,24 +94,24 @@ def test_a_foreign_value_is_brought_into_form() -> None:
     }
 
 
-@pytest.mark.parametrize("resource", RESOURCES, ids=lambda r: r.kind)
-def test_keys_lead_back_to_their_kind(resource: scheme.Resource) -> None:
-    key = key_of(resource, "ns", "x").decode()
-    tail = "ns/x" if resource.namespaced else "x"
-    assert resource_of_key(key) == (resource, tail)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
+def test_keys_lead_back_to_their_kind(kind: AnyKind) -> None:
+    key = key_of(kind, "ns", "x").decode()
+    tail = "ns/x" if kind.resource.namespaced else "x"
+    assert Registry(KINDS).at_key(key) == (kind.stored, tail)
 
 
 def test_keys_are_upstreams() -> None:
-    assert key_of(resource_for(Node), "", "w1") == b"/registry/minions/w1"
-    assert key_of(resource_for(Service), "a", "b") == b"/registry/services/specs/a/b"
+    assert key_of(kind_of(Node), "", "w1") == b"/registry/minions/w1"
+    assert key_of(kind_of(Service), "a", "b") == b"/registry/services/specs/a/b"
 
 
 def test_selectable_fields() -> None:
-    stored = to_stored(resource_for(Pod), pod(node_name="w1"))
-    fields = selectable(resource_for(Pod), stored).fields
+    stored = to_stored(kind_of(Pod), pod(node_name="w1"))
+    fields = selectable(kind_of(Pod), stored).fields
     assert fields["spec.nodeName"] == "w1"
     assert fields["metadata.namespace"] == "default"
-    assert "metadata.namespace" not in supported_fields(resource_for(Node))
+    assert "metadata.namespace" not in supported_fields(kind_of(Node))
 
 
 # pods
@@ -266,7 +263,7 @@ def test_a_dying_object_is_finished_without_finalizers_and_grace() -> None:
 
 def service(**spec: object) -> Service:
     given = {"ports": (ServicePort(port=80),), **spec}
-    kind = kind_of(resource_for(Service))
+    kind = kind_of(Service)
     made: Service = kind.default(Service(metadata=META, spec=ServiceSpec(**given)))
     return made
 
@@ -352,7 +349,7 @@ def test_scale_stands_for_its_deployment() -> None:
 
 
 def test_a_namespace_is_held_by_its_spec_finalizer() -> None:
-    kind = kind_of(resource_for(Namespace))
+    kind = kind_of(Namespace)
     made = kind.default(kind.on_create(Namespace(metadata=ObjectMeta(name="n"))))
     assert made.metadata.labels == {"kubernetes.io/metadata.name": "n"}
     assert kind.holds(made)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kube.api.core import Namespace, NamespaceStatus, Pod, ServiceAccount
 from kube.api.meta import ObjectMeta, OwnerReference
+from kube.machinery.scheme import resource_for
 from master.controllers.lifecycle.namespace import conditions
 from master.controllers.lifecycle.ownergraph import (
     FOREGROUND,
@@ -25,7 +26,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 def item(uid: str, *owners: str, block: bool = True, finalizers: tuple[str, ...] = ()) -> Item:
     refs = tuple(OwnerReference(uid=o, name=o, block_owner_deletion=block) for o in owners)
-    return Item(Pod, "ns", uid, uid, refs, bool(finalizers), finalizers)
+    return Item(resource_for(Pod), "ns", uid, uid, refs, bool(finalizers), finalizers)
 
 
 def test_an_object_stays_while_one_owner_does() -> None:
