@@ -1,7 +1,8 @@
 """The one version string that every process reports.
 
-The Kubernetes minor is the one whose behaviour Muster follows; tools such as kubectl choose
-their own behaviour by it, and the alert KubeVersionMismatch counts distinct values of it.
+The Kubernetes minor is that of the schema from which the API's types are made (docs/api.md);
+tools such as kubectl choose their own behaviour by it, and the alert KubeVersionMismatch counts
+distinct values of it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import platform
 from kube import __version__
 
 MAJOR = "1"
-MINOR = "33"
+MINOR = "37"
 GIT_VERSION = f"v{MAJOR}.{MINOR}.0+muster-{__version__}"
 # etcd's wire behaviour that the store follows. kube-apiserver parses it and needs at least
 # 3.5.13 to ask for watch progress.

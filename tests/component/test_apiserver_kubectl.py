@@ -33,7 +33,7 @@ def test_what_every_cluster_has_is_there(lab: Cluster) -> None:
 
 
 def test_version_and_discovery(lab: Cluster) -> None:
-    assert "v1.33" in lab.kubectl("version").stdout
+    assert "v1.37" in lab.kubectl("version").stdout
     listed = lab.kubectl("api-resources", "--no-headers").stdout
     for row in ("pods", "deployments", "leases", "endpointslices"):
         assert f"\n{row} " in f"\n{listed}", row

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from kube.api import core
+from kube.component.version import MAJOR, MINOR
 from kube.machinery.ports import named_port
 from kube.rpc.dial import open_channel
 from kube.rpc.errors import Code, RpcError
@@ -71,7 +72,7 @@ async def run_http(
     try:
         async with session.get(
             url,
-            headers={"User-Agent": "kube-probe/1.33", "Connection": "close"} | headers,
+            headers={"User-Agent": f"kube-probe/{MAJOR}.{MINOR}", "Connection": "close"} | headers,
             timeout=aiohttp.ClientTimeout(total=timeout),
             allow_redirects=False,
             ssl=False,

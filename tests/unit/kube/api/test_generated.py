@@ -13,10 +13,11 @@ from kube.api import facts
 from kube.api.apps import Deployment
 from kube.api.core import Pod
 from kube.api.object import ApiObject
+from kube.component.version import MAJOR, MINOR
 from kube.machinery import scheme
 from kube.machinery.schema import Schema, schema_of, time_plan
 from master.apiserver.decoding.typed import to_typed, unknown_fields
-from tools.published import SCALARS, definitions, group_version_kind, kinds, place_of
+from tools.published import SCALARS, definitions, directory, group_version_kind, kinds, place_of
 from tools.render_facts import descriptions
 from tools.render_types import ALSO, LEFT_OUT, closure, is_struct, json_type, properties_of
 
@@ -45,6 +46,10 @@ def test_every_kind_has_a_name_in_the_scheme() -> None:
     for row in rows:
         assert row and issubclass(row.type, ApiObject)
         assert (row.type().api_version, row.type().kind) == (row.api_version, row.kind)
+
+
+def test_the_server_says_the_minor_of_its_schemas() -> None:
+    assert directory().name.startswith(f"v{MAJOR}.{MINOR}.")
 
 
 def example(value: Any, inside: tuple[str, ...] = ()) -> Any:
