@@ -22,6 +22,7 @@ COMPONENTS = {
     "apiserver": "master",
     "scheduler": "master",
     "controller-manager": "master",
+    "state-metrics": "master",
     "apiserver-check": "master",
     "keepalived": "master",
     "runtime": "every",

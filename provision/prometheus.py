@@ -28,6 +28,8 @@ def scrape_config(record: LabRecord, pki: Path) -> str:
         _job(record, "kube-controller-manager", masters, 10257, pki),
         _kubelet(record, pki, "/metrics"),
         _kubelet(record, pki, "/metrics/cadvisor"),
+        _state_metrics(record, pki),
+        _labelled(_job(record, "kube-state-metrics", masters, 8081, pki), "-self"),
         _job(record, "kube-proxy", everybody, 10249, pki),
         _job(record, "muster-network", everybody, 10012, pki),
     ]
@@ -43,12 +45,27 @@ def scrape_config(record: LabRecord, pki: Path) -> str:
 def _kubelet(record: LabRecord, pki: Path, path: str) -> dict[str, Any]:
     """One job for all paths, told apart by a label, as kube-prometheus' ServiceMonitor has it."""
     job = _job(record, "kubelet", record.machines, 10250, pki)
-    # Two configurations cannot have one name; what series say of their pods is theirs.
-    job |= {"job_name": "kubelet" + path.removeprefix("/metrics").replace("/", "-")}
+    # What series say of their pods is theirs.
     job |= {"metrics_path": path, "honor_labels": True}
     for group in job["static_configs"]:
-        group["labels"] |= {"job": "kubelet", "metrics_path": path}
+        group["labels"] |= {"metrics_path": path}
+    return _labelled(job, path.removeprefix("/metrics").replace("/", "-"))
+
+
+def _state_metrics(record: LabRecord, pki: Path) -> dict[str, Any]:
+    """Its series are of other objects than the master that serves them: without the label `node`,
+    which a pod that waits for one would get from here."""
+    job = _job(record, "kube-state-metrics", record.masters, 8080, pki) | {"honor_labels": True}
+    for group in job["static_configs"]:
+        del group["labels"]["node"]
     return job
+
+
+def _labelled(job: dict[str, Any], suffix: str) -> dict[str, Any]:
+    """Two configurations cannot have one name: theirs differ, the label `job` does not."""
+    for group in job["static_configs"]:
+        group["labels"] |= {"job": job["job_name"]}
+    return job | {"job_name": job["job_name"] + suffix}
 
 
 def _job(

@@ -66,11 +66,18 @@ class ClientFlags:
         return server_context(self.tls_files) if self.tls_files is not None else None
 
 
-def add_client_flags(parser: argparse.ArgumentParser, *, secure_port: int) -> None:
+def add_client_flags(
+    parser: argparse.ArgumentParser,
+    *,
+    secure_port: int,
+    listen: tuple[str, str] = ("--bind-address", "--secure-port"),
+) -> None:
+    """`listen` are the names of the flags for our own address and port."""
+    address, port = listen
     parser.add_argument("--api-servers", required=True, metavar="HOST:PORT[,...]")
     parser.add_argument("--kubeconfig", type=Path)
-    parser.add_argument("--bind-address", default=ANY_ADDRESS)
-    parser.add_argument("--secure-port", type=int, default=secure_port)
+    parser.add_argument(address, dest="bind_address", default=ANY_ADDRESS)
+    parser.add_argument(port, dest="secure_port", type=int, default=secure_port)
     parser.add_argument("--tls-cert-file", type=Path)
     parser.add_argument("--tls-private-key-file", type=Path)
     parser.add_argument("--client-ca-file", type=Path)

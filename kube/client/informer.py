@@ -22,6 +22,8 @@ T = TypeVar("T", bound=ApiObject)
 # type is ADDED, MODIFIED or DELETED; old is None for ADDED, new is None for DELETED.
 Handler = Callable[[str, T | None, T | None], None]
 IndexFunction = Callable[[T], Iterable[str]]
+# Told of each "list" and "watch" that was begun, and whether it went well.
+Observe = Callable[[str, bool], None]
 
 
 class Backoff:
@@ -50,9 +52,11 @@ class Informer(Generic[T]):
         field_selector: str = "",
         label_selector: str = "",
         resource: Resource | None = None,
+        observe: Observe = lambda verb, well: None,
     ) -> None:
         """`resource` is what is followed when `type_` does not tell (see `Client`)."""
         self._client = client
+        self._observe = observe
         self._type = type_
         self._resource = resource or resource_for(type_)
         self._namespace = namespace
@@ -111,6 +115,7 @@ class Informer(Generic[T]):
             except Expired:
                 self.resource_version = ""
             except StatusError as error:
+                self._observe("watch" if self.resource_version else "list", False)
                 delay = self._backoff.delay()
                 log.debug("watch broken", resource=self._name, error=str(error), retry_in=delay)
                 await asyncio.sleep(delay)
@@ -135,6 +140,7 @@ class Informer(Generic[T]):
             if known is None or known.metadata.resource_version != obj.metadata.resource_version:
                 self._apply(key, obj)
         self.resource_version = listing.resource_version
+        self._observe("list", True)
         self._backoff.reset()
         self._synced.set()
 
@@ -156,6 +162,7 @@ class Informer(Generic[T]):
 
     def _opened(self) -> None:
         self.watching = True
+        self._observe("watch", True)
         self._backoff.reset()
 
     def _on_watch_event(self, event: WatchEvent[T]) -> None:

@@ -29,6 +29,7 @@ AGENTS = {
 MASTERS = {
     "controller-manager.conf": ("controller-manager", "system:kube-controller-manager"),
     "scheduler.conf": ("scheduler", "system:kube-scheduler"),
+    "state-metrics.conf": ("state-metrics", "system:muster:state-metrics"),
 }
 
 

@@ -12,6 +12,7 @@ from provision.payload.owners import (
     CONTROLLER_MANAGER,
     KVSTORE,
     SCHEDULER,
+    STATE_METRICS,
 )
 from provision.payload.units import module
 from provision.providers.base import MachineSpec
@@ -127,13 +128,19 @@ def apiserver(record: LabRecord, machine: MachineSpec) -> Unit:
     )
 
 
-def _elected(record: LabRecord, machine: MachineSpec, conf: str, port: int) -> Flags:
+def _elected(
+    record: LabRecord,
+    machine: MachineSpec,
+    conf: str,
+    port: int,
+    listen: tuple[str, str] = ("bind-address", "secure-port"),
+) -> Flags:
     profile = timers(record)
     return {
         "kubeconfig": f"{KUBERNETES}/{conf}",
         "api-servers": api_servers(record, machine),
-        "bind-address": machine.address,
-        "secure-port": port,
+        listen[0]: machine.address,
+        listen[1]: port,
         **component_tls(),
         "leader-elect-lease-duration": profile.leader_elect_lease_duration,
         "leader-elect-renew-deadline": profile.leader_elect_renew_deadline,
@@ -174,5 +181,23 @@ def controller_manager(record: LabRecord, machine: MachineSpec) -> Unit:
     )
 
 
+def state_metrics(record: LabRecord, machine: MachineSpec) -> Unit:
+    flags = _elected(record, machine, "state-metrics.conf", 8080, ("host", "port"))
+    return Unit(
+        name="muster-state-metrics",
+        description="Muster state metrics (kube-state-metrics' role)",
+        command=module(
+            "master.statemetrics",
+            arguments(flags | {"telemetry-host": machine.address, "telemetry-port": 8081}),
+        ),
+        inputs=(f"{KUBERNETES}/state-metrics.conf", *COMPONENT_FILES),
+        service=service(STATE_METRICS, group=COMPONENTS),
+        after=("muster-apiserver.service",),
+    )
+
+
+MASTER_UNITS = (kvstore, apiserver, scheduler, controller_manager, state_metrics)
+
+
 def master_units(record: LabRecord, machine: MachineSpec) -> list[Unit]:
-    return [build(record, machine) for build in (kvstore, apiserver, scheduler, controller_manager)]
+    return [build(record, machine) for build in MASTER_UNITS]

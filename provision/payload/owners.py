@@ -10,15 +10,17 @@ from provision.payload.model import File
 
 KVSTORE, APISERVER = "muster-kvstore", "muster-apiserver"
 SCHEDULER, CONTROLLER_MANAGER = "muster-scheduler", "muster-controller-manager"
+STATE_METRICS = "muster-state-metrics"
 USERS = {
     KVSTORE: "Muster key-value store",
     APISERVER: "Muster API server",
     SCHEDULER: "Muster scheduler",
     CONTROLLER_MANAGER: "Muster controller manager",
+    STATE_METRICS: "Muster state metrics",
 }
 # Serve their metrics with the machine's certificate, which the agents (root) use too.
 COMPONENTS = "muster-component"
-_MEMBERS = (SCHEDULER, CONTROLLER_MANAGER)
+_MEMBERS = (SCHEDULER, CONTROLLER_MANAGER, STATE_METRICS)
 SYSUSERS = "/etc/sysusers.d/muster.conf"
 
 # Of a master's keys, by the end of the path. What is not named is root's.
@@ -30,6 +32,7 @@ _OWNERS = {
     "pki/apiserver-kubelet-client.key": APISERVER,
     "scheduler.conf": SCHEDULER,
     "controller-manager.conf": CONTROLLER_MANAGER,
+    "state-metrics.conf": STATE_METRICS,
 }
 
 

@@ -94,6 +94,7 @@ def _serving(
 def _masters_clients(machine: MachineSpec) -> Iterator[Leaf]:
     yield _client(machine, "controller-manager", "system:kube-controller-manager")
     yield _client(machine, "scheduler", "system:kube-scheduler")
+    yield _client(machine, "state-metrics", "system:muster:state-metrics")
 
 
 def _api_server(record: LabRecord, machine: MachineSpec) -> Iterator[Leaf]:

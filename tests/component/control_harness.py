@@ -146,6 +146,14 @@ class ControlPlane:
         program = ("-m", "master.scheduler") if script is None else (str(script),)
         self._component("scheduler", program, "system:kube-scheduler", "--seed", "1")
 
+    def start_state_metrics(self, name: str, port: int, telemetry_port: int) -> None:
+        self.python(
+            name, "master.statemetrics", "--api-servers", ",".join(self.servers),
+            "--kubeconfig", str(self.identity("system:muster:state-metrics")),
+            "--host", "127.0.0.1", "--port", str(port), "--telemetry-port", str(telemetry_port),
+            *_tls_flags(self.pki.issue(f"{name}-serving")), *LEASE_FLAGS,
+        )  # fmt: skip
+
     def _component(self, name: str, program: Sequence[str], user: str, *flags: str) -> None:
         (port,) = free_ports(1)
         self.run(

@@ -54,6 +54,8 @@ PORTS = (
     Port("apiserver", 6444, "grpc"),
     Port("scheduler", 10259),
     Port("controllers", 10257),
+    Port("state-metrics", 8080),
+    Port("state-metrics", 8081),
     Port("runtime", RUNTIME_METRICS),
     Port("kubelet", 10250, page="/healthz"),
     Port("kubelet", 10248, tls=False, anonymous=True, page="/healthz"),
@@ -85,6 +87,11 @@ class World(Machine):
                 name, module, "--api-servers", "127.0.0.1:6444", "--kubeconfig", self._conf(name),
                 *self.tls_flags(), "--bind-address", NODE_IP,
             )  # fmt: skip
+        self._python(
+            "state-metrics", "master.statemetrics", "--api-servers", "127.0.0.1:6444",
+            "--kubeconfig", self._conf("state-metrics"), *self.tls_flags(), "--host", NODE_IP,
+            "--telemetry-host", NODE_IP,
+        )  # fmt: skip
         self._python(
             "proxy", "worker.proxy", "--api-servers", "127.0.0.1:6444", "--kubeconfig",
             self._conf("proxy"), "--hostname-override", NODE, *self.tls_flags(),
@@ -216,6 +223,7 @@ class World(Machine):
 _USERS = {
     "scheduler": "system:kube-scheduler",
     "controllers": "system:kube-controller-manager",
+    "state-metrics": "system:muster:state-metrics",
     "proxy": "system:kube-proxy",
     "network": "system:muster:network",
 }

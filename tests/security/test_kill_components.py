@@ -210,6 +210,7 @@ def test_a_component_reads_its_own_keys_and_no_other(lab: LabDriver) -> None:
         },
         "muster-scheduler": {"component.key", "scheduler.conf"},
         "muster-controller-manager": {"component.key", "controller-manager.conf"},
+        "muster-state-metrics": {"component.key", "state-metrics.conf"},
     }  # fmt: skip
     for user, expected in own.items():
         asked = " ".join(keys)

@@ -110,6 +110,19 @@ NODE_PROXIER = (
     PolicyRule(("list", "watch"), ("",), ("services", "endpoints")),
     PolicyRule(("list", "watch"), ("discovery.k8s.io",), ("endpointslices",)),
 )
+# kube-state-metrics' ClusterRole, without Secrets, for the kinds that it has series of.
+STATE_METRICS = (
+    *AUTH_DELEGATOR,
+    *_leader_lock("kube-state-metrics"),
+    PolicyRule(
+        ("list", "watch"),
+        ("",),
+        ("configmaps", "endpoints", "namespaces", "nodes", "pods", "serviceaccounts", "services"),
+    ),
+    PolicyRule(("list", "watch"), ("apps",), ("deployments", "replicasets")),
+    PolicyRule(("list", "watch"), ("coordination.k8s.io",), ("leases",)),
+    PolicyRule(("list", "watch"), ("discovery.k8s.io",), ("endpointslices",)),
+)
 MONITORING = (
     PolicyRule(
         ("get",),
@@ -161,4 +174,5 @@ USER_RULES: dict[str, tuple[PolicyRule, ...]] = {
     "system:kube-scheduler": SCHEDULER,
     "system:kube-controller-manager": CONTROLLER_MANAGER,
     "system:kube-proxy": NODE_PROXIER,
+    "system:muster:state-metrics": STATE_METRICS,
 }

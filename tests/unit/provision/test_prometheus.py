@@ -21,3 +21,11 @@ def test_a_kubelet_is_one_job_with_a_label_for_the_path() -> None:
         assert [g["labels"]["metrics_path"] for g in job["static_configs"]] == [path] * 2
         assert {g["labels"]["node"] for g in job["static_configs"]} == {"m1", "w1"}
     assert len({job["job_name"] for job in jobs}) == len(jobs)
+
+
+def test_series_of_objects_get_no_node_from_the_master_that_serves_them() -> None:
+    record = allocate(parse_lab("apiVersion: muster/v1\nkind: Lab\nspec: {workers: 1}"), {})
+    jobs = yaml.safe_load(scrape_config(record, Path("/pki")))["scrape_configs"]
+    (job,) = (j for j in jobs if j["job_name"] == "kube-state-metrics")
+    assert job["honor_labels"] is True
+    assert [set(group["labels"]) for group in job["static_configs"]] == [{"cluster"}]

@@ -1,0 +1,3 @@
+from master.statemetrics.main import main
+
+raise SystemExit(main())
