@@ -97,6 +97,7 @@ stubs:
 	$(BIN)/python tools/gen_api.py --check
 	$(PYTEST) -q tests/unit/kube/api tests/unit/master/apiserver/test_numbers.py
 	$(BIN)/python tools/gen_drill_docs.py --check
+	$(BIN)/python -m tools.gen_kind_docs --check
 
 format: setup ## Format the code
 	$(BIN)/ruff format .

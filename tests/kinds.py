@@ -25,11 +25,13 @@ META = {"uid": "1b2c", "creationTimestamp": "2026-01-02T03:04:05Z"}
 
 
 def name_of(kind: AnyKind) -> str:
-    """`batch.Job`: the kind with the first word of its group."""
-    return f"{kind.resource.group.partition('.')[0]}.{kind.resource.kind}".lstrip(".")
+    """`batch.Job`: the kind with the first word of its group; of several versions, with that."""
+    named = f"{kind.resource.group.partition('.')[0]}.{kind.resource.kind}".lstrip(".")
+    return f"{named}.{kind.resource.version}" if kind.conversion else named
 
 
-BY_NAME = {name_of(kind): kind for kind in KINDS}
+# Those that are stored, which judge for all versions.
+BY_NAME = {name_of(kind): kind for kind in KINDS if not kind.conversion}
 
 
 def example_of(resource: Resource) -> Json:

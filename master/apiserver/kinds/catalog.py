@@ -10,6 +10,10 @@ from master.apiserver.kinds.apps import (
     replicaset,
     statefulset,
 )
+from master.apiserver.kinds.autoscaling import (
+    horizontalpodautoscaler,
+    v1,
+)
 from master.apiserver.kinds.batch import (
     cronjob,
     job,
@@ -33,7 +37,33 @@ from master.apiserver.kinds.core import (
     serviceaccount,
 )
 from master.apiserver.kinds.discovery import endpointslice
+from master.apiserver.kinds.events import event as events_event
 from master.apiserver.kinds.kind import AnyKind
+from master.apiserver.kinds.networking import (
+    addresses,
+    ingress,
+    ingressclass,
+    networkpolicy,
+)
+from master.apiserver.kinds.node import (
+    runtimeclass,
+)
+from master.apiserver.kinds.policy import (
+    poddisruptionbudget,
+)
+from master.apiserver.kinds.rbac import (
+    role,
+    rolebinding,
+)
+from master.apiserver.kinds.scheduling import (
+    priorityclass,
+)
+from master.apiserver.kinds.storage import (
+    csi,
+    storageclass,
+    volumeattachment,
+    volumeattributesclass,
+)
 
 KINDS: tuple[AnyKind, ...] = (
     namespace.KIND,
@@ -60,6 +90,27 @@ KINDS: tuple[AnyKind, ...] = (
     resourcequota.KIND,
     persistentvolume.KIND,
     persistentvolumeclaim.KIND,
+    role.KIND,
+    rolebinding.KIND,
+    role.CLUSTER_KIND,
+    rolebinding.CLUSTER_KIND,
+    ingress.KIND,
+    ingressclass.KIND,
+    networkpolicy.KIND,
+    addresses.CIDR,
+    addresses.ADDRESS,
+    poddisruptionbudget.KIND,
+    storageclass.KIND,
+    volumeattachment.KIND,
+    csi.DRIVER,
+    csi.NODE,
+    csi.CAPACITY,
+    volumeattributesclass.KIND,
+    priorityclass.KIND,
+    runtimeclass.KIND,
+    horizontalpodautoscaler.KIND,
+    v1.KIND,
+    events_event.KIND,
 )
 _BY_TYPE: dict[type, AnyKind] = {kind.resource.type: kind for kind in KINDS}
 

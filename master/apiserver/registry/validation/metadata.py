@@ -25,6 +25,12 @@ SUBDOMAIN_TEXT = (
     "'.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used "
     "for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
+WILDCARD_TEXT = (
+    "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which "
+    "must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric "
+    "character (e.g. '*.example.com', regex used for validation is "
+    "'\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
 DNS_1035_TEXT = (
     "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an "
     "alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or "
@@ -59,6 +65,22 @@ def dns_subdomain(name: str) -> str | None:
     if len(name) > 253:
         return "must be no more than 253 characters"
     return None if _SUBDOMAIN.fullmatch(name) else SUBDOMAIN_TEXT
+
+
+def wildcard_subdomain(name: str) -> str | None:
+    """`*.example.com`: one star, as the first label."""
+    if len(name) > 253:
+        return "must be no more than 253 characters"
+    wild = name.startswith("*.") and _SUBDOMAIN.fullmatch(name[2:])
+    return None if wild else WILDCARD_TEXT
+
+
+def path_segment(name: str) -> str | None:
+    """A name that is one step of a path, whatever else it is (ValidatePathSegmentName)."""
+    if name in (".", ".."):
+        return f"may not be '{name}'"
+    wrong = [f"may not contain '{character}'" for character in "/%" if character in name]
+    return wrong[0] if wrong else None
 
 
 def qualified_name(key: str) -> str | None:

@@ -30,7 +30,7 @@ _INCLUSION = ("Honor", "Ignore")
 
 def validate_scheduling(spec: PodSpec, path: str) -> Causes:
     causes = validate_labels(spec.node_selector, f"{path}.nodeSelector")
-    causes += _tolerations(spec.tolerations, f"{path}.tolerations")
+    causes += validate_tolerations(spec.tolerations, f"{path}.tolerations")
     if affinity := spec.affinity:
         here = f"{path}.affinity"
         if affinity.node_affinity:
@@ -174,7 +174,7 @@ def _spread(constraints: tuple[TopologySpreadConstraint, ...], path: str) -> Cau
     return causes
 
 
-def _tolerations(tolerations: tuple[Toleration, ...], path: str) -> Causes:
+def validate_tolerations(tolerations: tuple[Toleration, ...], path: str) -> Causes:
     causes: Causes = []
     for index, toleration in enumerate(tolerations):
         causes += _toleration(toleration, f"{path}[{index}]")
