@@ -12,7 +12,7 @@ from kube.client.client import Client
 from kube.component.tls import TlsFiles
 from provision.errors import MachineUnreachable
 from provision.providers import provider
-from provision.providers.base import Fabric, LabSpec, Provider
+from provision.providers.base import Disks, Fabric, LabSpec, Provider
 from provision.ssh.client import Connection, over_ssh
 from provision.state import Store, lab_spec
 
@@ -39,9 +39,14 @@ class DrillLab:
         return tuple(m.name for m in self.spec.machines if m.role == "master")
 
     @property
+    def pki(self) -> Path:
+        """The lab's certificates and their authorities, on this host."""
+        return self.monitoring.ca.parent
+
+    @property
     def store_monitoring(self) -> TlsFiles:
         """For the store's metrics: its certificates are of an authority of its own."""
-        pki = self.monitoring.ca.parent / "etcd"
+        pki = self.pki / "etcd"
         return TlsFiles(pki / "monitoring.crt", pki / "monitoring.key", pki / "ca.crt")
 
     @property
@@ -53,6 +58,16 @@ class DrillLab:
                 "docs/drills.md says which faults each provider has",
             )
         return self.provider.fabric
+
+    @property
+    def disks(self) -> Disks:
+        """The machines' disks. Raises NothingRan where the provider has no hand in them."""
+        if self.provider.disks is None:
+            raise NothingRan(
+                f"the disks of {self.provider.name} machines cannot be slowed down from outside",
+                "docs/drills.md says which faults each provider has",
+            )
+        return self.provider.disks
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:

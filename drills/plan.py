@@ -121,6 +121,8 @@ def check_provider(fault: Fault, lab: DrillLab) -> None:
     """Refuse what this provider cannot do. Raises NothingRan."""
     if fault.needs.fabric:
         _ = lab.fabric
+    if fault.needs.disks:
+        _ = lab.disks
 
 
 HAS = 'command -v "$1" >/dev/null || test -e "$1"'

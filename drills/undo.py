@@ -76,6 +76,16 @@ class Unshape(Step, frozen=True, tag="unshape"):
         return f"full bandwidth again: {', '.join(self.machines)}"
 
 
+class Unslow(Step, frozen=True, tag="unslow"):
+    machines: tuple[str, ...]
+
+    async def apply(self, lab: DrillLab) -> None:
+        await lab.disks.unslow(lab.spec, self.machines)
+
+    def __str__(self) -> str:
+        return f"disk as fast as it is again: {', '.join(self.machines)}"
+
+
 class RunOn(Step, frozen=True, tag="run-on"):
     """A command on a machine. One that is gone for good needs no healing."""
 
@@ -104,4 +114,4 @@ class Uncordon(Step, frozen=True, tag="uncordon"):
         return f"schedulable again: {self.node}"
 
 
-AnyStep = PowerOn | Resume | Plug | PassAgain | Unshape | RunOn | Uncordon
+AnyStep = PowerOn | Resume | Plug | PassAgain | Unshape | Unslow | RunOn | Uncordon

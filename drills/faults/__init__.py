@@ -10,6 +10,8 @@ from drills.faults.block_ports import BlockPorts
 from drills.faults.cpu_hog import CpuHog
 from drills.faults.disk_full import DiskFull
 from drills.faults.drain import Drain
+from drills.faults.expire_certificate import ExpireCertificate
+from drills.faults.fill_conntrack import FillConntrack
 from drills.faults.flood_api import FloodApi
 from drills.faults.flush_rules import FlushRules
 from drills.faults.freeze import Freeze
@@ -27,6 +29,7 @@ from drills.faults.reboot import Reboot
 from drills.faults.restart_component import RestartComponent
 from drills.faults.shutdown import Shutdown
 from drills.faults.skew_clock import SkewClock
+from drills.faults.slow_disk import SlowDisk
 from drills.faults.stop_component import StopComponent
 from drills.faults.unplug import Unplug
 
@@ -45,6 +48,7 @@ AnyFault = (
     | RestartComponent
     | HangComponent
     | SkewClock
+    | ExpireCertificate
     | FlushRules
     | KillPods
     | KillContainers
@@ -54,6 +58,8 @@ AnyFault = (
     | PidHog
     | DiskFull
     | InodesFull
+    | SlowDisk
+    | FillConntrack
     | FloodApi
 )
 ALL: tuple[type[Fault], ...] = typing.get_args(AnyFault)

@@ -25,6 +25,7 @@ class Needs:
 
     verbs: tuple[str, ...] = ()  # of the provider
     fabric: bool = False  # a provider that has the machines' network in hand
+    disks: bool = False  # and one that has their disks
     tools: tuple[str, ...] = ()  # programs or files in the machine
     api: bool = False
 

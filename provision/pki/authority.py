@@ -130,6 +130,23 @@ def issue(authority: KeyPair, request: LeafRequest, now: datetime) -> KeyPair:
     return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), private_pem(key))
 
 
+def reissue(authority: KeyPair, cert: bytes, start: datetime, end: datetime) -> bytes:
+    """The same certificate (PEM) for another time: its names, its key, its uses."""
+    old = x509.load_pem_x509_certificate(cert)
+    signer = serialization.load_pem_private_key(authority.key, password=None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    builder = x509.CertificateBuilder(
+        issuer_name=authority.certificate.subject,
+        subject_name=old.subject,
+        public_key=old.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=start,
+        not_valid_after=end,
+        extensions=list(old.extensions),
+    )
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
 def _authority_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier.value)

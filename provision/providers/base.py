@@ -182,6 +182,18 @@ class Fabric(Protocol):
         ...
 
 
+class Disks(Protocol):
+    """The machines' disks, where a provider has them in hand: slowed down from outside."""
+
+    async def slow(self, lab: LabSpec, names: Sequence[str], writes_per_second: int) -> None:
+        """Let machines write no more often than that."""
+        ...
+
+    async def unslow(self, lab: LabSpec, names: Sequence[str]) -> None:
+        """As fast as it goes again. May be repeated, also on machines that are off."""
+        ...
+
+
 class Provider(Protocol):
     """The verbs. `names` picks machines, None means all of the lab's.
 
@@ -194,6 +206,11 @@ class Provider(Protocol):
     @property
     def fabric(self) -> Fabric | None:
         """The lab's network, where this provider can break it."""
+        ...
+
+    @property
+    def disks(self) -> Disks | None:
+        """The machines' disks, where this provider can slow them down."""
         ...
 
     async def check(self, lab: LabSpec) -> list[Problem]:

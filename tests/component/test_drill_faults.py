@@ -33,9 +33,10 @@ from provision.pki.authority import new_authority
 from provision.pki.kubeconfig import kubeconfig_bytes
 from provision.providers.base import LabNetwork, MachineSpec
 from provision.providers.identity import new_host_key
+from provision.providers.local.cgroupfs import host_layout
 from provision.providers.local.names import lab_netns, machine_port
 from provision.providers.local.provider import LocalProvider
-from provision.state import Store, lab_spec
+from provision.state import Store, lab_spec, write_private
 
 pytestmark = [
     pytest.mark.root,
@@ -56,6 +57,7 @@ SETTINGS = {
     "block-ports": ", ports: [8080]",
     "cpu-hog": ", workers: 1",
     "disk-full": ", leaveMebibytes: 8",
+    "expire-certificate": ", component: kubelet",
     "flood-api": ", clients: 2",
     "inodes-full": ", leave: 100",
     "memory-hog": ", percent: 20",
@@ -117,6 +119,8 @@ def prepare(lab: DrillLab, machine: str) -> None:
     )
     # An identity for what acts with the kubelet's; nobody answers at this address.
     pair = new_authority("t-drill", datetime.now(UTC))
+    write_private(lab.pki / "ca.crt", pair.cert)
+    write_private(lab.pki / "ca.key", pair.key)
     conf = kubeconfig_bytes("t-drill", "https://127.0.0.1:9", pair.cert, pair, "nobody").decode()
     on(lab, machine, f"mkdir -p /etc/kubernetes; cat > {KUBECONFIG} <<'EOF'\n{conf}EOF\n")
 
@@ -129,6 +133,7 @@ class Facts:
     cable: str
     queue: str
     rules: list[str]
+    limits: list[str]
     inside: str
 
 
@@ -136,8 +141,9 @@ INSIDE = (
     "for u in kubelet proxy; do systemctl is-active muster-$u; "
     "grep -h '^State' /proc/$(systemctl show -p MainPID --value muster-$u)/status; "
     "systemctl show -p Environment muster-$u; done; "
-    "systemctl list-units --all --plain --no-legend 'muster-drill*'; "
-    "find /run/systemd /var/lib -name '*muster-drill*'"
+    "nft list tables; systemctl list-units --all --plain --no-legend 'muster-drill*'; "
+    "find /run/systemd /var/lib /etc/kubernetes -name '*muster-drill*'; "
+    "sha256sum /etc/kubernetes/kubelet.conf"
 )
 
 
@@ -159,8 +165,19 @@ def facts(lab: DrillLab, machine: str) -> Facts:
         queue=" ".join(host("tc", "qdisc", "show", "dev", port).split()[:3]),
         # Those that speak of this machine alone: the others' faults are under way.
         rules=[table for table in tables if f"{machine}-" in table or f"rate-{machine} " in table],
+        limits=disk_limits(machine),
         inside=on(lab, machine, INSIDE),
     )
+
+
+def disk_limits(machine: str) -> list[str]:
+    """What the machine's cgroups say of its disk; version 1 has them in each."""
+    layout = host_layout()
+    hierarchy = layout.carrying("io") or layout.carrying("blkio")
+    assert hierarchy is not None
+    files = ("io.max", "blkio.throttle.write_iops_device")
+    top = hierarchy.machine(NAME, machine)
+    return [path.read_text() for file in files for path in sorted(top.rglob(file))]
 
 
 def settled(lab: DrillLab, machine: str, before: Facts) -> Facts:

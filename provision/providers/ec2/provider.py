@@ -44,6 +44,7 @@ class Ec2Provider:
 
     name = "ec2"
     fabric = None  # its network is out of our hands
+    disks = None  # and so are its disks
 
     def __init__(self, reachable: Reachable = wait_for_ssh) -> None:
         self._reachable = reachable

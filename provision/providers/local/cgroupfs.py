@@ -80,7 +80,7 @@ def processes(layout: CgroupLayout, lab: str, machine: str) -> set[int]:
     """Every process in any of the machine's cgroups, nested ones included."""
     pids: set[int] = set()
     for hierarchy in layout.hierarchies:
-        for directory in _tree(hierarchy.machine(lab, machine)):
+        for directory in tree(hierarchy.machine(lab, machine)):
             with contextlib.suppress(FileNotFoundError, OSError):
                 pids.update(int(p) for p in (directory / "cgroup.procs").read_text().split())
     return pids
@@ -176,7 +176,7 @@ async def remove_lab(layout: CgroupLayout, lab: str) -> None:
 async def _remove_tree(top: Path) -> None:
     """rmdir bottom-up. The kernel says EBUSY for a moment after the last process has gone."""
     deadline = asyncio.get_running_loop().time() + _EMPTY_SECONDS
-    for directory in reversed(list(_tree(top))):
+    for directory in reversed(list(tree(top))):
         while True:
             try:
                 directory.rmdir()
@@ -191,7 +191,7 @@ async def _remove_tree(top: Path) -> None:
                 break
 
 
-def _tree(top: Path) -> Iterator[Path]:
+def tree(top: Path) -> Iterator[Path]:
     for root, _, _ in os.walk(top):
         yield Path(root)
 

@@ -27,6 +27,7 @@ from provision.providers.identity import ensure_identity, read_identity
 from provision.providers.local import cgroupfs, checks, network, processes, strays
 from provision.providers.local.cgroups import CgroupLayout, MachineSize
 from provision.providers.local.disk import ensure_disk, wait_unmounted
+from provision.providers.local.disks import LocalDisks
 from provision.providers.local.etc import HostFacts
 from provision.providers.local.fabric import LocalFabric
 from provision.providers.local.hostfacts import read_host_facts
@@ -47,6 +48,7 @@ class LocalProvider:
 
     name = "local"
     fabric = LocalFabric()
+    disks = LocalDisks()
 
     async def check(self, lab: LabSpec) -> list[Problem]:
         return await checks.host_problems(lab)

@@ -42,6 +42,7 @@ class VagrantProvider:
 
     name = "vagrant"
     fabric = None  # its network is out of our hands
+    disks = None  # and so are its disks
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         """`environment` is added to vagrant's own, for a VAGRANT_HOME apart."""

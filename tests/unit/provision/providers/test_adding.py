@@ -33,6 +33,7 @@ class PaperOptions(ProviderOptions, frozen=True):
 class PaperProvider:
     name = "paper"
     fabric = None
+    disks = None
 
     async def check(self, lab):
         return []
