@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -15,7 +16,7 @@ from kube.machinery.scheme import ApiObject, Resource, decode
 from master.apiserver.kinds.catalog import KINDS, AnyKind
 from tests.component.apiserver_harness import Cluster, cluster
 from tests.component.pki_fixture import Pki
-from tests.kinds import example_of, name_of
+from tests.kinds import BY_NAME, example_of, name_of
 
 EVERY_KIND = pytest.mark.parametrize("kind", KINDS, ids=name_of)
 PATCHES: dict[str, tuple[str, Any]] = {
@@ -29,6 +30,7 @@ PATCHES: dict[str, tuple[str, Any]] = {
         {"metadata": {"annotations": {"by": "strategic"}}},
     ),
 }
+PEM = base64.b64encode(b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n").decode()
 APPLY = "application/apply-patch+yaml"
 
 
@@ -221,3 +223,25 @@ def test_kubectl_applies_shows_and_explains_every_kind(lab: Cluster) -> None:
     assert "except" in said
     assert lab.kubectl("scale", "rc/web", "sts/db", "--replicas=5").returncode == 0
     assert lab.get("rc", "web")["spec"]["replicas"] == 5
+
+
+def test_a_request_for_a_certificate_is_approved_once(lab: Cluster) -> None:
+    request = example_of(BY_NAME["certificates.CertificateSigningRequest"].resource)
+    request["metadata"]["name"] = "joe"
+    request["spec"]["username"] = "somebody-else"
+    lab.apply(request)
+    assert lab.get("csr", "joe")["spec"]["username"] == "kubernetes-admin"
+    lab.kubectl("certificate", "approve", "joe")
+    found = lab.get("csr", "joe")
+    assert [c["type"] for c in found["status"]["conditions"]] == ["Approved"]
+    assert found["spec"]["request"] == request["spec"]["request"]
+    denied = lab.kubectl("certificate", "deny", "joe", check=False)
+    assert "is already Approved" in denied.stderr
+    issued = {"status": {"certificate": PEM, "conditions": []}}
+    patch = ("patch", "csr", "joe", "--subresource=status", "--type=merge", "-p")
+    lab.kubectl(*patch, json.dumps(issued))
+    found = lab.get("csr", "joe")["status"]
+    assert [c["type"] for c in found["conditions"]] == ["Approved"]
+    assert "Approved,Issued" in lab.kubectl("get", "csr", "joe").stdout
+    again = lab.kubectl(*patch, '{"status": {"certificate": ""}}', check=False)
+    assert "updates may not change an issued certificate" in again.stderr

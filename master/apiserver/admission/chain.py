@@ -11,6 +11,7 @@ from kube.api.meta import ObjectMeta
 from kube.machinery import scheme
 from kube.machinery.scheme import ApiObject
 from master.apiserver.admission import (
+    certificaterequester,
     defaulttolerationseconds,
     namespacelifecycle,
     noderestriction,
@@ -29,6 +30,7 @@ from master.apiserver.storage.keys import key_of, tail_of
 
 PLUGINS: tuple[Plugin, ...] = (
     namespacelifecycle.PLUGIN,
+    certificaterequester.PLUGIN,
     serviceaccount.PLUGIN,
     noderestriction.PLUGIN,
     priority.PLUGIN,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from kube.machinery.scheme import ApiObject
+from master.apiserver.kinds.admissionregistration import (
+    policies,
+    webhooks,
+)
 from master.apiserver.kinds.apps import (
     controllerrevision,
     daemonset,
@@ -17,6 +21,9 @@ from master.apiserver.kinds.autoscaling import (
 from master.apiserver.kinds.batch import (
     cronjob,
     job,
+)
+from master.apiserver.kinds.certificates import (
+    certificatesigningrequest,
 )
 from master.apiserver.kinds.coordination import lease
 from master.apiserver.kinds.core import (
@@ -38,6 +45,9 @@ from master.apiserver.kinds.core import (
 )
 from master.apiserver.kinds.discovery import endpointslice
 from master.apiserver.kinds.events import event as events_event
+from master.apiserver.kinds.flowcontrol import (
+    flows,
+)
 from master.apiserver.kinds.kind import AnyKind
 from master.apiserver.kinds.networking import (
     addresses,
@@ -111,6 +121,15 @@ KINDS: tuple[AnyKind, ...] = (
     horizontalpodautoscaler.KIND,
     v1.KIND,
     events_event.KIND,
+    webhooks.VALIDATING,
+    webhooks.MUTATING,
+    policies.POLICY,
+    policies.BINDING,
+    policies.MUTATING_POLICY,
+    policies.MUTATING_BINDING,
+    flows.SCHEMA,
+    flows.LEVEL,
+    certificatesigningrequest.KIND,
 )
 _BY_TYPE: dict[type, AnyKind] = {kind.resource.type: kind for kind in KINDS}
 

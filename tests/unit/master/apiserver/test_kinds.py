@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from kube.machinery.errors import Invalid
 from master.apiserver.decoding.typed import to_typed
 from master.apiserver.kinds.catalog import KINDS, AnyKind
 from tests.kinds import BY_NAME, EXAMPLES, Json, example_of, made, name_of, updated
@@ -28,6 +29,10 @@ def at(value: Any, path: str) -> Any:
 
 def plain(obj: msgspec.Struct) -> Any:
     return msgspec.json.decode(msgspec.json.encode(obj))
+
+
+def status_type(obj: Any) -> Any:
+    return type(obj.status)
 
 
 def test_every_kind_has_an_example() -> None:
@@ -287,6 +292,54 @@ WRONG: list[tuple[str, Json, str]] = [
      "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system "
      "use only. error: system-mine is not a known system priority class"),
     ("node.RuntimeClass", {"handler": "Kata!"}, 'handler: Invalid value: "Kata!": a lowercase'),
+    ("admissionregistration.ValidatingWebhookConfiguration",
+     {"webhooks": [{"name": "short", "clientConfig": {}}]},
+     'webhooks[0].name: Invalid value: "short": should be a domain with at least three segments '
+     "separated by dots"),
+    ("admissionregistration.ValidatingWebhookConfiguration",
+     {"webhooks": [{"name": "a.b.c", "clientConfig": {}}]},
+     "webhooks[0].clientConfig: Required value: exactly one of url or service is required"),
+    ("admissionregistration.MutatingWebhookConfiguration",
+     {"webhooks": [{"name": "a.b.c", "clientConfig": {"url": "http://x/"}}]},
+     'webhooks[0].clientConfig.url: Invalid value: "http": \'https\' is the only allowed URL '
+     "scheme; desired format: https://host[/path]"),
+    ("admissionregistration.MutatingWebhookConfiguration",
+     {"webhooks": [{"name": "a.b.c", "timeoutSeconds": 31}]},
+     "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 "
+     "seconds"),
+    ("admissionregistration.MutatingWebhookConfiguration",
+     {"webhooks": [{"name": "a.b.c", "rules": [{"operations": ["*", "CREATE"]}]}]},
+     'webhooks[0].rules[0].operations: Invalid value: ["*", "CREATE"]: if \'*\' is present, must '
+     "not specify other operations"),
+    ("admissionregistration.ValidatingAdmissionPolicy", {"spec": {"validations": None}},
+     "spec.validations: Required value: validations or auditAnnotations must be specified"),
+    ("admissionregistration.ValidatingAdmissionPolicy", {"spec": {"matchConstraints": None}},
+     "spec.matchConstraints: Required value"),
+    ("admissionregistration.ValidatingAdmissionPolicyBinding",
+     {"spec": {"validationActions": ["Deny", "Warn"]}},
+     'spec.validationActions: Invalid value: ["Deny", "Warn"]: must not contain both Deny '),
+    ("admissionregistration.MutatingAdmissionPolicy", {"spec": {"mutations": None}},
+     "spec.mutations: Required value: mutations must contain at least one item"),
+    ("flowcontrol.FlowSchema", {"spec": {"matchingPrecedence": 0}},
+     "spec.matchingPrecedence: Invalid value: 0: must be a positive value"),
+    ("flowcontrol.FlowSchema", {"spec": {"rules": [{"subjects": [{"kind": "User"}]}]}},
+     "spec.rules[0].subjects[0].user: Required value: user is required when subject kind is "
+     "'User'"),
+    ("flowcontrol.PriorityLevelConfiguration", {"spec": {"limited": None}},
+     "spec.limited: Required value: must not be empty when type is Limited"),
+    ("flowcontrol.PriorityLevelConfiguration",
+     {"spec": {"limited": {"limitResponse": {"queuing": {"handSize": 99}}}}},
+     "spec.limited.limitResponse.queuing.handSize: Invalid value: 99: should not be greater than "
+     "queues (64)"),
+    ("certificates.CertificateSigningRequest", {"spec": {"request": "eA=="}},
+     'spec.request: Invalid value: "eA==": unable to parse csr: PEM block type must be '
+     "CERTIFICATE REQUEST"),
+    ("certificates.CertificateSigningRequest", {"spec": {"signerName": "me"}},
+     'spec.signerName: Invalid value: "me": must be a fully qualified domain and path of the form '
+     "'example.com/signer-name'"),
+    ("certificates.CertificateSigningRequest", {"spec": {"expirationSeconds": 5}},
+     "spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 600 seconds "
+     "(10 minutes)"),
     ("autoscaling.HorizontalPodAutoscaler", {"spec": {"maxReplicas": 1}},
      "spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`"),
     ("autoscaling.HorizontalPodAutoscaler", {"spec": {"minReplicas": 0}},
@@ -425,6 +478,16 @@ DEFAULTS: list[tuple[str, Json, str, Any]] = [
      [{"periodSeconds": 15, "type": "Pods", "value": 4},
       {"periodSeconds": 15, "type": "Percent", "value": 100}]),
     ("autoscaling.HorizontalPodAutoscaler", {"spec": {"behavior": None}}, "spec.behavior", None),
+    ("admissionregistration.ValidatingWebhookConfiguration", {}, "webhooks.0.timeoutSeconds", 10),
+    ("admissionregistration.ValidatingWebhookConfiguration", {}, "webhooks.0.objectSelector", {}),
+    ("admissionregistration.ValidatingWebhookConfiguration", {},
+     "webhooks.0.clientConfig.service.port", 443),
+    ("admissionregistration.MutatingWebhookConfiguration", {}, "webhooks.0.reinvocationPolicy",
+     "Never"),
+    ("admissionregistration.ValidatingAdmissionPolicy", {},
+     "spec.matchConstraints.matchPolicy", "Equivalent"),
+    ("flowcontrol.PriorityLevelConfiguration", {}, "spec.limited.limitResponse.queuing",
+     {"handSize": 8, "queueLengthLimit": 50, "queues": 64}),
 ]  # fmt: skip
 
 
@@ -494,6 +557,16 @@ PLAIN_ROWS: list[tuple[str, list[Any]]] = [
     ("storage.CSINode", ["worker-1", 1, "60m"]),
     ("scheduling.PriorityClass", ["urgent", 100000, False, "60m", "PreemptLowerPriority"]),
     ("PodTemplate", ["web", "web", "nginx:1.27", "app=web"]),
+    ("admissionregistration.ValidatingAdmissionPolicy",
+     ["few-replicas.example.com", 1, "<unset>", "60m"]),
+    ("admissionregistration.ValidatingAdmissionPolicyBinding",
+     ["few-replicas.example.com", "few-replicas.example.com", "<unset>", "60m"]),
+    ("admissionregistration.ValidatingWebhookConfiguration", ["rules.example.com", 1, "60m"]),
+    ("flowcontrol.FlowSchema", ["robots", "robots", "500", "ByUser", "60m", "?"]),
+    ("flowcontrol.PriorityLevelConfiguration",
+     ["robots", "Limited", "5", "64", "8", "50", "60m"]),
+    ("certificates.CertificateSigningRequest",
+     ["jane", "60m", "kubernetes.io/kube-apiserver-client", "", "24h", "Pending"]),
     ("LimitRange", ["small", "2026-01-02T03:04:05Z"]),
 ]  # fmt: skip
 
@@ -501,6 +574,38 @@ PLAIN_ROWS: list[tuple[str, list[Any]]] = [
 @pytest.mark.parametrize(("name", "row"), PLAIN_ROWS)
 def test_what_kubectl_shows_of_the_example(name: str, row: list[Any]) -> None:
     assert BY_NAME[name].cells(made(name), NOW) == row
+
+
+def test_approval_changes_conditions_and_nothing_else() -> None:
+    name = "certificates.CertificateSigningRequest"
+    kind, old = BY_NAME[name], made(name)
+    approval = kind.subresource("approval")
+    assert approval and approval.edit
+    both = [{"type": type_, "status": "True", "reason": "Me"} for type_ in ("Approved", "Denied")]
+    wanted = updated(name, old, {"spec": {"username": "root"}})
+    wanted = msgspec.structs.replace(
+        wanted,
+        status=msgspec.convert({"conditions": both[:1], "certificate": "eA=="}, status_type(old)),  # type: ignore[call-arg]
+    )
+    new = approval.edit(old, wanted, "2026-01-02T03:04:06Z")
+    assert plain(new)["status"] == {
+        "conditions": [
+            {
+                "lastTransitionTime": "2026-01-02T03:04:06Z",
+                "lastUpdateTime": "2026-01-02T03:04:06Z",
+                **both[0],
+            }
+        ]
+    }
+    assert plain(new)["spec"] == plain(old)["spec"]
+    decided = msgspec.convert({"conditions": both}, status_type(old))
+    found = causes(kind.validate(msgspec.structs.replace(old, status=decided)))  # type: ignore[call-arg]
+    assert found == [
+        'status.conditions[1].type: Invalid value: "Denied": Approved and Denied conditions are '
+        "mutually exclusive"
+    ]
+    with pytest.raises(Invalid, match='may not remove a condition of type "Approved"'):
+        approval.edit(new, old, "")
 
 
 def test_bound_claims_may_grow() -> None:

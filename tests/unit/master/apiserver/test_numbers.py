@@ -75,9 +75,15 @@ def test_every_field_has_its_number() -> None:
             assert missing - {"apiVersion", "kind"} == NEWER.get(str(place), set()), place
 
 
-@pytest.mark.parametrize(
-    "resource", [kind.resource for kind in KINDS], ids=lambda resource: resource.kind
-)
+# A body in protobuf of a kind that is too new is refused; every client has JSON too.
+NUMBERED = [
+    kind.resource
+    for kind in KINDS
+    if kind.resource.kind not in {name for names in WITHOUT.values() for name in names}
+]
+
+
+@pytest.mark.parametrize("resource", NUMBERED, ids=lambda resource: resource.kind)
 def test_every_served_kind_is_read(resource: Resource) -> None:
     api_version, kind = resource.api_version, resource.kind
 
