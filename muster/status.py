@@ -68,6 +68,17 @@ async def _machines(session: Session) -> tuple[list[dict[str, Any]], str]:
     return rows, trouble
 
 
+def _watcher(session: Session) -> str:
+    """The address of the lab's Prometheus, or why there is none."""
+    from provision.monitoring import server
+    from provision.phases.monitoring import lacks
+
+    if not session.record.lab.spec.monitoring:
+        return "off (spec.monitoring)"
+    running = server.find(session.directory)
+    return running.url if running else lacks(session) or "does not run: `muster up` starts it"
+
+
 @click.command()
 @options.name
 @output.option
@@ -84,6 +95,7 @@ def status(name: str, output: str) -> None:
     session = open_session(Store(), name)
     rows, trouble = run(_machines(session))
     record, directory = session.record, session.directory
+    watcher = _watcher(session)
     document = {
         "name": name,
         "provider": record.lab.spec.provider,
@@ -96,6 +108,7 @@ def status(name: str, output: str) -> None:
         "kubeconfig": str(directory.kubeconfig),
         "pki": str(directory.pki),
         "prometheus": str(directory.prometheus),
+        "monitoring": watcher,
         "timings": str(directory.timings),
         "machines": rows,
     }
@@ -104,6 +117,7 @@ def status(name: str, output: str) -> None:
             f"lab {name}  api {document['endpoint']} ({document['api']})  "
             f"context {document['context']}  timers {document['timers']}"
         )
+        stdout().print(f"prometheus {watcher}")
     if output == "wide":
         stdout().print(f"files: {directory.path}  scrape configuration: {directory.prometheus}")
     show(output, document, rows, COLUMNS, WIDE)

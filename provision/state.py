@@ -88,6 +88,15 @@ class LabDir:
         return self.path / "prometheus.yml"
 
     @property
+    def rules(self) -> Path:
+        return self.path / "rules.yml"
+
+    @property
+    def series(self) -> Path:
+        """The lab's Prometheus: its data and its log."""
+        return self.path / "prometheus"
+
+    @property
     def timings(self) -> Path:
         return self.path / "timings.json"
 

@@ -17,11 +17,12 @@ lab=(
     "/usr/lib/systemd/systemd systemd" "/usr/sbin/mkfs.ext4 e2fsprogs" "/usr/sbin/sysctl procps"
     "/usr/bin/curl curl" "/usr/share/doc/python3-venv python3-venv"
     "/etc/ssl/certs/ca-certificates.crt ca-certificates"
+    "/usr/bin/prometheus prometheus" "/usr/bin/prometheus-node-exporter prometheus-node-exporter"
     "/usr/bin/gcc gcc" "/usr/include/stdio.h libc6-dev" "/usr/include/nghttp2/nghttp2.h libnghttp2-dev"
 )
 tests=(
     "/usr/bin/git git" "/usr/sbin/runc runc" "/usr/bin/etcd etcd-server" "/usr/bin/etcdctl etcd-client"
-    "/usr/bin/containerd containerd" "/usr/bin/prometheus prometheus"
+    "/usr/bin/containerd containerd"
     "/usr/bin/docker-registry docker-registry" "/usr/bin/openssl openssl"
     "/usr/bin/h2load nghttp2-client" "/usr/share/doc/libfaketime libfaketime"
 )
@@ -51,7 +52,7 @@ install_packages() {
     # Packages bring services along. Nothing of them shall run on this host for our sake: not
     # now (policy-rc.d), and not after the next boot (disabled below).
     local policy=/usr/sbin/policy-rc.d units before after
-    units=(ssh etcd containerd prometheus keepalived docker-registry libvirtd libvirt-guests
+    units=(ssh etcd containerd prometheus prometheus-node-exporter keepalived docker-registry libvirtd libvirt-guests
         libvirtd.socket libvirtd-ro.socket libvirtd-admin.socket virtlogd.socket virtlockd.socket)
     before=$(enabled "${units[@]}")
     if [[ ! -e $policy ]]; then

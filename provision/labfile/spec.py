@@ -70,6 +70,10 @@ class BaseSpec(Strict, frozen=True):
     runtime: Annotated[RuntimeName, Meta(description="Which CRI runtime the kubelets drive.")] = (
         "muster"
     )
+    monitoring: Annotated[
+        bool,
+        Meta(description="Whether a Prometheus on this host watches the lab; docs/monitoring.md."),
+    ] = True
     images: Annotated[
         list[str],
         Meta(description="Image archives (OCI layout or docker save) to load on every machine."),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from provision.identities import LabRecord
 from provision.payload.agents import CONTAINERD_CONFIG, MACHINE_INFO, agent_units
+from provision.payload.exporter import exporter_config, exporter_unit
 from provision.payload.identity import identity_files
 from provision.payload.keepalived import check_unit, keepalived_files, keepalived_unit
 from provision.payload.masters import master_units
@@ -17,11 +18,15 @@ from provision.pki.store import Pki
 from provision.providers.base import MachineSpec
 
 
-def build_payload(record: LabRecord, machine: MachineSpec, pki: Pki) -> Payload:
+def build_payload(
+    record: LabRecord, machine: MachineSpec, pki: Pki, node_exporter: bool = True
+) -> Payload:
     units = _units(record, machine)
-    files = [
-        *identity_files(record, machine, pki),
-        *_configuration(record, machine),
+    files = [*identity_files(record, machine, pki), *_configuration(record, machine)]
+    if node_exporter:
+        units.append(exporter_unit(machine))
+        files.append(exporter_config())
+    files += [
         *(File(unit.path, render(unit).encode()) for unit in units),
     ]
     return Payload(machine.name, machine.address, tuple(files), tuple(units))

@@ -84,6 +84,18 @@ KUBELET = (
 # Whatever it may not do, no privileged container may.
 RUNTIME = ("StateDirectory=muster/runtime", "StateDirectoryMode=0711")
 
+# Root, because it reads the machine's own certificate, but without any capability. It looks at the
+# first process' mounts: its own are read-only.
+NODE_EXPORTER = (
+    "CapabilityBoundingSet=",
+    *_CONFINED,
+    "ProtectProc=default",
+    "ProtectKernelTunables=yes",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK",
+    "Nice=10",
+    "MemoryMax=64M",
+)
+
 KEEPALIVED = (
     "RuntimeDirectory=muster-keepalived",
     "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BROADCAST CAP_NET_RAW",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from provision import kubeconfig
 from provision.ansible.run import end_leftover
 from provision.errors import KubeconfigProblem
+from provision.monitoring import server
 from provision.phases.report import Phases, Reporter, Step
 from provision.phases.session import Session
 from provision.ssh.keys import ensure_key
@@ -38,6 +40,7 @@ def _only_keys(store: Store, name: str) -> bool:
 async def remove_lab(session: Session, step: Step) -> None:
     """Machines first: once the record is gone, nobody would know of them."""
     end_leftover(session.directory.run_note)
+    await asyncio.to_thread(server.stop, session.directory, kill=True)
     await session.provider.destroy(session.spec, step.say)
     try:
         kubeconfig.uninstall(session.record.name, os.environ)

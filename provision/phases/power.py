@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from provision.errors import LabNotFound
+from provision.monitoring import server
+from provision.phases.monitoring import start_monitoring
 from provision.phases.ready import wait_ready
 from provision.phases.report import Phases, Reporter
 from provision.phases.session import Session
@@ -33,6 +36,8 @@ async def stop(
             await session.provider.power_off(session.spec, machines)
         else:
             await session.provider.stop(session.spec, machines, step.say)
+        if machines is None:
+            await asyncio.to_thread(server.stop, session.directory)
 
 
 async def start(
@@ -54,3 +59,4 @@ async def start(
         if wait:
             with phases.phase("nodes") as step:
                 await wait_ready(session, step, timeout, machines, restarted=bool(idle))
+        await start_monitoring(session, reporter)

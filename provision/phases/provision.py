@@ -10,12 +10,14 @@ from provision.ansible.inventory import inventory
 from provision.ansible.run import Outcome, end_processes, run_directory, run_roles
 from provision.bundle import Layer, ensure_bundle
 from provision.identities import LabRecord
+from provision.monitoring.rules import rules_text
+from provision.monitoring.scrape import scrape_config
 from provision.payload.archive import payload_archive
 from provision.payload.build import build_payload
+from provision.payload.exporter import has_node_exporter
 from provision.phases.report import Step
 from provision.phases.session import Session
 from provision.pki.store import Pki, ensure_pki
-from provision.prometheus import scrape_config
 from provision.providers import declared
 from provision.providers.base import SshTarget
 from provision.ssh.client import wait_reachable
@@ -40,12 +42,15 @@ PACKAGES = (
 def write_identities(record: LabRecord, directory: LabDir) -> tuple[dict[str, Path], Pki]:
     """PKI, each machine's payload archive, and the scrape configuration. Returns the archives."""
     pki = ensure_pki(record, directory.pki)
+    exporter = has_node_exporter(record)
     archives: dict[str, Path] = {}
     for machine in record.machines:
         path = directory.payloads / f"{machine.name}.tar"
-        write_private(path, payload_archive(build_payload(record, machine, pki)))
+        write_private(path, payload_archive(build_payload(record, machine, pki, exporter)))
         archives[machine.name] = path
-    write_private(directory.prometheus, scrape_config(record, directory.pki).encode(), 0o644)
+    scrape = scrape_config(record, directory.pki, node_exporter=exporter)
+    write_private(directory.rules, rules_text().encode(), 0o644)
+    write_private(directory.prometheus, scrape.encode(), 0o644)
     return archives, pki
 
 
@@ -101,4 +106,5 @@ def _further_packages(record: LabRecord) -> tuple[str, ...]:
     return (
         *(("keepalived",) if record.vip else ()),
         *(("containerd",) if record.lab.spec.runtime == "containerd" else ()),
+        *(("prometheus-node-exporter",) if record.lab.spec.monitoring else ()),
     )

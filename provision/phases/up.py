@@ -19,6 +19,7 @@ from provision.identities import LabRecord
 from provision.phases.access import install_access
 from provision.phases.down import remove_lab
 from provision.phases.images import build_images, load_images
+from provision.phases.monitoring import start_monitoring
 from provision.phases.plan import Planned
 from provision.phases.provision import apply_roles, build_code, wait_ssh, write_identities
 from provision.phases.ready import wait_ready
@@ -105,6 +106,8 @@ async def _up(
     again = MachineState.STOPPED in states.values() or bool(outcome.changed)
     restarted = again and not planned.is_new
     await _finish(session, made, options, phases, result, restarted)
+    # Last, so that its start takes nothing from that of the machines.
+    result.changes += await start_monitoring(session, phases.reporter)
     result.seconds = phases.elapsed()
     phases.save(session.directory.timings)
     return result

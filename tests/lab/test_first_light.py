@@ -11,7 +11,6 @@ import json
 import re
 import shutil
 import ssl
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -51,9 +51,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabDriver]:
         down = driver.muster("down", "--name", driver.name)
     assert down.code == 0, down.err
     assert host_changes(driver.name, before, host_state()) == []
+    assert not watchers(driver)
     assert {c["name"] for c in yaml.safe_load(driver.kubeconfig.read_text())["contexts"]} == {
         "mine"
     }
+
+
+def watchers(lab: LabDriver) -> list[str]:
+    """Processes of this host that are the lab's Prometheus."""
+    return lab.run("pgrep", "-f", f"config.file=.*/{lab.name}/prometheus.yml").out.split()
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +106,22 @@ def test_a_second_up_changes_nothing(lab: LabDriver) -> None:
 def test_the_users_kubeconfig_keeps_its_own_contexts(lab: LabDriver) -> None:
     names = lab.kubectl("config", "get-contexts", "-o", "name").split()
     assert {"mine", f"muster-{lab.name}"} <= set(names)
+
+
+class Watcher:
+    """Asks the lab's Prometheus, where `muster status` says that it is."""
+
+    def __init__(self, lab: LabDriver) -> None:
+        state = json.loads(lab.muster("status", "--name", lab.name, "-o", "json").out)
+        self._url: str = state["monitoring"]
+        assert self._url.startswith("http://127.0.0.1:"), self._url
+
+    def get(self, path: str) -> Any:
+        return json.loads(fetch(f"{self._url}/api/v1/{path}"))["data"]
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get(f"query?query={urllib.parse.quote(expr)}")["result"]
+        return found
 
 
 def fetch(url: str, timeout: float = 5) -> str:
@@ -250,47 +272,48 @@ def test_cordon_drain_and_uncordon(lab: LabDriver, hello: str) -> None:
     )  # fmt: skip
 
 
-def test_every_prometheus_target_is_up(lab: LabDriver, tmp_path: Path) -> None:
-    state = json.loads(lab.muster("status", "--name", lab.name, "-o", "json").out)
-    config = Path(state["prometheus"])
-    port = 19090
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path}/data",
-             f"--web.listen-address=127.0.0.1:{port}"],
-            stdout=log, stderr=log,
-        )  # fmt: skip
-        try:
+def test_the_labs_prometheus_reaches_every_target(lab: LabDriver, hello: str) -> None:
+    watcher = Watcher(lab)
 
-            def all_up() -> bool:
-                answer = json.loads(fetch(f"http://127.0.0.1:{port}/api/v1/targets"))
-                targets = answer["data"]["activeTargets"]
-                down = [(t["scrapeUrl"], t["lastError"]) for t in targets if t["health"] != "up"]
-                assert targets and not down, down
-                return True
+    def all_up() -> bool:
+        targets = watcher.get("targets")["activeTargets"]
+        down = [(t["scrapeUrl"], t["lastError"]) for t in targets if t["health"] != "up"]
+        assert targets and not down, down
+        return True
 
-            eventually(all_up, 60, "every target up")
-            query = "count%20by%20(job)%20(up%7Bcluster%3D%22" + lab.name + "%22%7D)"
-            answer = json.loads(fetch(f"http://127.0.0.1:{port}/api/v1/query?query={query}"))
-            jobs = {row["metric"]["job"] for row in answer["data"]["result"]}
-            assert {"apiserver", "etcd", "kubelet", "kube-scheduler", "kube-controller-manager",
-                    "kube-proxy"} <= jobs  # fmt: skip
-            # As the dashboards of kubernetes-mixin ask for what containers use.
-            wanted = (
-                'container_memory_working_set_bytes{job="kubelet",'
-                f'metrics_path="/metrics/cadvisor",cluster="{lab.name}",pod=~"hello.*"}}'
-            )
-            query = urllib.parse.quote(wanted)
+    eventually(all_up, 60, "every target up")
+    jobs = {row["metric"]["job"] for row in watcher.query("count by (job) (up)")}
+    assert jobs == {
+        "apiserver", "etcd", "kubelet", "kube-scheduler", "kube-controller-manager", "kube-proxy",
+        "kube-state-metrics", "node-exporter", "muster-network", "muster-runtime",
+    }  # fmt: skip
 
-            def of_pods() -> bool:
-                answer = json.loads(fetch(f"http://127.0.0.1:{port}/api/v1/query?query={query}"))
-                assert answer["data"]["result"], answer
-                return True
 
-            eventually(of_pods, 60, "what containers use")
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
+def test_its_rules_run_and_join_what_jobs_say_of_the_same_pods(lab: LabDriver, hello: str) -> None:
+    watcher = Watcher(lab)
+    used = (
+        "sum by (workload) (node_namespace_pod_container:container_memory_working_set_bytes"
+        " * on (cluster, namespace, pod) group_left (workload)"
+        f' namespace_workload_pod:kube_pod_owner:relabel{{cluster="{lab.name}"}})'
+    )
+
+    def of_hello() -> bool:
+        assert "hello" in {row["metric"].get("workload") for row in watcher.query(used)}
+        return True
+
+    eventually(of_hello, 60, "the memory of a Deployment")
+    rules = [rule for group in watcher.get("rules")["groups"] for rule in group["rules"]]
+    assert not [(r["name"], r["lastError"]) for r in rules if r["health"] == "err"]
+    firing = {alert["labels"]["alertname"] for alert in watcher.get("alerts")["alerts"]}
+    assert "Watchdog" in firing
+
+
+def test_machines_have_series_of_their_own_network_and_disk(lab: LabDriver) -> None:
+    watcher = Watcher(lab)
+    for series in ("node_network_receive_bytes_total{device='eth0'}", "node_filesystem_size_bytes",
+                   "node_uname_info"):  # fmt: skip
+        found = {row["metric"]["instance"] for row in watcher.query(series)}
+        assert found == {"m1", "w1", "w2"}, series
 
 
 # What kubernetes-mixin and etcd's mixin ask of each job, by the port that serves it. Left out:

@@ -14,9 +14,9 @@ import pytest
 
 from provision.identities import allocate
 from provision.labfile import parse_lab
+from provision.monitoring.scrape import scrape_config
 from provision.payload.build import build_payload
 from provision.pki.store import ensure_pki
-from provision.prometheus import scrape_config
 
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("payload_*.txt"))

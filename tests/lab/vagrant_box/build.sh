@@ -9,7 +9,7 @@ mirror=$(apt-get indextargets --format '$(SITE) $(RELEASE)' | awk '$2=="bookworm
 root=$out/root
 packages=(
     systemd systemd-sysv udev dbus ifupdown isc-dhcp-client openssh-server sudo python3 python3-apt
-    linux-image-cloud-amd64 iproute2 iptables nftables conntrack crun runc conmon keepalived curl procps
+    linux-image-cloud-amd64 iproute2 iptables nftables conntrack crun runc conmon keepalived prometheus-node-exporter curl procps
     containernetworking-plugins kmod busybox ca-certificates
 )
 

@@ -60,9 +60,10 @@ def test_every_component_understands_its_flags(
 
 def test_the_control_plane_runs_on_masters_only(pki: Pki) -> None:
     agents = ["muster-runtime", "muster-kubelet", "muster-proxy", "muster-network"]
+    agents += ["prometheus-node-exporter"]
     assert [u.name for u in payload(pki, "w1").units] == agents
     masters = [u.name for u in payload(pki, "m1").units]
-    assert masters[-4:] == agents
+    assert masters[-5:] == agents
     assert "muster-kvstore" in masters and "muster-keepalived" in masters
 
 

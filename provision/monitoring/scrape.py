@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from provision.identities import LabRecord
+from provision.payload.exporter import PORT as NODE_EXPORTER_PORT
 from provision.providers.base import MachineSpec
 
 INTERVAL = "15s"
 
 
-def scrape_config(record: LabRecord, pki: Path) -> str:
+def scrape_config(record: LabRecord, pki: Path, *, node_exporter: bool = True) -> str:
     """The text of prometheus.yml; `pki` is the lab's PKI directory on this host."""
     masters, everybody = record.masters, record.machines
     jobs = [
@@ -33,10 +34,13 @@ def scrape_config(record: LabRecord, pki: Path) -> str:
         _job(record, "kube-proxy", everybody, 10249, pki),
         _job(record, "muster-network", everybody, 10012, pki),
     ]
+    if node_exporter:
+        jobs.append(_node_exporter(record, pki))
     if record.lab.spec.runtime == "muster":
         jobs.append(_job(record, "muster-runtime", everybody, 10011, pki))
     document = {
         "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
+        "rule_files": ["rules.yml"],  # beside this file
         "scrape_configs": jobs,
     }
     return yaml.safe_dump(document, sort_keys=False)
@@ -50,6 +54,14 @@ def _kubelet(record: LabRecord, pki: Path, path: str) -> dict[str, Any]:
     for group in job["static_configs"]:
         group["labels"] |= {"metrics_path": path}
     return _labelled(job, path.removeprefix("/metrics").replace("/", "-"))
+
+
+def _node_exporter(record: LabRecord, pki: Path) -> dict[str, Any]:
+    """kube-prometheus calls a machine's instance by its node's name."""
+    job = _job(record, "node-exporter", record.machines, NODE_EXPORTER_PORT, pki)
+    for group in job["static_configs"]:
+        group["labels"] |= {"instance": group["labels"]["node"]}
+    return job
 
 
 def _state_metrics(record: LabRecord, pki: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import yaml
 
 from provision.identities import allocate
 from provision.labfile.parse import parse_lab
-from provision.prometheus import scrape_config
+from provision.monitoring.scrape import scrape_config
 
 
 def test_a_kubelet_is_one_job_with_a_label_for_the_path() -> None:
