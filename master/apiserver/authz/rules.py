@@ -114,15 +114,18 @@ NODE_PROXIER = (
 STATE_METRICS = (
     *AUTH_DELEGATOR,
     *_leader_lock("kube-state-metrics"),
-    PolicyRule(
-        ("list", "watch"),
-        ("",),
-        ("configmaps", "endpoints", "namespaces", "nodes", "pods", "serviceaccounts", "services"),
+    _rule(
+        ("list", "watch"), "", "configmaps", "endpoints", "limitranges", "namespaces", "nodes",
+        "persistentvolumeclaims", "persistentvolumes", "pods", "replicationcontrollers",
+        "resourcequotas", "serviceaccounts", "services",
     ),
-    PolicyRule(("list", "watch"), ("apps",), ("deployments", "replicasets")),
-    PolicyRule(("list", "watch"), ("coordination.k8s.io",), ("leases",)),
-    PolicyRule(("list", "watch"), ("discovery.k8s.io",), ("endpointslices",)),
-)
+    _rule(("list", "watch"), "apps", "daemonsets", "deployments", "replicasets", "statefulsets"),
+    _rule(("list", "watch"), "autoscaling", "horizontalpodautoscalers"),
+    _rule(("list", "watch"), "batch", "cronjobs", "jobs"),
+    _rule(("list", "watch"), "coordination.k8s.io", "leases"),
+    _rule(("list", "watch"), "discovery.k8s.io", "endpointslices"),
+    _rule(("list", "watch"), "policy", "poddisruptionbudgets"),
+)  # fmt: skip
 MONITORING = (
     PolicyRule(
         ("get",),

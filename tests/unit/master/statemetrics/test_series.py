@@ -265,6 +265,79 @@ def test_the_small_kinds() -> None:
     assert of("kube_configmap_metadata_resource_version", found) == {f"{{{named}}} 7"}
 
 
+def test_workloads_that_are_no_deployments() -> None:
+    meta = {"name": "x", "namespace": "n", "generation": 2}
+    found = lines("daemonsets", {"metadata": meta, "status": {"desiredNumberScheduled": 3}})
+    named = '{namespace="n",daemonset="x"}'
+    assert of("kube_daemonset_status_desired_number_scheduled", found) == {f"{named} 3"}
+    assert of("kube_daemonset_status_number_misscheduled", found) == {f"{named} 0"}
+    found = lines(
+        "statefulsets",
+        {"metadata": meta, "spec": {"replicas": 2}, "status": {"updateRevision": "x-1"}},
+    )
+    assert of("kube_statefulset_status_update_revision", found) == {
+        '{namespace="n",statefulset="x",revision="x-1"} 1'
+    }
+    assert of("kube_statefulset_status_current_revision", found) == set()
+    failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded"}
+    found = lines("jobs", {"metadata": meta, "status": {"failed": 4, "conditions": [failed]}})
+    named = 'namespace="n",job_name="x"'
+    assert of("kube_job_status_failed", found) == {
+        f'{{{named},reason="{reason}"}} {int(reason == "DeadlineExceeded")}'
+        for reason in ("BackoffLimitExceeded", "DeadlineExceeded", "Evicted")
+    }
+    assert of("kube_job_failed", found) == {
+        f'{{{named},condition="{status}"}} {int(status == "true")}'
+        for status in ("true", "false", "unknown")
+    }
+    assert of("kube_job_complete", found) == set()
+    found = lines("cronjobs", {"metadata": meta, "spec": {"schedule": "* * * * *"}})
+    assert of("kube_cronjob_info", found) == {
+        '{namespace="n",cronjob="x",schedule="* * * * *",concurrency_policy="",timezone="local"} 1'
+    }
+    found = lines("horizontalpodautoscalers", {"metadata": meta, "spec": {"maxReplicas": 5}})
+    named = '{namespace="n",horizontalpodautoscaler="x"}'
+    assert of("kube_horizontalpodautoscaler_spec_min_replicas", found) == {f"{named} 1"}
+
+
+def test_quotas_volumes_and_claims() -> None:
+    meta = {"name": "x", "namespace": "n"}
+    found = lines(
+        "resourcequotas",
+        {"metadata": meta, "status": {"hard": {"requests.cpu": "4"},
+                                      "used": {"requests.cpu": "1500m"}}},
+    )  # fmt: skip
+    named = 'namespace="n",resourcequota="x",resource="requests.cpu"'
+    assert of("kube_resourcequota", found) == {
+        f'{{{named},type="hard"}} 4', f'{{{named},type="used"}} 1.5',
+    }  # fmt: skip
+    found = lines("limitranges", {"metadata": meta, "spec": {"limits": [
+        {"type": "Pod", "max": {"memory": "1Gi"}}]}})  # fmt: skip
+    assert of("kube_limitrange", found) == {
+        '{namespace="n",limitrange="x",resource="memory",type="Pod",constraint="max"} 1073741824'
+    }
+    found = lines(
+        "persistentvolumeclaims",
+        {"metadata": meta, "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+                                    "resources": {"requests": {"storage": "1Gi"}}}},
+    )  # fmt: skip
+    named = 'namespace="n",persistentvolumeclaim="x"'
+    assert of("kube_persistentvolumeclaim_info", found) == {
+        f'{{{named},storageclass="fast",volumename="",volumemode=""}} 1'
+    }
+    assert of("kube_persistentvolumeclaim_resource_requests_storage_bytes", found) == {
+        f"{{{named}}} 1073741824"
+    }
+    found = lines("persistentvolumes", {"metadata": {"name": "v"}, "status": {"phase": "Bound"}})
+    assert '{persistentvolume="v",phase="Bound"} 1' in of(
+        "kube_persistentvolume_status_phase", found
+    )
+    found = lines("poddisruptionbudgets", {"metadata": meta, "status": {"desiredHealthy": 2}})
+    assert of("kube_poddisruptionbudget_status_desired_healthy", found) == {
+        '{namespace="n",poddisruptionbudget="x"} 2'
+    }
+
+
 def test_an_object_that_changes_or_goes_takes_its_old_series_along() -> None:
     series = Series(BY_RESOURCE["pods"])
     old = object_of("pods", POD)
