@@ -27,6 +27,7 @@ from master.apiserver.etcd3.compact import run_compactor
 from master.apiserver.etcd3.connection import Connection
 from master.apiserver.etcd3.lease import LeasePool
 from master.apiserver.etcd3.store import Store
+from master.apiserver.extensions.definitions import Definitions
 from master.apiserver.filters.chain import filters_of
 from master.apiserver.kinds.catalog import KINDS
 from master.apiserver.kinds.registry import Registry
@@ -141,8 +142,10 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     writer = Writer(store, cacher, LeasePool(store), settings)
     authorizer = Authorizer(cacher)
     filters = filters_of(authorizer, ANONYMOUS if config.tls else LOOPBACK)
-    api = Api(Reader(store, cacher), writer, authorizer, Chain(store, cacher, settings))
-    health = HealthHandlers(store, cacher)
+    reader = Reader(store, cacher)
+    api = Api(reader, writer, authorizer, Chain(store, cacher, settings))
+    definitions = Definitions(reader, writer, cacher, registry)
+    health = HealthHandlers(store, cacher, definitions)
     kubelet_tls = client_context(config.kubelet_tls) if config.kubelet_tls else None
     front = FrontEnd(
         registry,
@@ -180,8 +183,9 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         running = [
             tasks.create_task(cacher.run(), name="watch cache"),
             tasks.create_task(run_compactor(store), name="compaction"),
+            tasks.create_task(definitions.run(), name="custom resources"),
         ]
-        ready = tasks.create_task(cacher.synced.wait(), name="first list")
+        ready = tasks.create_task(definitions.synced.wait(), name="first list")
         stopped = tasks.create_task(stop.wait(), name="stop")
         await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():

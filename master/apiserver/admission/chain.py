@@ -91,7 +91,7 @@ class Chain:
     def lookup(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
         kind = kind_of(type_)
         entry = self._cacher[kind].get(tail_of(kind, namespace, name))
-        return scheme.decode(type_, entry.stored) if entry else None
+        return scheme.decode(type_, entry.data) if entry else None
 
     async def fetch(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
         kind = kind_of(type_)

@@ -53,8 +53,8 @@ class Authorizer:
         wanted = name.encode()
         for entry in self._cacher[kind_of(Pod)].select(bound):
             # Names need no escaping in JSON: who does not even contain it is not decoded.
-            if wanted in entry.stored:
-                yield scheme.decode(Pod, entry.stored)
+            if wanted in entry.data:
+                yield scheme.decode(Pod, entry.data)
 
 
 def rules_of(user: User) -> Iterator[PolicyRule]:

@@ -70,6 +70,11 @@ class Cacher:
         """Whether the kind's objects have been read from the store."""
         return self.synced.is_set() and self[kind].filled
 
+    async def wait_filled(self, kind: AnyKind, timeout: float) -> None:
+        """Until the objects of a kind that has just come have been read, if that is soon."""
+        if filling := self._filling.get(kind.prefix):
+            await asyncio.wait([filling.task], timeout=timeout)
+
     def _follow(self) -> None:
         """Begin and end caches as kinds come and go."""
         stored = {kind.prefix: kind for kind in self.registry.stored}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kube.machinery.selectors import EVERYTHING, FieldRequirement, Selector, fields_match
 from master.apiserver.kinds.kind import AnyKind
-from master.apiserver.storage.codec import with_revision
+from master.apiserver.storage.codec import with_revision, without_revision
 from master.apiserver.storage.fields import Selectable, selectable
 
 
@@ -18,11 +18,16 @@ class Entry:
     key: str  # "namespace/name" or "name"
     revision: int
     data: bytes
-    stored: bytes
     namespace: str
     name: str
     labels: Mapping[str, str]
     fields: Mapping[str, str]
+
+    @property
+    def stored(self) -> bytes:
+        """The value in the store. Made when it is asked for: both of each object would be twice
+        the memory."""
+        return without_revision(self.data, self.revision)
 
 
 def make_entry(kind: AnyKind, key: str, stored: bytes, revision: int) -> Entry:
@@ -32,7 +37,6 @@ def make_entry(kind: AnyKind, key: str, stored: bytes, revision: int) -> Entry:
         key=key,
         revision=revision,
         data=with_revision(kind, stored, revision),
-        stored=stored,
         namespace=namespace,
         name=name,
         labels=seen.labels,

@@ -70,6 +70,9 @@ class ResourceCache:
                 if entry is not None and selection.matches(entry):
                     yield entry
 
+    def everything(self) -> list[Entry]:
+        return list(self._entries.values())
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -32,7 +32,7 @@ class CacheEvent:
 
     @property
     def size(self) -> int:
-        return len(self.entry.data) + len(self.entry.stored)
+        return len(self.entry.data)
 
     @property
     def revision(self) -> int:

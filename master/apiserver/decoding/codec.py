@@ -6,7 +6,9 @@ rest stays plain JSON, and what is known of it is in the schema.
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache, cached_property
 from typing import Any, Protocol
 
 import msgspec
@@ -14,7 +16,7 @@ import msgspec
 from kube.api.meta import ObjectMeta
 from kube.api.object import ApiObject, OpenObject
 from kube.machinery import scheme
-from kube.machinery.schema import OPEN, Field, Schema, StructType, schema_of
+from kube.machinery.schema import Field, Schema, StructType, schema_of
 from kube.machinery.scheme import Resource
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.jsontext import decode_json
@@ -87,18 +89,22 @@ def codec_of(type_: StructType) -> StructCodec:
 
 
 class OpenCodec:
-    """Of a kind that only its row and a schema describe."""
+    """Of a kind that only its row and a schema describe. The schema is made when it is first
+    asked for: of many definitions that are installed, few have objects."""
 
-    def __init__(self, resource: Resource, schema: Schema) -> None:
+    def __init__(self, resource: Resource, schema: Callable[[], Schema]) -> None:
         self.kind = resource.kind
         self.api_version = resource.api_version
+        self._schema = schema
+
+    @cached_property
+    def schema(self) -> Schema:
+        schema = self._schema()
         own = dict(schema.fields)
         own["metadata"] = Field("metadata", "metadata", schema_of(ObjectMeta), ObjectMeta)
         for name in ("apiVersion", "kind"):
             own[name] = Field(name, name, Schema("scalar", format="string"), str)
-        self.schema = Schema(
-            schema.kind if schema is not OPEN else "struct", preserves=schema.preserves, _fields=own
-        )
+        return replace(schema, _fields=own)
 
     def typed(self, value: Json, what: str) -> OpenObject:
         try:
@@ -113,7 +119,9 @@ class OpenCodec:
         return self.typed(decode_json(body), what)
 
     def decode(self, data: bytes) -> OpenObject:
-        return scheme.decode(OpenObject, data)
+        made = scheme.decode(OpenObject, data)
+        # It may have been stored in another version.
+        return msgspec.structs.replace(made, api_version=self.api_version, kind=self.kind)
 
     def rest(self, obj: ApiObject) -> bytes:
         assert isinstance(obj, OpenObject)

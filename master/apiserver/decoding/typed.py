@@ -110,6 +110,8 @@ def _cleaned_struct(value: dict[str, Json], schema: Schema, depth: int) -> dict[
     for key, item in value.items():
         field = fields.get(key)
         if item is None:
+            if field is not None and field.schema.nullable:
+                made[key] = None
             continue
         if field is None:
             if schema.preserves:

@@ -7,6 +7,7 @@ from master.apiserver.kinds.admissionregistration import (
     policies,
     webhooks,
 )
+from master.apiserver.kinds.apiextensions import customresourcedefinition
 from master.apiserver.kinds.apps import (
     controllerrevision,
     daemonset,
@@ -76,6 +77,7 @@ from master.apiserver.kinds.storage import (
 )
 
 KINDS: tuple[AnyKind, ...] = (
+    customresourcedefinition.KIND,
     namespace.KIND,
     node.KIND,
     pod.KIND,

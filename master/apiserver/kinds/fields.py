@@ -35,7 +35,7 @@ class Fields:
     def __init__(
         self, part: type[Part] = Part, values: Callable[[Any], dict[str, str]] = no_fields
     ) -> None:
-        self.decode = msgspec.json.Decoder(part).decode
+        self.decode: Callable[[bytes], Any] = msgspec.json.Decoder(part).decode
         self.values = values
 
 

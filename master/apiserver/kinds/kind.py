@@ -172,6 +172,9 @@ class Kind(Generic[T]):
     stored_under: str = ""
     claims: Claims[T] | None = None
 
+    # Why nothing new is made; empty: new objects are welcome.
+    closed: str = ""
+
     # Made of the others.
     prefix: str = field(init=False)  # of its keys in the store
     head: bytes = field(init=False)  # how its stored values begin

@@ -221,11 +221,32 @@ def _value(raw: int | bytes, kind: str, budget: _Budget, field: str) -> Any:
             return _int_or_string(raw, budget, field)
         case "json":
             return _json(raw, budget)
+        case "schema-or-array" | "schema-or-bool" | "schema-or-strings":
+            return _schema_or(raw, kind, budget)
         case "strings":
             return [v.decode() for n, v in _fields(raw, budget) if n == 1 and isinstance(v, bytes)]
         case "bool" | "int32" | "int64":
             raise Malformed(f"a {kind} that is no number")
     return _message(raw, kind, budget)
+
+
+def _schema_or(raw: bytes, kind: str, budget: _Budget) -> Any:
+    """A JSON schema, or what may stand in its place (apiextensions JSONSchemaPropsOr...)."""
+    schema: Any = None
+    others: list[Any] = []
+    allowed = False
+    for number, value in _fields(raw, budget):
+        if isinstance(value, int):
+            allowed = bool(value)
+        elif number == (2 if kind == "schema-or-bool" else 1):
+            schema = _message(value, "apiextensions.v1.JSONSchemaProps", budget)
+        elif kind == "schema-or-array":
+            others.append(_message(value, "apiextensions.v1.JSONSchemaProps", budget))
+        else:
+            others.append(value.decode())
+    if schema is not None:
+        return schema
+    return allowed if kind == "schema-or-bool" else others
 
 
 def _integer(raw: int, kind: str, field: str) -> int:

@@ -7,7 +7,7 @@ authorized: who may do nothing makes the server parse nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -60,6 +60,7 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 APPLY_PATCH = "application/apply-patch+yaml"
 PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+OPEN_PATCH_TYPES = (JSON_PATCH, MERGE_PATCH, APPLY_PATCH)
 # Called with the patched plain value before it becomes an object: strict field checks.
 Check = Callable[[Any, Codec], None]
 # Deletions of one request that are on their way to the store at a time.
@@ -154,6 +155,9 @@ class Api:
         part = _served(target, "patch")
         patch = await body()
         kind, codec = target.kind, target.body
+        if patch_type == STRATEGIC_PATCH and codec.schema.type is None:
+            # Nothing says how its lists would be merged.
+            raise unknown_patch(OPEN_PATCH_TYPES)
         what = f'{codec.kind} in version "{target.resource.version}"'
         now = timestamp(datetime.now(UTC))
 
@@ -334,7 +338,11 @@ async def _patched(
         return apply_strategic_patch(current, patch, schema)
     if patch_type == APPLY_PATCH:
         return await apply_patch(current, patch, schema, options.field_manager, options.force, now)
-    raise UnsupportedMediaType(
-        f"the body of the request was in an unknown format - accepted media types include: "
-        f"{', '.join(PATCH_TYPES)}"
+    raise unknown_patch(PATCH_TYPES)
+
+
+def unknown_patch(accepted: Iterable[str]) -> UnsupportedMediaType:
+    return UnsupportedMediaType(
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"{', '.join(accepted)}"
     )

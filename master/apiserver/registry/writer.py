@@ -21,6 +21,7 @@ from kube.machinery.errors import (
     Conflict,
     Forbidden,
     InternalError,
+    MethodNotAllowed,
     StatusError,
     TooLarge,
     already_exists,
@@ -127,6 +128,8 @@ class Writer:
         self, target: Target, obj: ApiObject, options: WriteOptions, admission: Admission = UNASKED
     ) -> bytes:
         kind, resource = target.kind, target.resource
+        if kind.closed:
+            raise MethodNotAllowed(kind.closed)
         check_names(resource, obj.metadata, target.namespace, target.name)
         if resource.namespaced and not target.namespace:
             raise BadRequest("an empty namespace may not be set during creation")
@@ -426,8 +429,9 @@ class Writer:
         kind = target.kind
         entry = self._cacher[kind].get(tail_of(kind, target.namespace, target.name))
         if entry is not None:
-            obj = from_stored(kind, entry.stored, entry.revision)
-            return Stored(obj, entry.stored, entry.revision), True
+            stored = entry.stored
+            obj = from_stored(kind, stored, entry.revision)
+            return Stored(obj, stored, entry.revision), True
         return await self._fresh(target), False
 
     async def _fresh(self, target: Target) -> Stored:

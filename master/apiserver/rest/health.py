@@ -12,15 +12,17 @@ from master.apiserver import metrics
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import Store
+from master.apiserver.extensions.definitions import Definitions
 
 # The store must answer within this (apiserver etcd3 health check).
 PROBE_SECONDS = 2.0
 
 
 class HealthHandlers:
-    def __init__(self, store: Store, cacher: Cacher) -> None:
+    def __init__(self, store: Store, cacher: Cacher, definitions: Definitions) -> None:
         self._store = store
         self._cacher = cacher
+        self._definitions = definitions
         self.stopping = False
 
     async def handle(self, request: web.Request, which: str) -> web.Response:
@@ -32,6 +34,9 @@ class HealthHandlers:
             "ping": lambda: None,
             "etcd": lambda: failed,
             "informer-sync": lambda: None if self._cacher.synced.is_set() else "cache not filled",
+            "crd-informer-sync": lambda: (
+                None if self._definitions.synced.is_set() else "custom resources not served"
+            ),
             "shutdown": lambda: "process is shutting down" if self.stopping else None,
         }
         return health_response(checks, verbose=verbose)

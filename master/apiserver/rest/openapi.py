@@ -11,6 +11,7 @@ from aiohttp import web
 
 from kube.api import facts
 from kube.api.descriptions import Descriptions, read_descriptions
+from kube.api.meta import ObjectMeta
 from kube.component.version import GIT_VERSION
 from kube.machinery.errors import NotFound
 from kube.machinery.schema import (
@@ -225,17 +226,12 @@ def _definition(type_: StructType, texts: Mapping[str, str]) -> Json:
 
 
 def _open_definition(schema: Schema) -> Json:
-    """Of a struct that has no type, and so no name: a custom resource's."""
-    made: Json = {"type": "object"}
-    if schema.text:
-        made["description"] = schema.text
-    made["properties"] = {
-        name: _property(known, known.schema.text) for name, known in schema.fields.items()
-    }
-    if required := [name for name, known in schema.fields.items() if known.required]:
-        made["required"] = required
-    if schema.preserves:
-        made["x-kubernetes-preserve-unknown-fields"] = True
+    """Of a kind that no type describes: as its author wrote it."""
+    made: Json = {"type": "object", **(schema.published() if schema.published else {})}
+    text = {"type": "string"}
+    own = {"apiVersion": text, "kind": text, "metadata": _value(schema_of(ObjectMeta))}
+    if made.get("properties") or not schema.preserves:
+        made["properties"] = {**own, **made.get("properties", {}), "metadata": own["metadata"]}
     return made
 
 
@@ -267,6 +263,4 @@ def _value(schema: Schema) -> Json:
         return {"type": "array", "items": _value(schema.items or OPEN)}
     if schema.kind == "map":
         return {"type": "object", "additionalProperties": _value(schema.items or OPEN)}
-    if schema.kind == "struct":
-        return _open_definition(schema)
     return dict(_SCALARS.get(schema.format, {"type": "object"}))

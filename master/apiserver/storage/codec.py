@@ -32,6 +32,11 @@ def with_revision(kind: AnyKind, stored: bytes, revision: int) -> bytes:
     return with_revision(kind, to_stored(kind, kind.codec.decode(stored)), revision)
 
 
+def without_revision(data: bytes, revision: int) -> bytes:
+    """What `with_revision` was given."""
+    return data.replace(b'"resourceVersion":"%d",' % revision, b"", 1)
+
+
 def from_stored(kind: AnyKind, stored: bytes, revision: int) -> ApiObject:
     """The object of a stored value."""
     obj: ApiObject = kind.codec.decode(stored)

@@ -15,7 +15,11 @@ from master.apiserver.kinds.parts.subresource import Subresource
 
 def scale_of(obj: Any) -> Scale:
     """The Scale that stands for the object."""
-    meta = obj.metadata
+    selector = _selector_text(obj.spec.selector)
+    return scale_for(obj.metadata, obj.spec.replicas or 0, obj.status.replicas or 0, selector)
+
+
+def scale_for(meta: ObjectMeta, wanted: int, present: int, selector: str) -> Scale:
     return Scale(
         metadata=ObjectMeta(
             name=meta.name,
@@ -24,15 +28,19 @@ def scale_of(obj: Any) -> Scale:
             resource_version=meta.resource_version,
             creation_timestamp=meta.creation_timestamp,
         ),
-        spec=ScaleSpec(replicas=obj.spec.replicas or 0),
-        status=ScaleStatus(
-            replicas=obj.status.replicas or 0, selector=_selector_text(obj.spec.selector)
-        ),
+        spec=ScaleSpec(replicas=wanted),
+        status=ScaleStatus(replicas=present, selector=selector),
     )
 
 
 def with_scale(obj: Any, scale: Scale, _: str = "") -> Any:
-    """The object with the scale's replicas; the scale's resourceVersion stays a precondition."""
+    """The object with the scale's replicas."""
+    meta = scaled_metadata(obj.metadata, scale)
+    return replace(obj, metadata=meta, spec=replace(obj.spec, replicas=scale.spec.replicas or 0))
+
+
+def scaled_metadata(meta: ObjectMeta, scale: Scale) -> ObjectMeta:
+    """The object's metadata: the scale's resourceVersion stays a precondition. Raises Invalid."""
     replicas = scale.spec.replicas or 0
     if replicas < 0:
         cause = StatusCause(
@@ -42,8 +50,7 @@ def with_scale(obj: Any, scale: Scale, _: str = "") -> Any:
         )
         raise invalid("Scale", "autoscaling", scale.metadata.name, [cause])
     given = scale.metadata
-    meta = replace(obj.metadata, resource_version=given.resource_version, uid=given.uid)
-    return replace(obj, metadata=meta, spec=replace(obj.spec, replicas=replicas))
+    return replace(meta, resource_version=given.resource_version, uid=given.uid)
 
 
 def _selector_text(selector: LabelSelector | dict[str, str] | None) -> str:

@@ -50,7 +50,9 @@ OLD: Kind[Old] = Kind(
 
 def open_kind(schema: Schema) -> AnyKind:
     resource = Resource("example.com", "v1", "Bell", "bells", OpenObject, "bell")
-    return Kind(resource=resource, codec=OpenCodec(resource, schema), stored_under="example.com/b")
+    return Kind(
+        resource=resource, codec=OpenCodec(resource, lambda: schema), stored_under="example.com/b"
+    )
 
 
 def test_kinds_come_and_go_and_followers_hear_of_it() -> None:

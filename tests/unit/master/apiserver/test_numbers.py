@@ -15,9 +15,12 @@ from tools.published import place_of as published_place
 from tools.render_types import ALSO, closure, properties_of
 
 SPECIAL = {"string", "bytes", "bool", "int32", "int64", "double", "time", "microtime", "quantity",
-           "intstr", "json", "strings"}  # fmt: skip
+           "intstr", "json", "strings", "schema-or-array", "schema-or-bool",
+           "schema-or-strings"}  # fmt: skip
 # Newer than the last kubectl that holds descriptors (1.34); clients send it as JSON only.
 NEWER = {
+    "apiextensions.CustomResourceDefinitionCondition": {"observedGeneration"},
+    "apiextensions.CustomResourceDefinitionStatus": {"observedGeneration"},
     "authentication.TokenRequestSpec": {"attestations"},
     "autoscaling_v2.HorizontalPodAutoscalerCondition": {"observedGeneration"},
     "core.NodeStatus": {"declaredFeatures"},
@@ -43,11 +46,12 @@ WITHOUT = {
     "meta": {"ListMeta", "Status", "StatusCause", "StatusDetails"},
     "storage": {"CSINodeStatus", "StorageHealth", "StorageHealthCondition"},
 }  # fmt: skip
-NOT_IN_KUBECTL = ("apiextensions", "apiregistration")
+NOT_IN_KUBECTL = ("apiregistration",)
 
 
 def message_of(name: str) -> str:
-    return name.removeprefix("io.k8s.api.").replace(META, "meta.v1.")
+    extensions = "io.k8s.apiextensions-apiserver.pkg.apis."
+    return name.removeprefix("io.k8s.api.").removeprefix(extensions).replace(META, "meta.v1.")
 
 
 def json_names(message: str) -> Iterator[str]:
