@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,9 +19,11 @@ from drills.lab import running_lab
 from drills.report import Report
 from drills.skeleton import SKELETON
 from muster import drill_running as running
+from muster import options
 from muster import output as forms
 from muster.drill_running import Choice
 from muster.session import run as until_signalled
+from provision.errors import ProvisionError
 
 COLUMNS: tuple[forms.Column, ...] = (
     ("NAME", lambda drill: drill["name"]),
@@ -34,12 +37,29 @@ RUNS: tuple[forms.Column, ...] = (
     ("VICTIM", lambda run: run["victim"]),
     ("LEFT", lambda run: run["left"]),
 )
-NAME = click.option("--name", default="default", show_default=True, help="The lab.")
 SET = click.option(
     "--set", "settings", multiple=True, metavar="PATH=VALUE",
     help="Change the drill: --set spec.load.requestsPerSecond=50 (may be repeated).",
 )  # fmt: skip
-DRILL = click.argument("drill_name", metavar="DRILL")
+
+
+def _drills(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    """Those that come with Muster, and the shell's own files."""
+    known = [drill.metadata for drill in document.catalog()]
+    found = [CompletionItem(m.name, help=m.description) for m in known if m.name.startswith(text)]
+    return found or [CompletionItem(text, type="file")]
+
+
+def _runs(context: click.Context, parameter: click.Parameter, text: str) -> list[CompletionItem]:
+    try:
+        lab = running_lab(context.params.get("name") or "default")
+    except ProvisionError:
+        return []
+    names = [run.name for run in history.runs(lab.spec.state_dir)]
+    return [CompletionItem(name) for name in names if name.startswith(text)]
+
+
+DRILL = click.argument("drill_name", metavar="DRILL", shell_complete=_drills)
 
 
 @click.group()
@@ -101,13 +121,23 @@ def validate(drill_name: str, settings: tuple[str, ...]) -> None:
 
 @drill.command()
 @DRILL
-@NAME
+@options.name
 @SET
-@click.option("--node", default="", help="The victim (default: as the drill says).")
+@click.option(
+    "--node",
+    default="",
+    shell_complete=options.machines,
+    help="The victim (default: as the drill says).",
+)
 @click.option("--service", default="", help="[NAMESPACE/]NAME to send requests to.")
 @click.option("--seed", type=int, help="Choose by chance as an earlier run did.")
 @click.option(
-    "-o", "output", type=click.Choice(["table", "json", "markdown", "junit"]), default="table"
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "yaml", "markdown", "junit"]),
+    default="table",
+    show_default=True,
+    help="The form of the report on stdout.",
 )
 @click.option("--report", "folder", type=click.Path(path_type=Path), help="Where reports go.")
 @click.pass_context
@@ -124,7 +154,7 @@ def run(
 
 @drill.command()
 @DRILL
-@NAME
+@options.name
 @SET
 @click.option("--times", type=click.IntRange(1), help="At most so many runs (default: no end).")
 @click.option("--interval", type=float, default=0, help="Seconds from one run to the next.")
@@ -141,8 +171,8 @@ def loop(
 
 
 @drill.command()
-@click.argument("drill_names", metavar="[DRILL]...", nargs=-1)
-@NAME
+@click.argument("drill_names", metavar="[DRILL]...", nargs=-1, shell_complete=_drills)
+@options.name
 @click.pass_context
 def suite(ctx: click.Context, drill_names: tuple[str, ...], name: str) -> None:
     """Run several drills, one after the other, and give the lab a score.
@@ -156,7 +186,7 @@ def suite(ctx: click.Context, drill_names: tuple[str, ...], name: str) -> None:
 
 
 @drill.command("heal")
-@NAME
+@options.name
 @click.option("--by", default="heal", hidden=True)
 @click.option("--run", default="", hidden=True)
 def heal_(name: str, by: str, run: str) -> None:
@@ -169,7 +199,7 @@ def heal_(name: str, by: str, run: str) -> None:
 
 
 @drill.command("history")
-@NAME
+@options.name
 @forms.option
 def history_(name: str, output: str) -> None:
     """The runs of a lab, the latest last, and what is left to undo of them."""
@@ -178,9 +208,9 @@ def history_(name: str, output: str) -> None:
 
 
 @drill.command("compare")
-@click.argument("first")
-@click.argument("second")
-@NAME
+@click.argument("first", shell_complete=_runs)
+@click.argument("second", shell_complete=_runs)
+@options.name
 def compare_(first: str, second: str, name: str) -> None:
     """Two runs side by side, or two groups of runs with their medians and spread.
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -123,6 +125,7 @@ def _undone(made: Report) -> list[str]:
 def _print(made: Report, output: str) -> None:
     forms: dict[str, Callable[[Report], str]] = {
         "json": lambda made: report.as_json(made).decode(),
+        "yaml": lambda made: yaml.safe_dump(json.loads(report.as_json(made)), sort_keys=False),
         "markdown": markdown.render,
         "junit": junit.render,
     }

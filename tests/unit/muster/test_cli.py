@@ -254,6 +254,22 @@ def test_the_version_comes_in_every_form(form: str, capsys: pytest.CaptureFixtur
         assert yaml.safe_load(out)["gitVersion"] == GIT_VERSION
 
 
+def completed(*words: str) -> list[str]:
+    """What bash offers for the last of `words`."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from muster.main import main; main()"],
+        env=os.environ | {"_MUSTER_COMPLETE": "bash_complete", "COMP_WORDS": " ".join(words),
+                          "COMP_CWORD": str(len(words) - 1)},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+
+def test_drills_are_completed() -> None:
+    for command in ("run", "show", "validate", "loop", "suite"):
+        assert completed("muster", "drill", command, "node-power") == ["node-power-off"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_for_the_shell(
     shell: str, capsys: pytest.CaptureFixture[str]
