@@ -76,6 +76,16 @@ class Unshape(Step, frozen=True, tag="unshape"):
         return f"full bandwidth again: {', '.join(self.machines)}"
 
 
+class Undelay(Step, frozen=True, tag="undelay"):
+    machines: tuple[str, ...]
+
+    async def apply(self, lab: DrillLab) -> None:
+        await lab.fabric.undelay(lab.spec, self.machines)
+
+    def __str__(self) -> str:
+        return f"a plain cable again: {', '.join(self.machines)}"
+
+
 class Unslow(Step, frozen=True, tag="unslow"):
     machines: tuple[str, ...]
 
@@ -114,4 +124,4 @@ class Uncordon(Step, frozen=True, tag="uncordon"):
         return f"schedulable again: {self.node}"
 
 
-AnyStep = PowerOn | Resume | Plug | PassAgain | Unshape | Unslow | RunOn | Uncordon
+AnyStep = PowerOn | Resume | Plug | PassAgain | Unshape | Undelay | Unslow | RunOn | Uncordon

@@ -20,6 +20,7 @@ from drills.faults.inodes_full import InodesFull
 from drills.faults.kill_component import KillComponent
 from drills.faults.kill_containers import KillContainers
 from drills.faults.kill_pods import KillPods
+from drills.faults.latency import Latency
 from drills.faults.loss import Loss
 from drills.faults.memory_hog import MemoryHog
 from drills.faults.partition import Partition
@@ -41,6 +42,7 @@ AnyFault = (
     | Unplug
     | Partition
     | Loss
+    | Latency
     | Bandwidth
     | BlockPorts
     | KillComponent

@@ -150,6 +150,16 @@ class Drop:
     percent: int = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a cable does to the frames on it, in each direction."""
+
+    delay_ms: float = 0
+    jitter_ms: float = 0  # so much more or less
+    duplicate_percent: float = 0
+    reorder_percent: float = 0  # so many do not wait, and overtake those that do
+
+
 class Fabric(Protocol):
     """The network that the machines share, where a provider has it in hand: faults from outside.
 
@@ -179,6 +189,14 @@ class Fabric(Protocol):
 
     async def unshape(self, lab: LabSpec, names: Sequence[str]) -> None:
         """As fast as it goes again."""
+        ...
+
+    async def delay(self, lab: LabSpec, names: Sequence[str], wire: Wire) -> None:
+        """Let the machines' frames be late, come twice, or overtake each other."""
+        ...
+
+    async def undelay(self, lab: LabSpec, names: Sequence[str]) -> None:
+        """A plain cable again."""
         ...
 
 

@@ -31,10 +31,10 @@ from provision.identities import LabRecord
 from provision.labfile.spec import Lab, Metadata, Spec
 from provision.pki.authority import new_authority
 from provision.pki.kubeconfig import kubeconfig_bytes
-from provision.providers.base import LabNetwork, MachineSpec
+from provision.providers.base import LabNetwork, MachineSpec, Wire
 from provision.providers.identity import new_host_key
 from provision.providers.local.cgroupfs import host_layout
-from provision.providers.local.names import lab_netns, machine_port
+from provision.providers.local.names import BRIDGE, lab_netns, machine_port, slow_port
 from provision.providers.local.provider import LocalProvider
 from provision.state import Store, lab_spec, write_private
 
@@ -131,6 +131,7 @@ class Facts:
 
     state: str
     cable: str
+    late: str  # what stands on the bridge in the cable's place
     queue: str
     rules: list[str]
     limits: list[str]
@@ -161,7 +162,8 @@ def facts(lab: DrillLab, machine: str) -> Facts:
     tables = host("nft", "list", "ruleset").split("table ")
     return Facts(
         state=str(asyncio.run(lab.provider.states(lab.spec))[machine]),
-        cable="up" if ",UP" in link and "LOWER_UP" in link else link,
+        cable="up" if ",UP" in link and "LOWER_UP" in link and f"master {BRIDGE}" in link else link,
+        late=host("ip", "-o", "link", "show", slow_port(machine)),
         queue=" ".join(host("tc", "qdisc", "show", "dev", port).split()[:3]),
         # Those that speak of this machine alone: the others' faults are under way.
         rules=[table for table in tables if f"{machine}-" in table or f"rate-{machine} " in table],
@@ -289,3 +291,23 @@ def test_a_drill_that_was_killed_with_its_watchdog_is_healed_by_hand(lab: DrillL
     assert (done.returncode, done.stdout) == (0, "plugged in again: w2\nresumed: w2\n"), done.stderr
     assert on(lab, "w2", "echo here") == "here"
     assert asyncio.run(heal(lab)) == []
+
+
+ROUND_TRIP = (
+    "import socket, time\n"
+    "began = time.monotonic()\n"
+    "socket.create_connection(('%s', 22)).close()\n"
+    "print(time.monotonic() - began)\n"
+)
+
+
+def test_packets_are_late_in_both_directions(lab: DrillLab) -> None:
+    def seconds() -> float:
+        return float(on(lab, "w1", f'python3 -c "{ROUND_TRIP % lab.address("w2")}"'))
+
+    asyncio.run(lab.fabric.delay(lab.spec, ["w1"], Wire(delay_ms=400)))
+    try:
+        assert seconds() >= 0.8
+    finally:
+        asyncio.run(lab.fabric.undelay(lab.spec, ["w1"]))
+    assert seconds() < 0.8

@@ -3,20 +3,31 @@
 Everything is made in the lab's own network namespace, out of the machines' reach, and vanishes with
 it. Lost frames are rules of an nftables table for each key (`nft(8)`, family bridge). Bandwidth is
 a queue for what a machine receives (`tc-tbf(8)`), and a limit, without a queue, for what it sends:
-the police action of tc(8) is missing from many kernels.
+the police action of tc(8) is missing from many kernels. Frames are late by a process of ours, since
+netem is missing, too.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import signal
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from provision.providers.base import Drop, LabSpec, ProviderError
-from provision.providers.local.names import BRIDGE, lab_netns, machine_port
-from provision.providers.local.network import pinned, run
+from provision.providers.base import Drop, LabSpec, ProviderError, Wire
+from provision.providers.local import processes
+from provision.providers.local.names import BRIDGE, lab_netns, machine_port, slow_port
+from provision.providers.local.network import pinned, run, start_module
+from provision.providers.local.slowwire import WireSpec
+from provision.providers.local.state import LabPaths
+from provision.providers.local.waiting import wait_ended
 
 BURST_KBIT = 32
 BURST_KBYTES = 64
+_END_SECONDS = 10.0
 
 
 def table_name(key: str) -> str:
@@ -107,6 +118,24 @@ class LocalFabric:
                 await _tc(lab, "qdisc", "del", "dev", machine_port(machine.name), "root")
             await self.stop_losing(lab, _rate_key(machine.name))
 
+    async def delay(self, lab: LabSpec, names: Sequence[str], wire: Wire) -> None:
+        await self.undelay(lab, names)
+        for machine in lab.chosen(names):
+            await _slow_down(lab, machine.name, wire)
+
+    async def undelay(self, lab: LabSpec, names: Sequence[str]) -> None:
+        for machine in lab.chosen(names):
+            paths = LabPaths(lab.state_dir).machine(machine.name)
+            handle = processes.open_alive(processes.read_record(paths.wire_process))
+            if handle is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
+                await wait_ended(handle, _END_SECONDS)
+            paths.wire_process.unlink(missing_ok=True)
+            port = machine_port(machine.name)
+            if await _has_port(lab, port):
+                await run("ip", "-n", lab_netns(lab.name), "link", "set", port, "master", BRIDGE)
+
     async def _set_cables(self, lab: LabSpec, names: Sequence[str], state: str) -> None:
         for machine in lab.chosen(names):
             port = machine_port(machine.name)
@@ -114,11 +143,40 @@ class LocalFabric:
                 await run("ip", "-n", lab_netns(lab.name), "link", "set", port, state)
 
 
+async def _slow_down(lab: LabSpec, machine: str, wire: Wire) -> None:
+    """Put a process between the machine's port and the bridge (see `slowwire`)."""
+    paths, netns = LabPaths(lab.state_dir).machine(machine), lab_netns(lab.name)
+    port, tap = machine_port(machine), slow_port(machine)
+    if not await _has_port(lab, port):
+        raise ProviderError(f'machine "{machine}" is off', "start it first")
+    spec: WireSpec = {
+        "port": port,
+        "tap": tap,
+        "record": str(paths.wire_process),
+        "delay_ms": wire.delay_ms,
+        "jitter_ms": wire.jitter_ms,
+        "duplicate_percent": wire.duplicate_percent,
+        "reorder_percent": wire.reorder_percent,
+    }
+    with tempfile.TemporaryDirectory(prefix="muster-wire-") as folder:
+        file, errors = Path(folder, "spec.json"), Path(folder, "errors")
+        file.write_text(json.dumps(spec))
+        await start_module("slowwire", str(file), netns=netns, errors=errors)
+        while not paths.wire_process.exists():
+            if errors.exists() and (said := errors.read_text().strip()):
+                raise ProviderError(f"cannot slow {machine} down: {said.splitlines()[-1]}")
+            await asyncio.sleep(0.01)
+    change = (
+        f"link set {port} nomaster\nlink set {tap} addrgenmode none master {BRIDGE}\n"
+        f"link set {tap} up\n"
+    )
+    await run("ip", "-n", netns, "-batch", "-", stdin=change)
+
+
 async def _has_port(lab: LabSpec, port: str) -> bool:
     if not pinned(lab_netns(lab.name)):
         return False
-    listed = await run("ip", "-n", lab_netns(lab.name), "-o", "link", "show", "master", BRIDGE)
-    return f": {port}@" in listed
+    return f": {port}@" in await run("ip", "-n", lab_netns(lab.name), "-o", "link", "show")
 
 
 async def _nft(lab: LabSpec, text: str) -> None:

@@ -40,6 +40,11 @@ def machine_port(machine: str) -> str:
     return short_link("v-", machine)
 
 
+def slow_port(machine: str) -> str:
+    """What is on the bridge in place of that port while the machine's frames are late."""
+    return short_link("d-", machine)
+
+
 def lab_netns(lab: str) -> str:
     return PREFIX + lab
 

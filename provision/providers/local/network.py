@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,17 @@ async def run_module(name: str, *arguments: str) -> None:
     time."""
     where = f"PYTHONPATH={_SOURCE_ROOT}"
     await run("env", where, sys.executable, "-S", "-m", f"{__package__}.{name}", *arguments)
+
+
+async def start_module(name: str, *arguments: str, netns: str, errors: Path) -> None:
+    """Start a module of this package in a network namespace, as nobody's child: it outlives whoever
+    started it. What it says when it fails is in the file `errors`."""
+    command = shlex.join(
+        ["ip", "netns", "exec", netns, sys.executable, "-S", "-m", f"{__package__}.{name}",
+         *arguments]
+    )  # fmt: skip
+    script = f"cd / && {command} </dev/null >/dev/null 2>{shlex.quote(str(errors))} &"
+    await run("env", f"PYTHONPATH={_SOURCE_ROOT}", "setsid", "sh", "-c", script)
 
 
 def bridge_commands(network: LabNetwork) -> Iterator[str]:

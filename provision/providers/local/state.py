@@ -63,6 +63,7 @@ class MachinePaths:
         self.image = directory / "disk.img"
         self.process = directory / "process.json"
         self.launch = directory / "launch.json"
+        self.wire_process = directory / "slow-wire.json"
         self.init_log = self.disk / "root/var/log/init.log"
 
     @property
