@@ -30,7 +30,7 @@ status: setup ## Show the lab
 	@$(BIN)/muster status $(UPFLAGS)
 
 test: setup-test ## Run every test, real labs included (needs root)
-	$(PYTEST) -m "not vagrant and not go" --numprocesses 2 --dist loadgroup
+	$(PYTEST) -m "not vagrant and not go" --numprocesses 2 --dist loadscope
 
 test-unit: setup ## Pure tests, transcripts and simulation: no root, seconds
 	$(PYTEST) tests/unit tests/transcripts tests/simulation
