@@ -17,6 +17,7 @@ from kube.api.core import (
 )
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import AlreadyExists, NotFound
+from kube.machinery.scheme import key_of
 from master.controllers.machinery.controller import Context, Retry, namespace_and_name
 from master.controllers.machinery.pods import is_deleting, is_ready
 from master.controllers.machinery.selected import ServiceController
@@ -24,6 +25,8 @@ from master.controllers.machinery.watching import gone
 from master.controllers.services.endpointslice_plan import HEADLESS, TRIGGER_TIME, pod_ports, serves
 
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+# Where clients before Lease kept who leads; such Endpoints have no service.
+LEADER = "control-plane.alpha.kubernetes.io/leader"
 # Endpoints hold at most this many addresses (upstream's maxCapacity).
 MAX_ADDRESSES = 1000
 
@@ -35,6 +38,15 @@ class EndpointsController(ServiceController):
         super().__init__(context)
         # Only a deletion needs an answer: the service may still want them.
         self.endpoints = self.watch(Endpoints, when=gone)
+
+    async def run(self) -> None:
+        """Begin with those whose service went while nobody led (upstream's
+        checkLeftoverEndpoints)."""
+        await self.informers.wait_synced()
+        for endpoints in self.endpoints.values():
+            if LEADER not in endpoints.metadata.annotations:
+                self.enqueue(key_of(endpoints))
+        await super().run()
 
     async def reconcile(self, key: str) -> None:
         service = self.services.get(key)
