@@ -28,9 +28,16 @@ METHODS = {
     "Delete": "DELETE",
 }
 
+_FAILURES = ("404", "500")
+_HOSTS: set[str] = set()
+
 
 def observe(call: str, host: str, code: int | str, seconds: float) -> None:
     """Count one finished call. `code` is the HTTP code, or `<error>` when none came back."""
     method = METHODS[call]
+    if host not in _HOSTS:
+        _HOSTS.add(host)
+        for failed in _FAILURES:  # at 0: a rate does not miss the first failure
+            REQUESTS.labels(code=failed, method=method, host=host)
     REQUESTS.labels(code=str(code), method=method, host=host).inc()
     DURATION.labels(verb=method, host=host).observe(seconds)

@@ -157,11 +157,12 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         f"{config.advertise_address}:{config.secure_port}",
     )
     service = ResourcesService(registry, filters, api, authorizer)
+    methods = list(methods_of_resources(service))
     grpc = rpc_server(
         config.rpc_transport,
-        methods_of_resources(service),
+        methods,
         [Listen(config.bind_address, config.grpc_port, config.tls)],
-        PrometheusObserver(),
+        PrometheusObserver(methods=methods),
         max_receive_bytes=MAX_RECEIVE_BYTES,
         keepalive=SERVER_KEEPALIVE,
     )

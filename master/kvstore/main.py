@@ -297,7 +297,7 @@ async def _serve_clients(config: Config, node: Node, stack: AsyncExitStack) -> N
             Listen(parts.hostname or "", parts.port or 0, tls, config.client_cert_auth)
         )
     methods = list(all_methods(node))
-    observer = PrometheusObserver("etcd_network_client_grpc")
+    observer = PrometheusObserver("etcd_network_client_grpc", methods)
     max_bytes = config.max_request_bytes + RECEIVE_OVERHEAD_BYTES
     gateway = Gateway(methods, observer, max_bytes)
     # Bytes are base64 in JSON, a third more, and there are names around them.

@@ -37,15 +37,31 @@ def _slow(verb: str, window: str) -> str:
     return f"({every} - ({in_time}))"
 
 
-def _burn(verb: str, window: str) -> Record:
+def _every(verb: str, window: str) -> str:
     chosen = f'job="apiserver",verb=~"{_VERBS[verb]}"'
-    every = f"sum by (cluster) (rate(apiserver_request_total{{{chosen}}}[{window}]))"
-    failed = (
-        f'(sum by (cluster) (rate(apiserver_request_total{{{chosen},code=~"5.."}}[{window}])) '
-        f"or 0 * {every})"
-    )
-    expr = f"({_slow(verb, window)} + {failed}) / {every}"
+    return f"sum by (cluster) (rate(apiserver_request_total{{{chosen}}}[{window}]))"
+
+
+def _bad(verb: str, window: str) -> str:
+    """Requests that were late or failed, per second."""
+    chosen = f'job="apiserver",verb=~"{_VERBS[verb]}",code=~"5.."'
+    failed = f"sum by (cluster) (rate(apiserver_request_total{{{chosen}}}[{window}]))"
+    return f"({_slow(verb, window)} + ({failed} or 0 * {_every(verb, window)}))"
+
+
+def _burn(verb: str, window: str) -> Record:
+    expr = f"{_bad(verb, window)} / {_every(verb, window)}"
     return Record(f"apiserver_request:burnrate{window}", expr, {"verb": verb})
+
+
+_COUNTED = ("apiserver_request:bad:rate5m", "apiserver_request:every:rate5m")
+
+
+def _availability(verb: str) -> Record:
+    """Of 30 days, or of as many as Prometheus remembers, each request counting the same."""
+    chosen = "" if verb == "all" else f'{{verb="{verb}"}}'
+    bad, every = (f"sum by (cluster) (sum_over_time({series}{chosen}[30d]))" for series in _COUNTED)
+    return Record("apiserver_request:availability30d", f"1 - {bad} / {every}", {"verb": verb})
 
 
 def _burns_budget(factor: float, long: str, short: str, delay: str, severity: str) -> Alert:
@@ -92,6 +108,18 @@ GROUPS = (
                 for verb, verbs in _VERBS.items()
             ),
         ),
+    ),
+    Group(
+        "kube-apiserver-availability.rules",
+        (
+            *(
+                Record(series, expr(verb, "5m"), {"verb": verb})
+                for series, expr in zip(_COUNTED, (_bad, _every), strict=True)
+                for verb in _VERBS
+            ),
+            *map(_availability, ("all", *_VERBS)),
+        ),
+        interval="1m",
     ),
     Group("kube-apiserver-slos", tuple(_burns_budget(*burn) for burn in _BURNS)),
     Group(

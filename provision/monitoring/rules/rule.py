@@ -48,9 +48,12 @@ class Group:
     name: str
     rules: tuple[Alert | Record, ...]
     runbooks: str = "kubernetes"
+    interval: str = ""  # how often it is evaluated; Prometheus' own
 
     def document(self) -> dict[str, Any]:
-        return {"name": self.name, "rules": [rule.document(self.runbooks) for rule in self.rules]}
+        every = {"interval": self.interval} if self.interval else {}
+        rules = [rule.document(self.runbooks) for rule in self.rules]
+        return {"name": self.name, **every, "rules": rules}
 
 
 def _one_line(expr: str) -> str:

@@ -234,6 +234,7 @@ class Runtime:
         timeout: float | None = CALL_SECONDS,
     ) -> ResponseT:
         metrics.RUNTIME_OPERATIONS.labels(operation).inc()
+        metrics.RUNTIME_ERRORS.labels(operation)  # at 0: a rate does not miss the first failure
         began = time.monotonic()
         try:
             return await method(request, timeout=timeout)

@@ -32,6 +32,14 @@ class PodRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineUse:
+    """What all of the machine has used: cAdvisor's row of the root cgroup."""
+
+    cpu_seconds: float
+    working_set_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One reading of the runtime and the kernel."""
 
@@ -40,6 +48,7 @@ class Snapshot:
     images: Mapping[str, str] = field(default_factory=dict)  # container id -> image name
     counters: Mapping[str, ContainerCounters] = field(default_factory=dict)  # by container id
     pods: Sequence[PodRow] = ()
+    machine: MachineUse | None = None
 
 
 Reader = Callable[[cri.ContainerStats, ContainerCounters], float]
@@ -103,6 +112,7 @@ def families(snapshot: Snapshot) -> Iterable[Metric]:
         for labels, stats, counters in rows:
             family.add_metric(labels, read(stats, counters))
         _add_pod_totals(name, family, snapshot.sandboxes)
+        _add_machine(name, family, snapshot.machine)
         yield family
     for name, text, disk_value in _DISK_ROWS:
         disk_family = CounterMetricFamily(name, text, labels=_DISK_LABELS)
@@ -132,6 +142,18 @@ def _add_pod_totals(
             family.add_metric(labels, linux.cpu.usage_core_nano_seconds.value / 1e9)
         elif name == "container_memory_working_set_bytes":
             family.add_metric(labels, linux.memory.working_set_bytes.value)
+
+
+def _add_machine(
+    name: str, family: CounterMetricFamily | GaugeMetricFamily, machine: MachineUse | None
+) -> None:
+    if machine is None:
+        return
+    labels = ["", "/", "", "", "", ""]
+    if name == "container_cpu_usage_seconds":
+        family.add_metric(labels, machine.cpu_seconds)
+    elif name == "container_memory_working_set_bytes":
+        family.add_metric(labels, machine.working_set_bytes)
 
 
 def _container_labels(stats: cri.ContainerStats, images: Mapping[str, str]) -> list[str]:

@@ -27,10 +27,11 @@ from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet.cri.logs import LogOptions
 from worker.kubelet.cri.records import ContainerRecord, State
 from worker.kubelet.cri.runtime import RuntimeFailure
+from worker.kubelet.node import machine
 from worker.kubelet.pod.podset import PodSet
 from worker.kubelet.pod.podworker import PodWorker
 from worker.kubelet.server.authorization import authorization
-from worker.kubelet.server.cadvisor import PodRow, Snapshot, families
+from worker.kubelet.server.cadvisor import MachineUse, PodRow, Snapshot, families
 from worker.kubelet.server.kernelstats import ContainerCounters, KernelStats
 from worker.kubelet.server.streams import bridge
 from worker.kubelet.server.summary import summary
@@ -195,7 +196,8 @@ class Server:
                 images[record.id] = record.image
                 counters[record.id] = self._kernel.container(worker.cgroup, record.id)
             pods.append(self._pod_row(worker, [record.id for record in alive]))
-        return Snapshot(containers, sandboxes, images, counters, pods)
+        use = MachineUse(machine.cpu_used_seconds(), machine.memory_used())
+        return Snapshot(containers, sandboxes, images, counters, pods, use)
 
     def _pod_row(self, worker: PodWorker, alive: list[str]) -> PodRow:
         pod, sandbox = worker.pod, worker.record.sandbox

@@ -144,6 +144,39 @@ def test_alerts_fire_when_they_should(case: str, rules: Path, tmp_path: Path) ->
     promtool("test", "rules", str(path))
 
 
+def test_availability_counts_each_request_the_same(rules: Path, tmp_path: Path) -> None:
+    """100 reads a minute, none bad, and 300 writes of which a third fails: one in four is bad."""
+
+    def api(verb: str, code: str) -> str:
+        return f'apiserver_request_total{{cluster="c",job="apiserver",verb="{verb}",code="{code}"}}'
+
+    def sli(verb: str, of: str) -> str:
+        labels = f'job="apiserver",scope="resource",verb="{verb}"'
+        return f"apiserver_request_sli_duration_seconds_{of},{labels}}}"
+
+    series = {api("GET", "200"): "0+100x30", api("POST", "201"): "0+200x30",
+              api("POST", "500"): "0+100x30"}  # fmt: skip
+    for verb, rate in (("GET", 100), ("POST", 300)):
+        series[sli(verb, 'count{cluster="c"')] = f"0+{rate}x30"
+        series[sli(verb, 'bucket{cluster="c",le="1"')] = f"0+{rate}x30"
+    name = "apiserver_request:availability30d"
+    samples = [
+        {"labels": f'{{cluster="c",verb="{verb}"}}', "value": value}
+        for verb, value in (("all", 0.75), ("read", 1), ("write", 0.667))
+    ]
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": k, "values": v} for k, v in series.items()],
+        "promql_expr_test": [
+            {"expr": f"round({name}, 0.001)", "eval_time": "20m", "exp_samples": samples}
+        ],
+    }
+    path = tmp_path / "test.yml"
+    document = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}
+    path.write_text(yaml.safe_dump(document))
+    promtool("test", "rules", str(path))
+
+
 OWNERS = {
     'kube_pod_owner{cluster="c",namespace="n",pod="web-1-a",owner_kind="ReplicaSet",'
     'owner_name="web-1"}': "1x9",

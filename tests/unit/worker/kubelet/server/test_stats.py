@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 
 from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet.pod import names
-from worker.kubelet.server.cadvisor import PodRow, Snapshot, families
+from worker.kubelet.server.cadvisor import MachineUse, PodRow, Snapshot, families
 from worker.kubelet.server.kernelstats import (
     ContainerCounters,
     DiskUse,
@@ -109,6 +109,7 @@ def test_rows_carry_the_labels_that_the_mixin_reads() -> None:
         images={"c1": "web:1"},
         counters={"c1": ContainerCounters(10, 4, 2.0, 77, {"/dev/vda": DiskUse(1, 2, 3, 4)})},
         pods=[PodRow("n", "p", "u", "s1", parse_net_dev(NET_DEV))],
+        machine=MachineUse(7.5, 8192),
     )
     registry = CollectorRegistry()
     registry.register(Made(list(families(snapshot))))
@@ -116,6 +117,9 @@ def test_rows_carry_the_labels_that_the_mixin_reads() -> None:
     labels = 'container="web",id="/kubepods/podu/c1",image="web:1",name="c1",namespace="n",pod="p"'
     assert f"container_cpu_usage_seconds_total{{{labels}}} 1.5" in text
     assert f"container_cpu_cfs_throttled_periods_total{{{labels}}} 4.0" in text
+    root = 'container="",id="/",image="",name="",namespace="",pod=""'
+    assert f"container_cpu_usage_seconds_total{{{root}}} 7.5" in text
+    assert f"container_memory_working_set_bytes{{{root}}} 8192.0" in text
     assert f"container_memory_working_set_bytes{{{labels}}} 4096.0" in text
     disk = labels.replace('container="web",', 'container="web",device="/dev/vda",')
     assert f"container_fs_reads_bytes_total{{{disk}}} 2.0" in text
