@@ -1,15 +1,19 @@
-"""Two api-servers, one dies or freezes: controllers and scheduler go on with the other."""
+"""An api-server dies or freezes, nobody leads for a while: the controllers make up for it."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kube.api.apps import Deployment
 from kube.api.coordination import Lease
+from kube.api.core import Endpoints
+from kube.api.meta import ObjectMeta
 from kube.client.client import Client
+from master.controllers.services.endpoints import LEADER
 from tests.component.control_harness import ControlPlane, agents, control_plane, until, web
 from tests.component.pki_fixture import Pki
 
@@ -41,6 +45,21 @@ async def test_work_goes_on_when_an_api_server_dies_or_freezes(
         assert await leadership(client) == transitions
         for name in ("controllers", "scheduler"):
             assert plane.processes[name].poll() is None
+
+
+async def test_endpoints_go_whose_service_went_before_anybody_led(tmp_path: Path, pki: Pki) -> None:
+    with control_plane(tmp_path, pki) as plane:
+        async with plane.client() as client:
+            for name, annotations in (("outside", {}), ("elected", {LEADER: "{}"})):
+                meta = ObjectMeta(name=name, namespace="default", annotations=annotations)
+                await client.create(Endpoints(metadata=meta))
+            plane.start_controllers()
+
+            async def left() -> bool:
+                found = (await client.list(Endpoints, "default")).items
+                return {e.metadata.name for e in found} == {"elected", "kubernetes"}
+
+            await until(left, "Endpoints without a service go, but not who leads")
 
 
 async def available(client: Client, count: int) -> bool:
