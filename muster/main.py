@@ -48,6 +48,7 @@ COMMANDS = {
     "image": ("muster.image", "image"),
     "drill": ("muster.drill", "drill"),
     "logs": ("muster.machines", "logs"),
+    "dashboards": ("muster.dashboards", "dashboards"),
     "kv": ("muster.kv", "kv"),
     "doctor": ("muster.doctor", "doctor"),
     "version": ("muster.about", "version"),

@@ -32,6 +32,12 @@ CACHE_SIZE = Gauge("scheduler_scheduler_cache_size", "What the cache holds.", ["
 PROFILE = "default-scheduler"
 SCHEDULED, UNSCHEDULABLE, ERROR = "scheduled", "unschedulable", "error"
 
+# At 0 from the start: a rate does not miss the first pod.
+SLI.labels(attempts="1")
+for _result in (SCHEDULED, UNSCHEDULABLE, ERROR):
+    ATTEMPT.labels(result=_result, profile=PROFILE)
+    ATTEMPTS.labels(result=_result, profile=PROFILE)
+
 
 def observe_attempt(result: str, seconds: float) -> None:
     ATTEMPT.labels(result=result, profile=PROFILE).observe(seconds)

@@ -308,6 +308,30 @@ def test_its_rules_run_and_join_what_jobs_say_of_the_same_pods(lab: LabDriver, h
     assert "Watchdog" in firing
 
 
+def test_no_panel_of_a_dashboard_is_empty(lab: LabDriver, hello: str, tmp_path: Path) -> None:
+    """Every query of every panel has a sample that is a number, at one time or another."""
+    watcher = Watcher(lab)
+    done = lab.muster("dashboards", "export", str(tmp_path))
+    assert done.code == 0, done.err
+    empty = {
+        (board["title"], panel["title"], target["expr"])
+        for board in (json.loads(path.read_text()) for path in tmp_path.glob("*.json"))
+        for panel in board["panels"]
+        for target in panel.get("targets", ())
+    }
+    assert len(empty) > 100
+
+    def all_filled() -> bool:
+        for asked in list(empty):
+            expr = asked[2].replace("$cluster", lab.name).replace("$__rate_interval", "1m")
+            if any(row["value"][1] != "NaN" for row in watcher.query(expr)):
+                empty.remove(asked)
+        assert not empty, empty
+        return True
+
+    eventually(all_filled, 60, "data on every panel")
+
+
 def test_machines_have_series_of_their_own_network_and_disk(lab: LabDriver) -> None:
     watcher = Watcher(lab)
     for series in ("node_network_receive_bytes_total{device='eth0'}", "node_filesystem_size_bytes",
