@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from drills import schedule, timeline
+from drills.alerts import AlertSeen
 from drills.api_load import ApiWriter
 from drills.base import of
 from drills.errors import NothingRan
@@ -238,8 +239,9 @@ class Course:
         return timeline.build(self.case, self.seen.frozen(), self.drill.phases, self.drill.probes)
 
     def result(
-        self, journal: Journal, started: datetime, why: str = "", cut: Verdict | None = None
-    ) -> Result:
+        self, journal: Journal, started: datetime, why: str = "", cut: Verdict | None = None,
+        alerts: tuple[AlertSeen, ...] = (),
+    ) -> Result:  # fmt: skip
         line = self.line()
         verdict, findings = judge(self.drill.spec.levels, line.metrics, self.lab.profile)
         if why and verdict is not Verdict.FAIL:
@@ -247,6 +249,7 @@ class Course:
         return Result(
             self.drill, self.lab.spec.name, self.lab.profile, journal.folder.name, started,
             self.case, self.seen.frozen(), line, cut or verdict, findings, journal.lines(), why,
+            alerts,
         )  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from random import Random
 
+from drills.alerts import seen_by
 from drills.course import Aborted, Course
 from drills.errors import NothingRan
 from drills.faults import Workload
@@ -120,6 +122,7 @@ async def _judged(
             why = "by the user" if isinstance(error, asyncio.CancelledError) else str(error)
             conclude(course.result(journal, started, why, Verdict.INTERRUPTED))
         raise
-    result = course.result(journal, started, why, cut)
+    alerts = await seen_by(course.lab.prometheus, course.case.fault_at, time.time())
+    result = course.result(journal, started, why, cut, alerts)
     conclude(result)
     return result

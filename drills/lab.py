@@ -11,6 +11,7 @@ from drills.errors import FaultFailed, NothingRan
 from kube.client.client import Client
 from kube.component.tls import TlsFiles
 from provision.errors import MachineUnreachable
+from provision.monitoring import server
 from provision.providers import provider
 from provision.providers.base import Disks, Fabric, LabSpec, Provider
 from provision.ssh.client import Connection, over_ssh
@@ -31,6 +32,7 @@ class DrillLab:
     admin_kubeconfig: Path
     monitoring: TlsFiles
     profile: str  # name of the timers
+    prometheus: str = ""  # where the lab's own answers; none runs: ""
 
     def address(self, machine: str) -> str:
         return self.spec.machine(machine).address
@@ -100,6 +102,7 @@ def running_lab(name: str) -> DrillLab:
     record = store.get(name)
     directory = store.directory(name)
     masters = [m for m in record.machines if m.role == "master"]
+    watching = server.find(directory)
     return DrillLab(
         spec=lab_spec(record, directory),
         provider=provider(record.lab.spec.provider),
@@ -110,4 +113,5 @@ def running_lab(name: str) -> DrillLab:
             directory.pki / "ca.crt",
         ),
         profile=record.lab.spec.timers,
+        prometheus=watching.url if watching else "",
     )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from drills.alerts import AlertSeen
 from drills.events import Case, Observations
 from drills.journal import Line
 from drills.spec import Drill
@@ -27,3 +28,4 @@ class Result:
     findings: tuple[Finding, ...]
     undo: Sequence[Line] = ()
     why: str = ""  # why it was cut short
+    alerts: tuple[AlertSeen, ...] = ()

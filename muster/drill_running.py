@@ -18,7 +18,14 @@ from drills import engine, report
 from drills.errors import NothingRan
 from drills.lab import DrillLab
 from drills.report import Report, junit, markdown
-from drills.report.rows import finding_rows, gap_words, phase_rows, request_words
+from drills.report.rows import (
+    ALERT_HEAD,
+    alert_rows,
+    finding_rows,
+    gap_words,
+    phase_rows,
+    request_words,
+)
 from drills.result import Result
 from drills.spec import Drill
 from kube.component.timers import PROFILES
@@ -157,11 +164,16 @@ def _show(console: Console, made: Report) -> None:
     phases = Table("AFTER THE FAULT", "TOOK", "PHASE", "", box=None, pad_edge=False)
     phases.columns[0].justify = phases.columns[1].justify = "right"
     levels = Table("", "LEVEL", "MEASURED", "LIMIT", box=None, pad_edge=False)
-    for table, rows in ((phases, phase_rows(made)), (levels, finding_rows(made))):
+    alerts = Table(*map(str.upper, ALERT_HEAD), box=None, pad_edge=False)
+    filled = (phases, phase_rows(made)), (levels, finding_rows(made)), (alerts, alert_rows(made))
+    for table, rows in filled:
         for row in rows:
             table.add_row(*map(escape, row))
     console.print(phases)
     console.print("\n" + escape("\n".join([request_words(made), *gap_words(made)])) + "\n")
+    if made.alerts:
+        console.print(alerts)
+        console.print()
     console.print(levels)
     why = f": {escape(made.why)}" if made.why else ""
     console.print(f"\nverdict: [bold]{made.verdict}[/bold]{why}")

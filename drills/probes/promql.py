@@ -17,14 +17,17 @@ class Promql(Probe, frozen=True, kw_only=True, tag="promql"):
 
     query: Annotated[str, Meta(min_length=1)]
     url: Annotated[
-        str, Meta(pattern="^https?://", description="Of a Prometheus with the lab's configuration.")
-    ] = "http://127.0.0.1:9090"
+        str, Meta(pattern="^(https?://.*)?$", description="Of another than the lab's Prometheus.")
+    ] = ""
 
     async def ask(self, lab: DrillLab) -> str:
+        url = self.url or lab.prometheus
+        if not url:
+            return "the lab has no Prometheus (`spec.monitoring`), and the probe names none (`url`)"
         try:
             async with (
                 aiohttp.ClientSession() as session,
-                session.get(f"{self.url}/api/v1/query", params={"query": self.query}) as response,
+                session.get(f"{url}/api/v1/query", params={"query": self.query}) as response,
             ):
                 answer: dict[str, Any] = msgspec.json.decode(await response.read())
         except (aiohttp.ClientError, msgspec.DecodeError) as error:

@@ -58,6 +58,18 @@ class LanePart(_Part, frozen=True, kw_only=True):
     spans: tuple[SpanPart, ...] = ()
 
 
+class AlertPart(_Part, frozen=True, kw_only=True):
+    """An alert whose expression became true, by the rules of the lab's Prometheus."""
+
+    name: str
+    severity: str
+    about: Annotated[str, Meta(description="The labels that tell it from others of its name.")]
+    begin: float
+    end: Annotated[float | None, Meta(description="null: it still was when the drill ended.")]
+    for_seconds: Annotated[float, Meta(description="How long it waits before it fires.")]
+    fires: Annotated[float | None, Meta(description="null: it went before it would have fired.")]
+
+
 class UndoPart(_Part, frozen=True, kw_only=True):
     seconds: float
     by: Annotated[str, Meta(description="drill, heal or watchdog")]
@@ -89,6 +101,7 @@ class Report(_Part, frozen=True, kw_only=True):
     requests: tuple[RequestPart, ...] = ()
     api_writes: tuple[RequestPart, ...] = ()
     lanes: tuple[LanePart, ...] = ()
+    alerts: tuple[AlertPart, ...] = ()
     undo: tuple[UndoPart, ...] = ()
 
 

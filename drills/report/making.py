@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from drills.alerts import AlertSeen
 from drills.events import ApiWrite, Case, ComponentSeen, NodeSeen, Observations, ProbeSeen, Request
 from drills.report.data import (
+    AlertPart,
     FindingPart,
     LanePart,
     PhasePart,
@@ -50,6 +52,7 @@ def report_of(result: Result) -> Report:
         requests=_requests(seen.of(Request), case.fault_at),
         api_writes=_requests(seen.of(ApiWrite), case.fault_at),
         lanes=tuple(_lanes(case, seen)),
+        alerts=tuple(_alert(alert, case.fault_at) for alert in result.alerts),
         undo=tuple(
             UndoPart(
                 seconds=round(line.at - case.fault_at, 3), by=line.by, event=line.event,
@@ -58,6 +61,21 @@ def report_of(result: Result) -> Report:
             for line in result.undo
         ),
     )  # fmt: skip
+
+
+def _alert(alert: AlertSeen, fault_at: float) -> AlertPart:
+    def after(at: float | None) -> float | None:
+        return None if at is None else round(at - fault_at, 1)
+
+    return AlertPart(
+        name=alert.name,
+        severity=alert.severity,
+        about=alert.about,
+        begin=round(alert.begin - fault_at, 1),
+        end=after(alert.end),
+        for_seconds=alert.for_seconds,
+        fires=after(alert.fires),
+    )
 
 
 def _requests(requests: Sequence[Request], fault_at: float) -> tuple[RequestPart, ...]:

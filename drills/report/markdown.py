@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from drills.report.data import Report
 from drills.report.rows import (
+    ALERT_HEAD,
     LEVEL_HEAD,
     PHASE_HEAD,
+    alert_rows,
     finding_rows,
     gap_words,
     phase_rows,
@@ -35,6 +37,7 @@ def render(report: Report) -> str:
         "",
         f"{request_words(report)}. {'; '.join(gap_words(report))}.",
         "",
+        *(["## Alerts", "", *_table(ALERT_HEAD, alert_rows(report)), ""] if report.alerts else []),
         "## Undo log",
         "",
         *_table(("when", "by", "what", ""), undo_rows(report)),

@@ -12,8 +12,10 @@ from html import escape
 from drills.report.data import Report
 from drills.report.plots import Axis, lanes_plot, phases_plot, requests_plot
 from drills.report.rows import (
+    ALERT_HEAD,
     LEVEL_HEAD,
     PHASE_HEAD,
+    alert_rows,
     finding_rows,
     gap_words,
     phase_rows,
@@ -77,6 +79,7 @@ def render(report: Report) -> str:
             *_api(report, axis),
             "<h2>Phases</h2>",
             *_table(PHASE_HEAD, phase_rows(report)),
+            *_alerts(report),
             *_learn(report),
             "<h2>Undo log</h2>",
             *_table(("when", "by", "what", ""), undo_rows(report)),
@@ -89,6 +92,16 @@ def _api(report: Report, axis: Axis) -> Iterator[str]:
     if report.api_writes:
         yield "<h2>Writes to the API</h2>"
         yield from _plot(requests_plot(report.api_writes, axis))
+
+
+def _alerts(report: Report) -> Iterator[str]:
+    if report.alerts:
+        yield "<h2>Alerts</h2>"
+        yield (
+            '<p class="muted">Whose expression became true, and when each fires, or would if '
+            "nothing had changed after the drill.</p>"
+        )
+        yield from _table(ALERT_HEAD, alert_rows(report))
 
 
 def _learn(report: Report) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from drills.report.data import Report
 
 PHASE_HEAD = ("after the fault", "took", "phase", "")
+ALERT_HEAD = ("true from", "until", "alert", "severity", "fires", "")
 LEVEL_HEAD = ("", "level", "measured", "limit")
 
 
@@ -58,6 +59,14 @@ def gap_words(report: Report) -> list[str]:
             + (f", longest gap {gap:g} s" if gap is not None else "")
         )
     return said
+
+
+def alert_rows(report: Report) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """(from, until, name, severity, when it fires, labels); seconds after the fault."""
+    for alert in report.alerts:
+        until = "the end" if alert.end is None else f"{alert.end:+.0f} s"
+        fires = "no, it went before" if alert.fires is None else f"{alert.fires:+.0f} s"
+        yield f"{alert.begin:+.0f} s", until, alert.name, alert.severity, fires, alert.about
 
 
 def undo_rows(report: Report) -> Iterator[tuple[str, str, str, str]]:

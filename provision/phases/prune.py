@@ -7,12 +7,14 @@ other command dares to touch.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from provision import kubeconfig
 from provision.errors import KubeconfigProblem, ProvisionError
+from provision.monitoring import server
 from provision.phases.report import Phases, Reporter
 from provision.providers import PROVIDERS, declared
 from provision.state import Store
@@ -50,6 +52,7 @@ async def prune(store: Store, chosen: list[Stray], reporter: Reporter) -> None:
     for stray in chosen:
         home = Store(stray.state_dir.parent) if stray.state_dir is not None else store
         with home.locked(stray.lab), Phases(reporter).phase(f"prune {stray.lab}") as step:
+            await asyncio.to_thread(server.stop, home.directory(stray.lab), kill=True)
             await declared(stray.provider).remove(stray.lab, stray.state_dir, step.say)
             try:
                 kubeconfig.uninstall(stray.lab, os.environ)
