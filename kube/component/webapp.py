@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, generate_latest
 
 from kube.component.metrics import Check, health_text
+from kube.component.slis import Slis
 from kube.component.webhandler import Heads, WebHandler, WebLimits
 from kube.http.listener import Listener, listening_socket
 
@@ -38,7 +39,15 @@ def add_routes(app: web.Application, checks: Mapping[str, Check]) -> None:
     async def livez(_: web.Request) -> web.Response:
         return web.Response(text="ok")
 
+    slis = Slis()
+
+    async def slis_page(_: web.Request) -> web.Response:
+        return web.Response(
+            body=slis.page(checks), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4}
+        )
+
     app.router.add_get("/metrics", metrics)
+    app.router.add_get("/metrics/slis", slis_page)
     app.router.add_get("/livez", livez)
     app.router.add_get("/readyz", health)
     app.router.add_get("/healthz", health)

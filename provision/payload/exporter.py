@@ -41,6 +41,8 @@ def exporter_unit(machine: MachineSpec) -> Unit:
             "collector.filesystem.mount-points-exclude": _MOUNTS,
             "collector.netclass.ignored-devices": _DEVICES,
             "collector.netdev.device-exclude": _DEVICES,
+            # Of Debian's build; each unit has five series.
+            "collector.systemd.unit-include": "(muster|prometheus)-.+[.]service",
             **{f"no-collector.{name}": None for name in ("btrfs", "hwmon", "wifi")},
         }
     )

@@ -376,6 +376,15 @@ SERIES = {
         container_network_receive_packets_total container_network_receive_packets_dropped_total
         container_network_transmit_bytes_total container_network_transmit_packets_total
         container_network_transmit_packets_dropped_total""",
+    ("w1", "10250/metrics/probes"): "prober_probe_total",
+    ("w1", "10250/metrics/resource"): """node_cpu_usage_seconds_total
+        node_memory_working_set_bytes container_cpu_usage_seconds_total
+        container_memory_working_set_bytes pod_cpu_usage_seconds_total
+        pod_memory_working_set_bytes""",
+    **{
+        ("m1", f"{port}/metrics/slis"): "kubernetes_healthcheck kubernetes_healthchecks_total"
+        for port in (6443, 10250, 10257, 10259)
+    },
     ("m1", "2381/metrics"): f"""{COMMON} etcd_server_has_leader etcd_server_is_leader etcd_server_id
         etcd_server_version etcd_server_leader_changes_seen_total etcd_server_quota_backend_bytes
         etcd_server_proposals_committed_total etcd_server_proposals_applied_total

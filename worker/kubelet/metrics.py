@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 # Some of upstream's counters have no `_total` at the end, which this library's Counter would
 # add. They are Gauges here, and only ever grow.
@@ -99,10 +99,13 @@ STORAGE_ERRORS = Counter(
     ["volume_plugin", "operation_name"],
 )
 VOLUMES = Gauge("volume_manager_total_volumes", "Volumes of this node.", ["plugin_name", "state"])
+# On a page of its own, /metrics/probes: it has series for every container.
+PROBES_REGISTRY = CollectorRegistry()
 PROBES = Counter(
     "prober_probe_total",
     "Probes by result.",
     ["probe_type", "result", "container", "pod", "namespace"],
+    registry=PROBES_REGISTRY,
 )
 
 

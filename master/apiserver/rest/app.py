@@ -208,6 +208,8 @@ async def _serve_other(
         return await front.health.handle(request, segments[0])
     if path == "/metrics":
         return front.health.metrics()
+    if path == "/metrics/slis":
+        return await front.health.slis()
     if path == "/version":
         return plain_response(version_info())
     if segments[0] == "openapi":

@@ -1,4 +1,4 @@
-"""/healthz, /livez, /readyz and /metrics of the api-server."""
+"""/healthz, /livez, /readyz, /metrics and /metrics/slis of the api-server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import asyncio
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
+from kube.component.metrics import Check
+from kube.component.slis import Slis
 from kube.component.webapp import health_response
 from master.apiserver import metrics
 from master.apiserver.cache.cacher import Cacher
@@ -23,14 +25,24 @@ class HealthHandlers:
         self._store = store
         self._cacher = cacher
         self._definitions = definitions
+        self._slis = Slis()
         self.stopping = False
 
     async def handle(self, request: web.Request, which: str) -> web.Response:
         verbose = "verbose" in request.query
         if which == "livez":
             return health_response({"ping": lambda: None}, verbose=verbose)
+        return health_response(await self._checks(), verbose=verbose)
+
+    async def slis(self) -> web.Response:
+        return web.Response(
+            body=self._slis.page(await self._checks()),
+            headers={"Content-Type": CONTENT_TYPE_LATEST},
+        )
+
+    async def _checks(self) -> dict[str, Check]:
         failed = await self._probe()
-        checks = {
+        return {
             "ping": lambda: None,
             "etcd": lambda: failed,
             "informer-sync": lambda: None if self._cacher.synced.is_set() else "cache not filled",
@@ -39,7 +51,6 @@ class HealthHandlers:
             ),
             "shutdown": lambda: "process is shutting down" if self.stopping else None,
         }
-        return health_response(checks, verbose=verbose)
 
     async def _probe(self) -> str | None:
         try:

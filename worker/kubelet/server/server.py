@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 from kube.api import core
@@ -27,12 +28,14 @@ from kube.stubs.cri import api_pb2 as cri
 from worker.kubelet.cri.logs import LogOptions
 from worker.kubelet.cri.records import ContainerRecord, State
 from worker.kubelet.cri.runtime import RuntimeFailure
+from worker.kubelet.metrics import PROBES_REGISTRY
 from worker.kubelet.node import machine
 from worker.kubelet.pod.podset import PodSet
 from worker.kubelet.pod.podworker import PodWorker
 from worker.kubelet.server.authorization import authorization
 from worker.kubelet.server.cadvisor import MachineUse, PodRow, Snapshot, families
 from worker.kubelet.server.kernelstats import ContainerCounters, KernelStats
+from worker.kubelet.server.resourcemetrics import resource_families
 from worker.kubelet.server.streams import bridge
 from worker.kubelet.server.summary import summary
 from worker.kubelet.tools import Tools
@@ -50,6 +53,8 @@ class Server:
         add_routes(app, self._checks)
         router = app.router
         router.add_get("/metrics/cadvisor", self._cadvisor)
+        router.add_get("/metrics/probes", self._probes)
+        router.add_get("/metrics/resource", self._resource)
         router.add_get("/stats/summary", self._summary)
         router.add_get("/pods", self._list_pods)
         router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
@@ -211,16 +216,29 @@ class Server:
         )
 
     async def _cadvisor(self, _: web.Request) -> web.Response:
-        snapshot = await self._snapshot()
-        registry = CollectorRegistry()
-        registry.register(_Once(list(families(snapshot))))
-        return web.Response(
-            body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        return _page(families(await self._snapshot()))
+
+    async def _resource(self, _: web.Request) -> web.Response:
+        return _page(resource_families(await self._snapshot()))
+
+    async def _probes(self, _: web.Request) -> web.Response:
+        return _text(PROBES_REGISTRY)
 
     async def _summary(self, _: web.Request) -> web.Response:
         document = summary(self._tools.node.name, await self._snapshot(), time.time())
         return web.Response(body=msgspec.json.encode(document), content_type="application/json")
+
+
+def _page(made: Iterable[Metric]) -> web.Response:
+    registry = CollectorRegistry()
+    registry.register(_Once(list(made)))
+    return _text(registry)
+
+
+def _text(registry: CollectorRegistry) -> web.Response:
+    return web.Response(
+        body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
 
 
 class _Once(Collector):

@@ -15,8 +15,10 @@ def test_a_kubelet_is_one_job_with_a_label_for_the_path() -> None:
     record = allocate(parse_lab("apiVersion: muster/v1\nkind: Lab\nspec: {workers: 1}"), {})
     jobs = yaml.safe_load(scrape_config(record, Path("/pki")))["scrape_configs"]
     kubelets = [j for j in jobs if j["static_configs"][0]["labels"].get("job") == "kubelet"]
-    assert [j["job_name"] for j in kubelets] == ["kubelet", "kubelet-cadvisor"]
-    for job, path in zip(kubelets, ("/metrics", "/metrics/cadvisor"), strict=True):
+    assert [j["job_name"] for j in kubelets] == ["kubelet", "kubelet-cadvisor", "kubelet-probes"]
+    for job, path in zip(
+        kubelets, ("/metrics", "/metrics/cadvisor", "/metrics/probes"), strict=True
+    ):
         assert (job["metrics_path"], job["honor_labels"]) == (path, True)
         assert [g["labels"]["metrics_path"] for g in job["static_configs"]] == [path] * 2
         assert {g["labels"]["node"] for g in job["static_configs"]} == {"m1", "w1"}

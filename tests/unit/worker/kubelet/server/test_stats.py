@@ -21,6 +21,7 @@ from worker.kubelet.server.kernelstats import (
     parse_io_stat,
     parse_net_dev,
 )
+from worker.kubelet.server.resourcemetrics import resource_families
 
 DEVICES = {"254:0": "/dev/vda"}
 NET_DEV = """Inter-|   Receive                                                |  Transmit
@@ -127,6 +128,30 @@ def test_rows_carry_the_labels_that_the_mixin_reads() -> None:
         'container_network_receive_packets_dropped_total{id="/kubepods/podu",image="",'
         'interface="eth0",name="s1",namespace="n",pod="p"} 2.0'
     ) in text
+
+
+def test_what_pods_and_the_node_use_for_metrics_server() -> None:
+    stats = cri.ContainerStats()
+    stats.cpu.usage_core_nano_seconds.value = 1_500_000_000
+    stats.memory.working_set_bytes.value = 4096
+    given = {names.CONTAINER_NAME: "web", names.POD_NAMESPACE: "n", names.POD_NAME: "p"}
+    stats.attributes.labels.update(given)
+    sandbox = cri.PodSandboxStats()
+    sandbox.attributes.metadata.name, sandbox.attributes.metadata.namespace = "p", "n"
+    sandbox.linux.memory.working_set_bytes.value = 5000
+    snapshot = Snapshot([stats], [sandbox], machine=MachineUse(7.5, 8192))
+    registry = CollectorRegistry()
+    registry.register(Made(list(resource_families(snapshot))))
+    text = generate_latest(registry).decode()
+    for line in (
+        "node_cpu_usage_seconds_total 7.5",
+        "node_memory_working_set_bytes 8192.0",
+        'container_cpu_usage_seconds_total{container="web",namespace="n",pod="p"} 1.5',
+        'container_memory_working_set_bytes{container="web",namespace="n",pod="p"} 4096.0',
+        'pod_memory_working_set_bytes{namespace="n",pod="p"} 5000.0',
+        "resource_scrape_error 0.0",
+    ):
+        assert line in text, line
 
 
 def test_the_kubelet_has_the_metrics_that_the_mixin_asks_for() -> None:
