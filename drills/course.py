@@ -21,6 +21,7 @@ from drills.injection import Injector
 from drills.journal import Journal
 from drills.lab import DrillLab
 from drills.load import Prober
+from drills.logs import LogSeen
 from drills.plan import Aim, PodsByNode, aim, check, check_tools, look
 from drills.probes import unsteady
 from drills.result import Result
@@ -240,7 +241,7 @@ class Course:
 
     def result(
         self, journal: Journal, started: datetime, why: str = "", cut: Verdict | None = None,
-        alerts: tuple[AlertSeen, ...] = (),
+        alerts: tuple[AlertSeen, ...] = (), logs: tuple[LogSeen, ...] = (),
     ) -> Result:  # fmt: skip
         line = self.line()
         verdict, findings = judge(self.drill.spec.levels, line.metrics, self.lab.profile)
@@ -249,7 +250,7 @@ class Course:
         return Result(
             self.drill, self.lab.spec.name, self.lab.profile, journal.folder.name, started,
             self.case, self.seen.frozen(), line, cut or verdict, findings, journal.lines(), why,
-            alerts,
+            alerts, logs,
         )  # fmt: skip
 
 

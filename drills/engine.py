@@ -15,6 +15,7 @@ from drills.errors import NothingRan
 from drills.faults import Workload
 from drills.journal import Journal, pending
 from drills.lab import DrillLab
+from drills.logs import of_victims
 from drills.observers import Scope, watching
 from drills.phases import BY_KEY
 from drills.plan import check_provider
@@ -122,7 +123,11 @@ async def _judged(
             why = "by the user" if isinstance(error, asyncio.CancelledError) else str(error)
             conclude(course.result(journal, started, why, Verdict.INTERRUPTED))
         raise
-    alerts = await seen_by(course.lab.prometheus, course.case.fault_at, time.time())
-    result = course.result(journal, started, why, cut, alerts)
+    case, lab, now = course.case, course.lab, time.time()
+    alerts, logs = await asyncio.gather(
+        seen_by(lab.prometheus, case.fault_at, now),
+        of_victims(lab, case.victims, case.fault_at, now),
+    )
+    result = course.result(journal, started, why, cut, alerts, logs)
     conclude(result)
     return result

@@ -9,6 +9,7 @@ from datetime import datetime
 from drills.alerts import AlertSeen
 from drills.events import Case, Observations
 from drills.journal import Line
+from drills.logs import LogSeen
 from drills.spec import Drill
 from drills.timeline import Timeline
 from drills.verdict import Finding, Verdict
@@ -29,3 +30,4 @@ class Result:
     undo: Sequence[Line] = ()
     why: str = ""  # why it was cut short
     alerts: tuple[AlertSeen, ...] = ()
+    logs: tuple[LogSeen, ...] = ()

@@ -70,6 +70,15 @@ class AlertPart(_Part, frozen=True, kw_only=True):
     fires: Annotated[float | None, Meta(description="null: it went before it would have fired.")]
 
 
+class LogPart(_Part, frozen=True, kw_only=True):
+    """A warning or an error of a victim's component, from its journal."""
+
+    seconds: float
+    machine: str
+    component: str
+    text: str
+
+
 class UndoPart(_Part, frozen=True, kw_only=True):
     seconds: float
     by: Annotated[str, Meta(description="drill, heal or watchdog")]
@@ -102,6 +111,7 @@ class Report(_Part, frozen=True, kw_only=True):
     api_writes: tuple[RequestPart, ...] = ()
     lanes: tuple[LanePart, ...] = ()
     alerts: tuple[AlertPart, ...] = ()
+    logs: tuple[LogPart, ...] = ()
     undo: tuple[UndoPart, ...] = ()
 
 

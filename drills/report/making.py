@@ -10,6 +10,7 @@ from drills.report.data import (
     AlertPart,
     FindingPart,
     LanePart,
+    LogPart,
     PhasePart,
     Report,
     RequestPart,
@@ -52,6 +53,13 @@ def report_of(result: Result) -> Report:
         requests=_requests(seen.of(Request), case.fault_at),
         api_writes=_requests(seen.of(ApiWrite), case.fault_at),
         lanes=tuple(_lanes(case, seen)),
+        logs=tuple(
+            LogPart(
+                seconds=round(line.at - case.fault_at, 3), machine=line.machine,
+                component=line.component, text=line.text,
+            )
+            for line in result.logs
+        ),
         alerts=tuple(_alert(alert, case.fault_at) for alert in result.alerts),
         undo=tuple(
             UndoPart(

@@ -9,10 +9,12 @@ from drills.report.data import Report
 from drills.report.rows import (
     ALERT_HEAD,
     LEVEL_HEAD,
+    LOG_HEAD,
     PHASE_HEAD,
     alert_rows,
     finding_rows,
     gap_words,
+    log_rows,
     phase_rows,
     request_words,
     undo_rows,
@@ -38,6 +40,11 @@ def render(report: Report) -> str:
         f"{request_words(report)}. {'; '.join(gap_words(report))}.",
         "",
         *(["## Alerts", "", *_table(ALERT_HEAD, alert_rows(report)), ""] if report.alerts else []),
+        *(
+            ["## What the victims said", "", *_table(LOG_HEAD, log_rows(report)), ""]
+            if report.logs
+            else []
+        ),
         "## Undo log",
         "",
         *_table(("when", "by", "what", ""), undo_rows(report)),

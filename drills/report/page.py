@@ -14,10 +14,12 @@ from drills.report.plots import Axis, lanes_plot, phases_plot, requests_plot
 from drills.report.rows import (
     ALERT_HEAD,
     LEVEL_HEAD,
+    LOG_HEAD,
     PHASE_HEAD,
     alert_rows,
     finding_rows,
     gap_words,
+    log_rows,
     phase_rows,
     request_words,
     undo_rows,
@@ -80,6 +82,7 @@ def render(report: Report) -> str:
             "<h2>Phases</h2>",
             *_table(PHASE_HEAD, phase_rows(report)),
             *_alerts(report),
+            *_logs(report),
             *_learn(report),
             "<h2>Undo log</h2>",
             *_table(("when", "by", "what", ""), undo_rows(report)),
@@ -102,6 +105,13 @@ def _alerts(report: Report) -> Iterator[str]:
             "nothing had changed after the drill.</p>"
         )
         yield from _table(ALERT_HEAD, alert_rows(report))
+
+
+def _logs(report: Report) -> Iterator[str]:
+    if report.logs:
+        yield "<h2>What the victims said</h2>"
+        yield '<p class="muted">Warnings and errors of their components.</p>'
+        yield from _table(LOG_HEAD, log_rows(report))
 
 
 def _learn(report: Report) -> Iterator[str]:

@@ -8,6 +8,7 @@ from drills.report.data import Report
 
 PHASE_HEAD = ("after the fault", "took", "phase", "")
 ALERT_HEAD = ("true from", "until", "alert", "severity", "fires", "")
+LOG_HEAD = ("when", "machine", "component", "")
 LEVEL_HEAD = ("", "level", "measured", "limit")
 
 
@@ -67,6 +68,12 @@ def alert_rows(report: Report) -> Iterator[tuple[str, str, str, str, str, str]]:
         until = "the end" if alert.end is None else f"{alert.end:+.0f} s"
         fires = "no, it went before" if alert.fires is None else f"{alert.fires:+.0f} s"
         yield f"{alert.begin:+.0f} s", until, alert.name, alert.severity, fires, alert.about
+
+
+def log_rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
+    """(time, machine, component, words)."""
+    for line in report.logs:
+        yield f"{line.seconds:+.2f} s", line.machine, line.component, line.text
 
 
 def undo_rows(report: Report) -> Iterator[tuple[str, str, str, str]]:
