@@ -1,8 +1,9 @@
 """`python -m benchmarks.apiserver`: what one api-server spends on a request, and its size.
 
 Starts one member of the store and one api-server on loopback without TLS, in a directory of its
-own, and speaks REST on one connection, one request at a time. A figure is the server's CPU time a
-request in the best of many short runs: neighbours on the machine only ever add to it.
+own, and speaks REST and gRPC on one connection each, one request at a time. A figure is the
+server's CPU time a request in the best of many short runs: neighbours on the machine only ever add
+to it.
 `--tree` measures another checkout with the same script, so that two are compared in the same hour.
 """
 
@@ -21,6 +22,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import aiohttp
+import msgspec
+
+from kube.api.core import Pod
+from kube.api.meta import ObjectMeta
+from kube.client.client import Client
+from kube.machinery import scheme
 
 STORE, PEER, REST, RPC = 23790, 23800, 26443, 26444
 URL = f"http://127.0.0.1:{REST}"
@@ -126,6 +133,28 @@ class Bench:
         await self.spent("strategic patch", count, label("b", "strategic-merge-patch+json"))
         await self.spent(f"list of {pods}", 20, lambda _: self.call("GET", PODS))
         await self.watched(count, label("c", merge))
+        await self.components(count)
+
+    async def components(self, count: int) -> None:
+        """The same over gRPC, as components speak."""
+        async with Client.connect([f"127.0.0.1:{RPC}"]) as client:
+            made = scheme.decode(Pod, pod("x"))
+
+            def named(number: int) -> Pod:
+                meta = ObjectMeta(name=f"g{number}", namespace="default", labels={"app": "rpc"})
+                return msgspec.structs.replace(made, metadata=meta)
+
+            async def update(number: int) -> None:
+                labels = {"app": "rpc", "turn": "1"}
+                meta = msgspec.structs.replace(objects[number].metadata, labels=labels)
+                await client.update(msgspec.structs.replace(objects[number], metadata=meta))
+
+            await self.spent("gRPC create", count, lambda n: client.create(named(n)))
+            await self.spent("gRPC get", count, lambda n: client.get(Pod, f"g{n}", "default"))
+            objects = [await client.get(Pod, f"g{n}", "default") for n in range(count)]
+            await self.spent("gRPC update", count, update)
+            await self.spent(f"gRPC list of {count}", 20, lambda _: client.list(
+                Pod, "default", label_selector="app=rpc"))  # fmt: skip
 
     async def watched(self, count: int, patch: Callable[[int], Awaitable[object]]) -> None:
         """Merge patches that each of WATCHERS watches hears of."""

@@ -56,7 +56,9 @@ class Filters:
         answer: T = await self._from(0, call, handle)
         return answer
 
-    async def _from(self, at: int, call: Call, handle: Callable[[Call], Awaitable[Any]]) -> Any:
+    def _from(
+        self, at: int, call: Call, handle: Callable[[Call], Awaitable[Any]]
+    ) -> Awaitable[Any]:
         if at == len(self._filters):
-            return await handle(call)
-        return await self._filters[at](call, lambda call: self._from(at + 1, call, handle))
+            return handle(call)
+        return self._filters[at](call, lambda call: self._from(at + 1, call, handle))
