@@ -154,6 +154,8 @@ class Kind(Generic[T]):
     unconditional_update: bool = True
     # What metadata.generation counts the changes of; None: the kind has no generation.
     counted: Callable[[T], object] | None = None
+    # How many maps, lists and scalars an object may have together; 0: as many as any.
+    max_values: int = 0
     # Objects vanish by themselves after this long.
     ttl_seconds: int = 0
 

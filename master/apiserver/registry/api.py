@@ -35,6 +35,7 @@ from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding import limits
 from master.apiserver.decoding.codec import Codec
 from master.apiserver.etcd3.errors import Compacted, StoreError
+from master.apiserver.kinds.kind import AnyKind
 from master.apiserver.kinds.parts.subresource import Subresource
 from master.apiserver.patch.apply import apply_patch
 from master.apiserver.patch.jsonpatch import apply_json_patch
@@ -67,14 +68,14 @@ Check = Callable[[Any, Codec], None]
 DELETE_WORKERS = 32
 
 
-def most_values(patch_type: str) -> int:
+def most_values(media_type: str, kind: AnyKind) -> int:
     """How many values a body of that media type may have."""
     special = {
         JSON_PATCH: limits.MAX_PATCH_VALUES,
         APPLY_PATCH: limits.MAX_MERGED_VALUES,
         STRATEGIC_PATCH: limits.MAX_MERGED_VALUES,
     }
-    return special.get(patch_type, limits.MAX_VALUES)
+    return max(special.get(media_type, limits.MAX_VALUES), kind.max_values)
 
 
 def as_status_error(error: StoreError) -> StatusError:

@@ -95,7 +95,7 @@ def at_once(change: Callable[[ApiObject], ApiObject]) -> Edit:
 def _storable(kind: AnyKind, obj: ApiObject) -> bytes:
     """The value to store. Raises TooLarge for an object that grew, edit by edit."""
     value = to_stored(kind, obj)
-    limits.check_json(value)
+    limits.check_json(value, kind.max_values or limits.MAX_VALUES)
     return value
 
 

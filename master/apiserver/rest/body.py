@@ -38,14 +38,17 @@ async def read_body(request: web.Request) -> bytes:
         raise limits.too_large() from error
 
 
-async def parse_body(body: bytes, content_type: str, problems: Problems | None) -> Any:
-    """JSON, YAML or protobuf to plain values. Raises BadRequest, TooLarge, UnsupportedMediaType."""
+async def parse_body(
+    body: bytes, content_type: str, problems: Problems | None, most: int = limits.MAX_VALUES
+) -> Any:
+    """JSON, YAML or protobuf to plain values, of which there may be so many. Raises BadRequest,
+    TooLarge, UnsupportedMediaType."""
     if content_type == MEDIA_TYPE:
         return decode_body(body)
     if content_type == APPLY_PATCH:
-        return await decode_yaml(body, problems, most_values(content_type))
+        return await decode_yaml(body, problems, most)
     if content_type in _YAML:
-        return await decode_yaml(body, problems)
+        return await decode_yaml(body, problems, most)
     if content_type not in ("application/json", "application/octet-stream", "") and not (
         content_type.endswith("+json")
     ):
@@ -53,7 +56,7 @@ async def parse_body(body: bytes, content_type: str, problems: Problems | None) 
             "the body of the request was in an unknown format - accepted media types include: "
             "application/json, application/yaml, application/vnd.kubernetes.protobuf"
         )
-    return decode_json(body, problems, most_values(content_type))
+    return decode_json(body, problems, most)
 
 
 class FieldValidation:
@@ -97,7 +100,8 @@ async def decode_object(
 ) -> msgspec.Struct:
     """A body to its typed object; its kind must be the URL's."""
     problems = validation.problems
-    value = await parse_body(body, content_type, problems)
+    most = most_values(content_type, target.kind)
+    value = await parse_body(body, content_type, problems, most)
     what, codec = describe(target), target.body
     if not isinstance(value, dict):
         raise refused(what, codec.kind, "expected an object")

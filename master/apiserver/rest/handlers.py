@@ -16,7 +16,7 @@ from master.apiserver.decoding.codec import Codec
 from master.apiserver.decoding.limits import check_depth
 from master.apiserver.decoding.query import integer, unsupported
 from master.apiserver.kinds.registry import Registry
-from master.apiserver.registry.api import PATCH_TYPES, Api
+from master.apiserver.registry.api import PATCH_TYPES, Api, most_values
 from master.apiserver.registry.options import (
     DeleteBody,
     ListOptions,
@@ -209,7 +209,8 @@ class ResourceHandlers:
         validation = FieldValidation(query.get("fieldValidation", ""))
 
         async def read() -> Any:
-            patch = await parse_body(await read_body(request), patch_type, None)
+            most = most_values(patch_type, target.kind)
+            patch = await parse_body(await read_body(request), patch_type, None, most)
             check_depth(patch)
             return patch
 

@@ -131,13 +131,9 @@ class ResourcesService:
             if request.patch_type not in PATCH_TYPES:
                 raise UnsupportedMediaType(f'unknown patch type "{request.patch_type}"')
             options = WriteOptions(request.dry_run, request.field_manager, request.force)
-            data, _ = await self._api.patch(
-                user,
-                self._target(request.ref, named=True),
-                request.patch_type,
-                _patch_body(request.patch_type, request.patch),
-                options,
-            )
+            target = self._target(request.ref, named=True)
+            body = _patch_body(target, request.patch_type, request.patch)
+            data, _ = await self._api.patch(user, target, request.patch_type, body, options)
             return pb.Object(json=data)
 
         verb = "APPLY" if request.patch_type == APPLY_PATCH else "PATCH"
@@ -309,10 +305,10 @@ def _body(target: Target, body: bytes) -> ObjectBody:
     return decode
 
 
-def _patch_body(patch_type: str, body: bytes) -> PatchBody:
+def _patch_body(target: Target, patch_type: str, body: bytes) -> PatchBody:
     async def decode() -> Any:
         whole = _sized(body)
-        most = most_values(patch_type)
+        most = most_values(patch_type, target.kind)
         if patch_type == APPLY_PATCH:
             patch = await decode_yaml(whole, most=most)
         else:

@@ -23,6 +23,8 @@ from master.apiserver.registry.validation.definitions import (
     validate_definition_update,
 )
 
+# The largest that is in wide use, Argo CD's ApplicationSet, has 24,000.
+MAX_VALUES = 40_000
 FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
@@ -105,6 +107,7 @@ KIND = Kind(
     validate=validate_definition,
     validate_update=validate_definition_update,
     counted=spec_of,
+    max_values=MAX_VALUES,
     mark_deleted=mark_deleted,
     holds=holds,
     subresources=(STATUS,),

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from kube.api.apiextensions import CustomResourceDefinition
 from kube.api.base import OPTIONS
 from kube.api.core import ConfigMap, Node, Pod
 from kube.api.meta import ObjectMeta
@@ -15,11 +16,13 @@ from kube.machinery.schema import Field, Schema
 from kube.machinery.scheme import Resource
 from master.apiserver.cache.entry import Selection
 from master.apiserver.cache.resource import ResourceCache
+from master.apiserver.decoding import limits
 from master.apiserver.decoding.codec import OpenCodec
 from master.apiserver.kinds.catalog import KINDS, kind_of
 from master.apiserver.kinds.fields import Fields, Part
 from master.apiserver.kinds.kind import AnyKind, Conversion, Kind
 from master.apiserver.kinds.registry import Registry, priority
+from master.apiserver.registry.api import APPLY_PATCH, most_values
 from master.apiserver.registry.options import Target
 from master.apiserver.rest import discovery
 from master.apiserver.storage.codec import from_stored, shown, to_stored, with_revision
@@ -151,6 +154,13 @@ def test_a_changed_declaration_selects_by_other_fields() -> None:
     cache.redeclare(Kind(resource=NEW.resource, fields=fields))
     (entry,) = cache.select(Selection())
     assert entry.fields["tones"] == "deep" and entry.revision == 4
+
+
+def test_definitions_may_be_larger_than_anything_else() -> None:
+    plain, definitions = kind_of(ConfigMap), kind_of(CustomResourceDefinition)
+    assert most_values("application/json", plain) == limits.MAX_VALUES
+    assert most_values(APPLY_PATCH, plain) == limits.MAX_MERGED_VALUES
+    assert most_values(APPLY_PATCH, definitions) == definitions.max_values > limits.MAX_VALUES
 
 
 def test_a_kind_is_compared_by_identity() -> None:
