@@ -8,7 +8,7 @@ Pure; made once for each type, and only when somebody asks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from types import UnionType
@@ -47,10 +47,6 @@ class Schema:
     preserves: bool = False
     # null is a value of it, not the absence of one.
     nullable: bool = False
-    # What is said about it, for types whose descriptions are not published (kube.api.descriptions).
-    text: str = ""
-    # Gives the published form of a type that was not generated: OpenAPI as its author wrote it.
-    published: Callable[[], Mapping[str, Any]] | None = None
     _fields: Mapping[str, Field] | None = field(default=None, repr=False)
 
     @property

@@ -6,7 +6,7 @@ rest stays plain JSON, and what is known of it is in the schema.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ from master.apiserver.decoding.typed import cleaned_value, decode_fast, refused,
 
 _encoder = msgspec.json.Encoder()
 Json = Any
+Published = Callable[[], Mapping[str, Any]]
 
 
 class Codec(Protocol):
@@ -37,6 +38,10 @@ class Codec(Protocol):
 
     @property
     def schema(self) -> Schema: ...
+
+    @property
+    def published(self) -> Published | None:
+        """The OpenAPI of a kind that no type describes, as its author wrote it."""
 
     def typed(self, value: Json, what: str) -> Any:
         """The object of a request's plain JSON."""
@@ -53,6 +58,8 @@ class Codec(Protocol):
 
 class StructCodec:
     """Of a type of kube.api."""
+
+    published = None
 
     def __init__(self, type_: StructType) -> None:
         made = type_()
@@ -92,7 +99,10 @@ class OpenCodec:
     """Of a kind that only its row and a schema describe. The schema is made when it is first
     asked for: of many definitions that are installed, few have objects."""
 
-    def __init__(self, resource: Resource, schema: Callable[[], Schema]) -> None:
+    def __init__(
+        self, resource: Resource, schema: Callable[[], Schema], published: Published = dict
+    ) -> None:
+        self.published = published
         self.kind = resource.kind
         self.api_version = resource.api_version
         self._schema = schema

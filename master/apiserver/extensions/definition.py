@@ -84,8 +84,6 @@ class _Model:
         return Schema(
             "struct" if made.kind == "open" else made.kind,
             preserves=made.preserves or made.kind == "open",
-            text=props.get("description", ""),
-            published=self.props,
             _fields=made.fields,
         )
 
@@ -130,7 +128,7 @@ def _kind(
     columns = version.additional_printer_columns or (_AGE,)
     return Kind(
         resource=resource,
-        codec=OpenCodec(resource, model.schema),
+        codec=OpenCodec(resource, model.schema, model.props),
         conversion=_renamed(resource, stored) if stored else None,
         stored_under=f"{spec.group}/{names.plural}",
         columns=(_NAME, *(_column(column) for column in columns)),

@@ -25,7 +25,6 @@ def structure_of(props: Props) -> Schema:
         return made
     made.nullable = bool(props.get("nullable"))
     made.atomic = props.get(MAP_TYPE) == "atomic"
-    made.text = props.get("description", "")
     return made
 
 

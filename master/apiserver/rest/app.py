@@ -213,7 +213,7 @@ async def _serve_other(
     if path == "/version":
         return plain_response(version_info())
     if segments[0] == "openapi":
-        return handlers.openapi.respond(request, segments)
+        return await handlers.openapi.respond(request, segments)
     return _discover(front, request, segments)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,20 +26,14 @@ from kube.machinery.schema import (
     schema_of,
     unions_of,
 )
-from kube.machinery.scheme import Resource
 from master.apiserver.kinds.kind import AnyKind
 from master.apiserver.kinds.registry import Registry
+from master.apiserver.registry.api import OPEN_PATCH_TYPES, PATCH_TYPES
 from master.apiserver.rest import openapi_v2
 from master.apiserver.rest.discovery import groups_of
 from master.apiserver.rest.responses import json_response
 
 Json = dict[str, Any]
-_PATCH_TYPES = (
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-    "application/apply-patch+yaml",
-)
 _SCHEMAS = "#/components/schemas/"
 _MACHINERY = "io.k8s.apimachinery.pkg"
 _TIME = {"type": "string", "format": "date-time"}
@@ -62,100 +59,140 @@ _SCALARS: dict[str, Json] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A document, packed: between the rare clients that read it nobody needs it."""
+
+    kinds: list[AnyKind]
+    hash: str
+    packed: bytes
+
+    @property
+    def body(self) -> bytes:
+        return zlib.decompress(self.packed)
+
+
 class OpenApi:
     """The documents of all that is served now: one a group and version, made when it is asked for
-    and kept until the kinds of that group change."""
+    and kept until the kinds of that group change. Others are served while they are made."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._made: dict[str, tuple[list[AnyKind], bytes]] = {}
+        self._made: dict[str, _Page] = {}
         self._v2: tuple[int, bytes] = (-1, b"")
+        self._making = asyncio.Lock()
 
-    def respond(self, request: web.Request, segments: list[str]) -> web.Response:
+    async def respond(self, request: web.Request, segments: list[str]) -> web.Response:
         """`/openapi/v3` is the index; below it lies one document a group and version."""
         if segments == ["openapi", "v2"]:
-            return openapi_v2.response(self._whole())
+            return openapi_v2.response(await self._whole())
         if segments[:2] != ["openapi", "v3"]:
             raise NotFound("the server could not find the requested resource")
+        pages = await self._pages()
         if len(segments) == 2:
-            return json_response(msgspec.json.encode(self._index()))
-        body = self._documents().get("/".join(segments[2:]))
-        if body is None:
+            return json_response(msgspec.json.encode(_index(pages)))
+        page = pages.get("/".join(segments[2:]))
+        if page is None:
             raise NotFound("the server could not find the requested resource")
-        response = json_response(body)
-        response.headers["ETag"] = f'"{_hash(body)}"'
+        response = json_response(page.body)
+        response.headers["ETag"] = f'"{page.hash}"'
         if "hash" in request.query:
             response.headers["Cache-Control"] = "public, immutable"
         return response
 
-    def _documents(self) -> dict[str, bytes]:
+    async def _pages(self) -> dict[str, _Page]:
         """Path below /openapi/v3 to document."""
-        made: dict[str, tuple[list[AnyKind], bytes]] = {}
-        texts: Descriptions | None = None
-        for group, versions in groups_of(self._registry).items():
-            for version, kinds in versions.items():
-                path = f"apis/{group}/{version}" if group else f"api/{version}"
-                known = self._made.get(path)
-                if known is None or known[0] != kinds:
-                    texts = read_descriptions() if texts is None else texts
-                    body = msgspec.json.encode(document(group, version, kinds, texts))
-                    known = (kinds, body)
-                made[path] = known
-        self._made = made
-        return {path: body for path, (_, body) in made.items()}
+        async with self._making:
+            made: dict[str, _Page] = {}
+            texts: Descriptions | None = None
+            for group, versions in groups_of(self._registry).items():
+                for version, kinds in versions.items():
+                    path = f"apis/{group}/{version}" if group else f"api/{version}"
+                    known = self._made.get(path)
+                    if known is None or known.kinds != kinds:
+                        texts = read_descriptions() if texts is None else texts
+                        known = await _made(group, version, kinds, texts)
+                    made[path] = known
+            self._made = made
+            return made
 
-    def _whole(self) -> bytes:
+    async def _whole(self) -> bytes:
+        pages = await self._pages()
         generation = self._registry.generation
         if self._v2[0] != generation:
-            self._v2 = (generation, openapi_v2.encoded(self._documents().values()))
+            whole = openapi_v2.Whole()
+            for page in pages.values():
+                whole.add(msgspec.json.decode(page.body))
+                await asyncio.sleep(0)
+            self._v2 = (generation, whole.encoded())
         return self._v2[1]
 
-    def _index(self) -> Json:
-        return {
-            "paths": {
-                path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={_hash(body)}"}
-                for path, body in self._documents().items()
-            }
-        }
 
-
-def _hash(body: bytes) -> str:
-    return hashlib.sha512(body).hexdigest().upper()
-
-
-def document(group: str, version: str, kinds: Iterable[AnyKind], texts: Descriptions) -> Json:
-    """One group's OpenAPI document: paths with their kinds, and the schemas they refer to."""
-    schemas: dict[str, Json] = dict(_SHARED.values())
-    paths: Json = {}
+async def _made(group: str, version: str, kinds: list[AnyKind], texts: Descriptions) -> _Page:
+    document = Document(group, version, texts)
     for kind in kinds:
-        root, schema = _name_of(kind), kind.schema
-        for type_ in _closure(schema):
-            if _name(type_) not in schemas:
-                schemas[_name(type_)] = _definition(type_, texts.get(place_of(type_), {}))
-        gvk = {"group": group, "version": version, "kind": kind.resource.kind}
-        shown = schemas[root] if schema.type else _open_definition(schema)
-        schemas[root] = {**shown, "x-kubernetes-group-version-kind": [gvk]}
-        paths |= dict(_paths(kind.resource, root, gvk))
+        document.add(kind)
+        await asyncio.sleep(0)
+    body = msgspec.json.encode(document.finished())
+    digest = hashlib.sha512(body).hexdigest().upper()
+    return _Page(list(kinds), digest, zlib.compress(body, 1))
+
+
+def _index(pages: Mapping[str, _Page]) -> Json:
     return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": GIT_VERSION},
-        "paths": paths,
-        "components": {"schemas": schemas},
+        "paths": {
+            path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={page.hash}"}
+            for path, page in pages.items()
+        }
     }
 
 
-def _paths(resource: Resource, root: str, kind: Json) -> Iterator[tuple[str, Json]]:
+class Document:
+    """One group's OpenAPI document: paths with their kinds, and the schemas they refer to."""
+
+    def __init__(self, group: str, version: str, texts: Descriptions) -> None:
+        self._group, self._version, self._texts = group, version, texts
+        self._schemas: dict[str, Json] = dict(_SHARED.values())
+        self._paths: Json = {}
+
+    def add(self, kind: AnyKind) -> None:
+        root, published = _name_of(kind), kind.codec.published
+        self._refer_to(schema_of(ObjectMeta) if published else kind.schema)
+        gvk = {"group": self._group, "version": self._version, "kind": kind.resource.kind}
+        shown = _as_written(published()) if published else self._schemas[root]
+        self._schemas[root] = {**shown, "x-kubernetes-group-version-kind": [gvk]}
+        self._paths |= dict(_paths(kind, root, gvk))
+
+    def _refer_to(self, schema: Schema) -> None:
+        for type_ in _closure(schema):
+            if _name(type_) not in self._schemas:
+                texts = self._texts.get(place_of(type_), {})
+                self._schemas[_name(type_)] = _definition(type_, texts)
+
+    def finished(self) -> Json:
+        return {
+            "openapi": "3.0.0",
+            "info": {"title": "Kubernetes", "version": GIT_VERSION},
+            "paths": self._paths,
+            "components": {"schemas": self._schemas},
+        }
+
+
+def _paths(kind: AnyKind, root: str, named: Json) -> Iterator[tuple[str, Json]]:
+    resource = kind.resource
     base = f"/apis/{resource.group}" if resource.group else "/api"
     place = "/namespaces/{namespace}" if resource.namespaced else ""
     collection = f"{base}/{resource.version}{place}/{resource.plural}"
     content = {"application/json": {"schema": {"$ref": f"{_SCHEMAS}{root}"}}}
     body = {"content": content}
     answer = {"responses": {"200": {"description": "OK", **body}}}
-    gvk = {"x-kubernetes-group-version-kind": kind}
+    gvk = {"x-kubernetes-group-version-kind": named}
     parameters = [{"name": n, "in": "query", "schema": {"type": "string"}}
                   for n in ("dryRun", "fieldManager", "fieldValidation")]  # fmt: skip
     write = {**answer, **gvk, "parameters": parameters}
-    patch_body = {"content": {media: {"schema": {"type": "object"}} for media in _PATCH_TYPES}}
+    # kubectl chooses by these how it applies.
+    patches = OPEN_PATCH_TYPES if kind.codec.published else PATCH_TYPES
+    patch_body = {"content": {media: {"schema": {"type": "object"}} for media in patches}}
 
     def action(name: str, base_: Json) -> Json:
         return {**base_, "x-kubernetes-action": name}
@@ -187,9 +224,9 @@ def _name(type_: StructType) -> str:
 
 def _name_of(kind: AnyKind) -> str:
     """The same of a kind; of one without a type `com.example.stable.v1.CronTab`."""
-    schema, resource = kind.schema, kind.resource
-    if schema.type is not None:
-        return _name(schema.type)
+    resource = kind.resource
+    if kind.codec.published is None:
+        return _name(resource.type)
     return ".".join([*reversed(resource.group.split(".")), resource.version, resource.kind])
 
 
@@ -225,12 +262,12 @@ def _definition(type_: StructType, texts: Mapping[str, str]) -> Json:
     return made
 
 
-def _open_definition(schema: Schema) -> Json:
-    """Of a kind that no type describes: as its author wrote it."""
-    made: Json = {"type": "object", **(schema.published() if schema.published else {})}
+def _as_written(published: Mapping[str, Any]) -> Json:
+    """The schema of a custom resource as its author wrote it, with what every object has."""
+    made: Json = {"type": "object", **published}
     text = {"type": "string"}
     own = {"apiVersion": text, "kind": text, "metadata": _value(schema_of(ObjectMeta))}
-    if made.get("properties") or not schema.preserves:
+    if made.get("properties") or not made.get("x-kubernetes-preserve-unknown-fields"):
         made["properties"] = {**own, **made.get("properties", {}), "metadata": own["metadata"]}
     return made
 

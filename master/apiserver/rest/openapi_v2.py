@@ -6,7 +6,7 @@ whether the server validates fields itself, that is, takes `fieldValidation`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -26,20 +26,22 @@ def response(body: bytes) -> web.Response:
     return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
 
 
-def encoded(v3_documents: Iterable[bytes]) -> bytes:
-    found = document([msgspec.json.decode(body) for body in v3_documents])
-    return found.SerializeToString(deterministic=True)
-
-
-def document(v3_documents: list[Json]) -> pb.Document:
+class Whole:
     """One v2 document with the operations of all v3 ones."""
-    info = pb.Info(title="Kubernetes", version=GIT_VERSION)
-    items = [
-        pb.NamedPathItem(name=path, value=_item(operations))
-        for v3 in v3_documents
-        for path, operations in v3["paths"].items()
-    ]
-    return pb.Document(swagger="2.0", info=info, paths=pb.Paths(path=items))
+
+    def __init__(self) -> None:
+        self._items: list[pb.NamedPathItem] = []
+
+    def add(self, v3: Json) -> None:
+        self._items += [
+            pb.NamedPathItem(name=path, value=_item(operations))
+            for path, operations in v3["paths"].items()
+        ]
+
+    def encoded(self) -> bytes:
+        info = pb.Info(title="Kubernetes", version=GIT_VERSION)
+        made = pb.Document(swagger="2.0", info=info, paths=pb.Paths(path=self._items))
+        return made.SerializeToString(deterministic=True)
 
 
 def _item(operations: Json) -> pb.PathItem:

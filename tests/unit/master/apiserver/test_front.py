@@ -30,7 +30,7 @@ from master.apiserver.protobuf.decode import MAGIC, decode_body
 from master.apiserver.rest.discovery import aggregated, resource_list, wants_aggregated
 from master.apiserver.rest.kubelet import choose_container
 from master.apiserver.rest.negotiate import negotiate
-from master.apiserver.rest.openapi import document
+from master.apiserver.rest.openapi import Document
 from master.apiserver.rest.requestinfo import parse_path
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -97,7 +97,9 @@ def test_discovery_lists_every_kind_in_both_forms() -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.resource.kind)
 def test_schemas_refer_to_schemas_that_exist(kind: AnyKind) -> None:
     resource = kind.resource
-    made = document(resource.group, resource.version, [kind], {})
+    page = Document(resource.group, resource.version, {})
+    page.add(kind)
+    made = page.finished()
     schemas = made["components"]["schemas"]
     text = repr(schemas)
     for part in text.split("#/components/schemas/")[1:]:
