@@ -8,6 +8,7 @@ endpoints of the service `kubernetes`.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import msgspec
 
@@ -27,6 +28,8 @@ from kube.api.meta import ObjectMeta
 from kube.component.log import get_logger
 from kube.machinery.errors import AlreadyExists, NotFound, StatusError
 from kube.machinery.scheme import ApiObject
+from master.apiserver.authz.authorizer import Authorizer
+from master.apiserver.authz.policy import Policy, bootstrap_policy, reconciled
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
@@ -41,14 +44,26 @@ log = get_logger(__name__)
 SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 LEASE_SECONDS = 15
 RENEW_SECONDS = 5.0
+# Roles that are written at once, at the first start.
+_AT_ONCE = 16
 NAME = "kubernetes"
 _OPTIONS = WriteOptions(field_manager="kube-apiserver", trusted=True)
 
 
 class Bootstrap:
     def __init__(
-        self, store: Store, cacher: Cacher, writer: Writer, ranges: Ranges, address: str, port: int
+        self,
+        store: Store,
+        cacher: Cacher,
+        writer: Writer,
+        authorizer: Authorizer,
+        ranges: Ranges,
+        address: str,
+        port: int,
     ) -> None:
+        self._authorizer = authorizer
+        # Whether all roles and bindings are as they are to be at start.
+        self.policed = asyncio.Event()
         self._store = store
         self._cacher = cacher
         self._writer = writer
@@ -63,6 +78,8 @@ class Bootstrap:
         while self._running:
             try:
                 await self._ensure_objects()
+                if not self.policed.is_set():
+                    await self._ensure_policy()
                 await self._renew()
                 await self._advertise(await self._masters())
             except (StoreError, StatusError) as error:
@@ -91,6 +108,33 @@ class Bootstrap:
                 await self._create(Namespace(metadata=ObjectMeta(name=name)))
         if self._cacher[kind_of(Service)].get(f"default/{NAME}") is None:
             await self._create(self._service())
+
+    async def _ensure_policy(self) -> None:
+        """Roles and bindings, once: what an administrator changes later stays until a restart."""
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(wanted: Policy) -> None:
+            async with room:
+                await self._reconcile(wanted)
+
+        await asyncio.gather(*(one(wanted) for wanted in bootstrap_policy()))
+        await self._cacher.wait_fresh()
+        self._authorizer.ready = True
+        self.policed.set()
+
+    async def _reconcile(self, wanted: Policy) -> None:
+        kind, meta = kind_of(type(wanted)), wanted.metadata
+        key = f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name
+        entry = self._cacher[kind].get(key)
+        if entry is None:
+            await self._create(wanted)
+            return
+        found = cast(Policy, kind.codec.decode(entry.stored))
+        if reconciled(found, wanted) != found:
+            target = Target(kind, meta.namespace, meta.name)
+            merge = at_once(lambda old: reconciled(cast(Policy, old), wanted))
+            await self._writer.edit(target, merge, _OPTIONS)
+            log.info("brought up to date", kind=wanted.kind, name=meta.name)
 
     def _service(self) -> Service:
         address = self._ranges.kubernetes_ip

@@ -143,9 +143,9 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     authorizer = Authorizer(cacher)
     filters = filters_of(authorizer, ANONYMOUS if config.tls else LOOPBACK)
     reader = Reader(store, cacher)
-    api = Api(reader, writer, authorizer, Chain(store, cacher, settings))
+    api = Api(reader, writer, authorizer, Chain(store, cacher, settings, authorizer))
     definitions = Definitions(reader, writer, cacher, registry)
-    health = HealthHandlers(store, cacher, definitions)
+    health = HealthHandlers(store, cacher, authorizer, definitions)
     kubelet_tls = client_context(config.kubelet_tls) if config.kubelet_tls else None
     front = FrontEnd(
         registry,
@@ -168,7 +168,13 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
     )
     context = server_context(config.tls, require_client_cert=False) if config.tls else None
     bootstrap = Bootstrap(
-        store, cacher, writer, config.ranges, config.advertise_address, config.secure_port
+        store,
+        cacher,
+        writer,
+        authorizer,
+        config.ranges,
+        config.advertise_address,
+        config.secure_port,
     )
     async with (
         serve_app(
@@ -191,6 +197,10 @@ async def serve(config: Config, stop: asyncio.Event) -> None:
         await asyncio.wait([ready, stopped], return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             running.append(tasks.create_task(bootstrap.run(), name="bootstrap"))
+            # Components come by gRPC: they find what lets them in.
+            policed = tasks.create_task(bootstrap.policed.wait(), name="roles")
+            await asyncio.wait([policed, stopped], return_when=asyncio.FIRST_COMPLETED)
+            policed.cancel()
             # What was loaded will not be garbage: looking through it again and again, in the middle
             # of a request, takes 25 ms a time.
             gc.freeze()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from master.controllers.certificates.rootca import RootCaPublisher
+from master.controllers.lifecycle.clusterroleaggregation import ClusterRoleAggregation
 from master.controllers.lifecycle.garbagecollector import GarbageCollector
 from master.controllers.lifecycle.namespace import NamespaceController
 from master.controllers.lifecycle.podgc import PodGcController
@@ -29,4 +30,5 @@ CONTROLLERS: list[type[Controller]] = [
     ServiceAccountController,
     NodeIpamController,
     RootCaPublisher,
+    ClusterRoleAggregation,
 ]

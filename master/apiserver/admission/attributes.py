@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import msgspec
 
 from kube.api.meta import StatusDetails
+from kube.api.rbac import PolicyRule
 from kube.machinery.errors import Forbidden
 from kube.machinery.scheme import ApiObject, Resource
 from master.apiserver.authn.identity import User
+from master.apiserver.authz import rules
 from master.apiserver.kinds.settings import Settings
 
 Operation = Literal["CREATE", "UPDATE", "DELETE"]
@@ -48,6 +50,12 @@ class World(Protocol):
 
     def lookup(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
         """The object as this server knows it now, which may be a little behind."""
+
+    def allows(self, user: User, asked: rules.Attributes) -> bool:
+        """Whether somebody may do something else than this write."""
+
+    def rules_of(self, user: User, namespace: str) -> Iterable[PolicyRule]:
+        """What somebody may do in a namespace."""
 
     async def fetch(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
         """The object as the store has it."""

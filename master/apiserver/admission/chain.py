@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from kube.api.meta import ObjectMeta
+from kube.api.rbac import PolicyRule
 from kube.machinery import scheme
 from kube.machinery.scheme import ApiObject
 from master.apiserver.admission import (
@@ -16,10 +17,13 @@ from master.apiserver.admission import (
     namespacelifecycle,
     noderestriction,
     priority,
+    rbacescalation,
     serviceaccount,
 )
 from master.apiserver.admission.attributes import Attributes, Operation, Plugin
 from master.apiserver.authn.identity import User
+from master.apiserver.authz import rules
+from master.apiserver.authz.authorizer import Authorizer
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.store import Store
 from master.apiserver.kinds.catalog import kind_of
@@ -35,6 +39,7 @@ PLUGINS: tuple[Plugin, ...] = (
     noderestriction.PLUGIN,
     priority.PLUGIN,
     defaulttolerationseconds.PLUGIN,
+    rbacescalation.PLUGIN,
 )
 O = TypeVar("O", bound=msgspec.Struct)  # noqa: E741 - an object
 
@@ -76,8 +81,10 @@ class Chain:
         store: Store,
         cacher: Cacher,
         settings: Settings,
+        authorizer: Authorizer,
         plugins: Iterable[Plugin] = PLUGINS,
     ) -> None:
+        self._authorizer = authorizer
         self._store = store
         self._cacher = cacher
         self.settings = settings
@@ -92,6 +99,12 @@ class Chain:
         kind = kind_of(type_)
         entry = self._cacher[kind].get(tail_of(kind, namespace, name))
         return scheme.decode(type_, entry.data) if entry else None
+
+    def allows(self, user: User, asked: rules.Attributes) -> bool:
+        return self._authorizer.allows(user, asked)
+
+    def rules_of(self, user: User, namespace: str) -> Iterable[PolicyRule]:
+        return self._authorizer.rules_of(user, namespace)
 
     async def fetch(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
         kind = kind_of(type_)

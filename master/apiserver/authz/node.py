@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from kube.api.core import Pod
+from kube.api.rbac import PolicyRule
 from master.apiserver.authz.references import references
-from master.apiserver.authz.rules import READ, Attributes, PolicyRule
+from master.apiserver.authz.rules import READ, Attributes, allows
 
 NODE_LEASES = "kube-node-lease"
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"
@@ -37,19 +38,19 @@ class Decision:
     reason: str = ""
 
 
+def _rule(verbs: tuple[str, ...], group: str, *resources: str) -> PolicyRule:
+    return PolicyRule(verbs=verbs, api_groups=(group,), resources=resources)
+
+
 ALLOW, NO_OPINION = Decision(True), Decision(False)
 
 # Upstream's NodeRules, as far as the resource is served here and not decided by name below.
 _UNIFORM = (
-    PolicyRule(("create",), ("authentication.k8s.io",), ("tokenreviews",)),
-    PolicyRule(
-        ("create",),
-        ("authorization.k8s.io",),
-        ("subjectaccessreviews", "localsubjectaccessreviews"),
-    ),
-    PolicyRule(READ, ("",), ("services",)),
-    PolicyRule(("create", "update", "patch"), ("",), ("events",)),
-    PolicyRule(("get",), ("",), ("endpoints",)),
+    _rule(("create",), "authentication.k8s.io", "tokenreviews"),
+    _rule(("create",), "authorization.k8s.io", "subjectaccessreviews", "localsubjectaccessreviews"),
+    _rule(READ, "", "services"),
+    _rule(("create", "update", "patch"), "", "events"),
+    _rule(("get",), "", "endpoints"),
 )
 
 
@@ -70,7 +71,7 @@ def authorize_node(node: str, asked: Attributes, graph: Graph) -> Decision:
             return _no_token(asked)
         case "coordination.k8s.io", "leases":
             return _lease(node, asked)
-    return Decision(any(rule.allows(asked) for rule in _UNIFORM))
+    return Decision(any(allows(rule, asked) for rule in _UNIFORM))
 
 
 def _unrelated(node: str) -> Decision:

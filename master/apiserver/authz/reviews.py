@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 
 from kube.api.meta import StatusCause
+from kube.api.rbac import PolicyRule
 from kube.machinery.errors import BadRequest, NotFound, invalid
 from master.apiserver.authn.identity import User
-from master.apiserver.authz.authorizer import Authorizer, rules_of
-from master.apiserver.authz.rules import Attributes, PolicyRule
+from master.apiserver.authz.authorizer import Authorizer
+from master.apiserver.authz.rules import Attributes
 from master.apiserver.decoding.typed import to_typed
 
 AUTHORIZATION, AUTHENTICATION = "authorization.k8s.io", "authentication.k8s.io"
@@ -63,6 +64,14 @@ class _Spec(msgspec.Struct, rename="camel", frozen=True):
     extra: dict[str, tuple[str, ...]] = {}
 
 
+class _Namespace(msgspec.Struct, frozen=True):
+    namespace: str = ""
+
+
+class _RulesReview(msgspec.Struct):
+    spec: _Namespace = _Namespace()
+
+
 class _Review(msgspec.Struct):
     spec: _Spec = _Spec()
 
@@ -83,7 +92,7 @@ def answer(authorizer: Authorizer, user: User, plural: str, namespace: str, valu
         case "selfsubjectreviews":
             return {**value, "status": {"userInfo": _user_info(user)}}
         case "selfsubjectrulesreviews":
-            return {**value, "status": _rules(user)}
+            return {**value, "status": _rules(authorizer, user, value)}
     return {**value, "status": _access(authorizer, user, plural, namespace, value)}
 
 
@@ -150,14 +159,15 @@ def _asked(spec: _Spec) -> Attributes:
     )
 
 
-def _rules(user: User) -> Json:
-    rules = list(rules_of(user))
+def _rules(authorizer: Authorizer, user: User, value: Json) -> Json:
+    namespace = to_typed(_RulesReview, value, "SelfSubjectRulesReview").spec.namespace
+    rules = list(authorizer.rules_of(user, namespace))
     return {
         "resourceRules": [_resource_rule(rule) for rule in rules if rule.resources],
         "nonResourceRules": [
-            {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.paths)}
+            {"verbs": list(rule.verbs), "nonResourceURLs": list(rule.non_resource_urls)}
             for rule in rules
-            if rule.paths
+            if rule.non_resource_urls
         ],
         # The node rules are code, not a list.
         "incomplete": user.is_node,
@@ -167,7 +177,7 @@ def _rules(user: User) -> Json:
 def _resource_rule(rule: PolicyRule) -> Json:
     found: Json = {
         "verbs": list(rule.verbs),
-        "apiGroups": list(rule.groups),
+        "apiGroups": list(rule.api_groups),
         "resources": list(rule.resources),
     }
-    return found | ({"resourceNames": list(rule.names)} if rule.names else {})
+    return found | ({"resourceNames": list(rule.resource_names)} if rule.resource_names else {})

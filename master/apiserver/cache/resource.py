@@ -31,6 +31,8 @@ class ResourceCache:
         self.trigger = kind.watched_by or _DEFAULT_TRIGGER
         # Whether it has been listed; before that it may lack anything.
         self.filled = False
+        # Grows with every change: who derives something from all of it looks whether it is stale.
+        self.changes = 0
         self.window = Window(horizon=0)
         self._entries: SortedDict[str, Entry] = SortedDict()
         # The keys by the trigger's value, for kinds that name one: what a node may read is asked
@@ -80,6 +82,7 @@ class ResourceCache:
 
     def replace(self, stored: list[tuple[str, bytes, int]], revision: int) -> None:
         """Begin anew from a list at `revision`; watches of the lost history end as expired."""
+        self.changes += 1
         self._entries = SortedDict(self._readable(stored))
         self._keys.clear()
         for entry in self._entries.values():
@@ -104,6 +107,7 @@ class ResourceCache:
     def put(self, key: str, value: bytes, revision: int) -> None:
         previous = self.get(key)
         entry = make_entry(self.kind, key, value, revision)
+        self.changes += 1
         self._entries[key] = entry
         self._index(previous, entry)
         self._emit(CacheEvent(MODIFIED if previous else ADDED, entry, previous))
@@ -112,6 +116,7 @@ class ResourceCache:
         previous: Entry | None = self._entries.pop(key, None)
         if previous is None:
             return
+        self.changes += 1
         self._index(previous, None)
         # The last state is sent with the revision of the deletion, as upstream does.
         last = make_entry(self.kind, key, previous.stored, revision)

@@ -11,6 +11,7 @@ from kube.component.metrics import Check
 from kube.component.slis import Slis
 from kube.component.webapp import health_response
 from master.apiserver import metrics
+from master.apiserver.authz.authorizer import Authorizer
 from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import Store
@@ -21,8 +22,11 @@ PROBE_SECONDS = 2.0
 
 
 class HealthHandlers:
-    def __init__(self, store: Store, cacher: Cacher, definitions: Definitions) -> None:
+    def __init__(
+        self, store: Store, cacher: Cacher, authorizer: Authorizer, definitions: Definitions
+    ) -> None:
         self._store = store
+        self._authorizer = authorizer
         self._cacher = cacher
         self._definitions = definitions
         self._slis = Slis()
@@ -48,6 +52,9 @@ class HealthHandlers:
             "informer-sync": lambda: None if self._cacher.synced.is_set() else "cache not filled",
             "crd-informer-sync": lambda: (
                 None if self._definitions.synced.is_set() else "custom resources not served"
+            ),
+            "poststarthook/rbac/bootstrap-roles": lambda: (
+                None if self._authorizer.ready else "not finished"
             ),
             "shutdown": lambda: "process is shutting down" if self.stopping else None,
         }

@@ -28,7 +28,7 @@ PODS = Target(kind_of(Pod), "ns")
 def of(target: Target, plugins: tuple[Plugin, ...]) -> Admission:
     """The hook of plug-ins that look at nothing but the write."""
     nothing = cast(Any, None)
-    return Chain(nothing, nothing, SETTINGS, plugins).of(USER, target)
+    return Chain(nothing, nothing, SETTINGS, nothing, plugins).of(USER, target)
 
 
 async def admitted(**spec: object) -> PodSpec:

@@ -23,9 +23,8 @@ from kube.api.core import (
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import BadRequest
 from kube.machinery.selectors import parse_fields, parse_labels
-from master.apiserver.authn.identity import user_from_subject
 from master.apiserver.authz.node import Graph, authorize_node
-from master.apiserver.authz.rules import GROUP_RULES, USER_RULES, Attributes
+from master.apiserver.authz.rules import Attributes
 from master.apiserver.cache.entry import Selection
 from master.apiserver.cache.resource import LOOK_EVERY, ResourceCache
 from master.apiserver.cache.watcher import Watcher, WatcherClosed
@@ -198,32 +197,6 @@ def test_prefix_ends() -> None:
 
 
 # authorization
-
-
-def allowed(name: str, asked: Attributes, *groups: str) -> bool:
-    user = user_from_subject(name, list(groups))
-    rules = [*USER_RULES.get(user.name, ())]
-    for group in user.groups:
-        rules += GROUP_RULES.get(group, ())
-    return any(rule.allows(asked) for rule in rules)
-
-
-def test_built_in_roles() -> None:
-    assert allowed("any", Attributes("delete", "", "nodes"), "system:masters")
-    assert allowed("any", Attributes("get", path="/metrics"), "system:monitoring")
-    assert not allowed("any", Attributes("get", path="/metrics"))
-    assert allowed("any", Attributes("get", path="/openapi/v3/api/v1"))
-    scheduler = "system:kube-scheduler"
-    assert allowed(scheduler, Attributes("create", "", "pods", "binding", "ns", "p"))
-    assert not allowed(scheduler, Attributes("update", "", "pods", "", "ns", "p"))
-    lease = Attributes(
-        "update", "coordination.k8s.io", "leases", "", "kube-system", "kube-scheduler"
-    )
-    assert allowed(scheduler, lease)
-    other = Attributes("update", "coordination.k8s.io", "leases", "", "kube-system", "other")
-    assert not allowed(scheduler, other)
-    assert allowed("system:kube-proxy", Attributes("watch", "discovery.k8s.io", "endpointslices"))
-    assert not allowed("system:kube-proxy", Attributes("list", "", "secrets"))
 
 
 def node_may(verb: str, resource: str, **more: Any) -> bool:
