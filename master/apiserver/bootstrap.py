@@ -25,6 +25,7 @@ from kube.api.core import (
 from kube.api.discovery import Endpoint, EndpointConditions, EndpointSlice
 from kube.api.discovery import EndpointPort as SlicePort
 from kube.api.meta import ObjectMeta
+from kube.api.scheduling import PriorityClass
 from kube.component.log import get_logger
 from kube.machinery.errors import AlreadyExists, NotFound, StatusError
 from kube.machinery.scheme import ApiObject
@@ -34,6 +35,7 @@ from master.apiserver.cache.cacher import Cacher
 from master.apiserver.etcd3.errors import StoreError
 from master.apiserver.etcd3.store import ANY, Change, Store, prefix_end
 from master.apiserver.kinds.catalog import kind_of
+from master.apiserver.kinds.scheduling.priorityclass import SYSTEM as SYSTEM_CLASSES
 from master.apiserver.kinds.settings import Ranges
 from master.apiserver.registry.metadata import with_meta
 from master.apiserver.registry.options import Target, WriteOptions
@@ -106,6 +108,9 @@ class Bootstrap:
         for name in SYSTEM_NAMESPACES:
             if self._cacher[kind_of(Namespace)].get(name) is None:
                 await self._create(Namespace(metadata=ObjectMeta(name=name)))
+        for wanted in SYSTEM_CLASSES:
+            if self._cacher[kind_of(PriorityClass)].get(wanted.metadata.name) is None:
+                await self._create(wanted)
         if self._cacher[kind_of(Service)].get(f"default/{NAME}") is None:
             await self._create(self._service())
 

@@ -51,6 +51,12 @@ class World(Protocol):
     def lookup(self, type_: type[ApiObject], namespace: str, name: str) -> ApiObject | None:
         """The object as this server knows it now, which may be a little behind."""
 
+    def all(
+        self, type_: type[ApiObject], namespace: str = "", containing: bytes = b""
+    ) -> Iterable[ApiObject]:
+        """The objects of a type (in a namespace) as this server knows them now. Those whose JSON
+        does not contain the text are not decoded."""
+
     def allows(self, user: User, asked: rules.Attributes) -> bool:
         """Whether somebody may do something else than this write."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -13,11 +13,13 @@ from kube.machinery import scheme
 from kube.machinery.scheme import ApiObject
 from master.apiserver.admission import (
     certificaterequester,
+    defaultingressclass,
     defaulttolerationseconds,
     namespacelifecycle,
     noderestriction,
     priority,
     rbacescalation,
+    runtimeclass,
     serviceaccount,
 )
 from master.apiserver.admission.attributes import Attributes, Operation, Plugin
@@ -25,6 +27,7 @@ from master.apiserver.authn.identity import User
 from master.apiserver.authz import rules
 from master.apiserver.authz.authorizer import Authorizer
 from master.apiserver.cache.cacher import Cacher
+from master.apiserver.cache.entry import Selection
 from master.apiserver.etcd3.store import Store
 from master.apiserver.kinds.catalog import kind_of
 from master.apiserver.kinds.settings import Settings
@@ -39,6 +42,8 @@ PLUGINS: tuple[Plugin, ...] = (
     noderestriction.PLUGIN,
     priority.PLUGIN,
     defaulttolerationseconds.PLUGIN,
+    runtimeclass.PLUGIN,
+    defaultingressclass.PLUGIN,
     rbacescalation.PLUGIN,
 )
 O = TypeVar("O", bound=msgspec.Struct)  # noqa: E741 - an object
@@ -99,6 +104,13 @@ class Chain:
         kind = kind_of(type_)
         entry = self._cacher[kind].get(tail_of(kind, namespace, name))
         return scheme.decode(type_, entry.data) if entry else None
+
+    def all(
+        self, type_: type[ApiObject], namespace: str = "", containing: bytes = b""
+    ) -> Iterator[ApiObject]:
+        for entry in self._cacher[kind_of(type_)].select(Selection(namespace)):
+            if containing in entry.stored:
+                yield scheme.decode(type_, entry.stored)
 
     def allows(self, user: User, asked: rules.Attributes) -> bool:
         return self._authorizer.allows(user, asked)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
+from kube.api.meta import ObjectMeta
 from kube.api.scheduling import PriorityClass
 from kube.machinery.scheme import resource_for
 from master.apiserver.kinds.cell import age
@@ -18,13 +19,13 @@ HIGHEST = 1_000_000_000
 # What every cluster has, for what it cannot do without.
 SYSTEM = (
     PriorityClass(
-        metadata=replace(PriorityClass().metadata, name="system-cluster-critical"),
+        metadata=ObjectMeta(name="system-cluster-critical"),
         value=2 * HIGHEST,
         description="Used for system critical pods that must run in the cluster, but can be moved "
         "to another node if necessary.",
     ),
     PriorityClass(
-        metadata=replace(PriorityClass().metadata, name="system-node-critical"),
+        metadata=ObjectMeta(name="system-node-critical"),
         value=2 * HIGHEST + 1000,
         description="Used for system critical pods that must not be moved from their current node.",
     ),

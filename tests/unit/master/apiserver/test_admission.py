@@ -12,7 +12,7 @@ from kube.api.core import ConfigMap, Container, Namespace, Pod, PodSpec, Tolerat
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import Forbidden, NotFound
 from kube.machinery.scheme import ApiObject, resource_for
-from master.apiserver.admission import chain, namespacelifecycle
+from master.apiserver.admission import chain, namespacelifecycle, priority
 from master.apiserver.admission.attributes import Attributes, Plugin, World, forbidden
 from master.apiserver.admission.chain import Admission, Chain
 from master.apiserver.authn.identity import User
@@ -31,15 +31,19 @@ def of(target: Target, plugins: tuple[Plugin, ...]) -> Admission:
     return Chain(nothing, nothing, SETTINGS, nothing, plugins).of(USER, target)
 
 
+# These two look at other objects.
+LOOKING = (namespacelifecycle.PLUGIN, priority.PLUGIN)
+
+
 async def admitted(**spec: object) -> PodSpec:
-    plugins = tuple(p for p in chain.PLUGINS if p is not namespacelifecycle.PLUGIN)
+    plugins = tuple(p for p in chain.PLUGINS if p not in LOOKING)
     made = Pod(metadata=ObjectMeta(name="x"), spec=PodSpec(**spec))
     return (await of(PODS, plugins).admit(made, None)).spec
 
 
-async def test_new_pods_get_an_account_a_priority_and_tolerations() -> None:
+async def test_new_pods_get_an_account_and_tolerations() -> None:
     spec = await admitted(containers=(Container(name="c"),))
-    assert (spec.service_account_name, spec.priority) == ("default", 0)
+    assert spec.service_account_name == "default"
     assert [(t.key, t.toleration_seconds) for t in spec.tolerations] == [
         ("node.kubernetes.io/not-ready", 1),
         ("node.kubernetes.io/unreachable", 2),
@@ -48,8 +52,8 @@ async def test_new_pods_get_an_account_a_priority_and_tolerations() -> None:
 
 async def test_what_a_pod_says_itself_stands() -> None:
     everything = (Toleration(operator="Exists"),)
-    spec = await admitted(tolerations=everything, service_account="own", priority=7)
-    assert (spec.tolerations, spec.service_account_name, spec.priority) == (everything, "own", 7)
+    spec = await admitted(tolerations=everything, service_account="own")
+    assert (spec.tolerations, spec.service_account_name) == (everything, "own")
 
 
 async def test_stored_pods_are_left_alone() -> None:
