@@ -266,13 +266,19 @@ def test_definitions_survive_a_restart_and_change_in_place(lab: Cluster) -> None
 
 def test_names_that_are_taken_are_not_accepted(lab: Cluster) -> None:
     establish(lab, definition())
-    names = {"plural": "others", "singular": "other", "kind": "Other", "shortNames": ["ct"]}
+    names = {"plural": "apples", "singular": "apple", "kind": "Apple", "shortNames": ["ct"]}
     send(lab, "create", definition(names=names))
     lab.kubectl(
-        "wait", "--for=condition=NamesAccepted=false", "crd/others.stable.example.com",
+        "wait", "--for=condition=NamesAccepted=false", "crd/apples.stable.example.com",
         "--timeout=30s",
     )  # fmt: skip
-    found = lab.get("crd", "others.stable.example.com")["status"]["conditions"]
+    # Not even when it is looked at first.
+    lab.server.stop()
+    lab.server.start()
+    wait_until(lambda: lab.ready(lab.server), 60, "ready again")
+    assert lab.kubectl("get", "apples", check=False).returncode != 0
+    assert lab.get("ct")["kind"] == "List"
+    found = lab.get("crd", "apples.stable.example.com")["status"]["conditions"]
     (accepted,) = [c for c in found if c["type"] == "NamesAccepted"]
     assert accepted["reason"] == "ShortNamesConflict"
     assert accepted["message"] == '"ct" is already in use'

@@ -231,7 +231,8 @@ def _cell(found: list[Json], type_: str, now: datetime) -> Cell:
 
 
 def _plain(obj: OpenObject) -> Json:
-    return {**obj.content, "metadata": msgspec.to_builtins(obj.metadata)}
+    metadata = msgspec.to_builtins(obj.metadata)
+    return {**obj.content, "apiVersion": obj.api_version, "kind": obj.kind, "metadata": metadata}
 
 
 class _Seen(msgspec.Struct):

@@ -18,6 +18,7 @@ from kube.api.apiextensions import (
     CustomResourceDefinition,
     CustomResourceDefinitionCondition,
     CustomResourceDefinitionNames,
+    CustomResourceDefinitionStatus,
 )
 from kube.api.meta import DeleteOptions
 from kube.component.log import get_logger
@@ -48,6 +49,20 @@ FILL_SECONDS = 10.0
 WORKERS = 16
 # uid, generation, whether it is being deleted.
 _State = tuple[str, int | None, bool]
+
+
+class _Status(msgspec.Struct):
+    status: CustomResourceDefinitionStatus = CustomResourceDefinitionStatus()
+
+
+_status = msgspec.json.Decoder(_Status)
+
+
+def _granted(data: bytes) -> CustomResourceDefinitionNames | None:
+    """The names that a definition may use; of large definitions only the end is decoded."""
+    status = _status.decode(data).status
+    held = any(c.type == "NamesAccepted" and c.status == "True" for c in status.conditions)
+    return status.accepted_names if held else None
 
 
 class Definitions:
@@ -146,7 +161,7 @@ class Definitions:
         names = crd.spec.names
         assert names is not None
         own = self._served[name][1] if name in self._served else ()
-        kinds, words = set(), set()
+        kinds, words = self._accepted_elsewhere(name, crd.spec.group)
         for others in self._registry.groups.get(crd.spec.group, {}).values():
             for kind in others:
                 if kind not in own:
@@ -164,6 +179,20 @@ class Definitions:
             if word in taken:
                 return reason, f'"{word}" is already in use'
         return None
+
+    def _accepted_elsewhere(self, name: str, group: str) -> tuple[set[str], set[str]]:
+        """Kinds and other names that other definitions of the group were granted, served yet or
+        not: after a restart the first to be looked at is not the first that came."""
+        kinds: set[str] = set()
+        words: set[str] = set()
+        for entry in self._cacher[KIND].everything():
+            if entry.name == name or not entry.name.endswith(f".{group}"):
+                continue
+            granted = _granted(entry.data)
+            if granted is not None:
+                kinds |= {granted.kind, granted.list_kind}
+                words |= {granted.plural, granted.singular, *granted.short_names}
+        return kinds, words
 
     # saying so
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from kube.machinery.scheme import ApiObject
 from master.apiserver.kinds.kind import ROOT, AnyKind
 
 _VERSION = re.compile(r"v([0-9]+)(?:(alpha|beta)([0-9]+))?")
@@ -34,7 +33,6 @@ class Registry:
     def __init__(self, kinds: Iterable[AnyKind] = ()) -> None:
         self._served: dict[Place, AnyKind] = {}
         self._preferred: dict[tuple[str, str], AnyKind] = {}
-        self._by_type: dict[type[ApiObject], AnyKind] = {}
         self._by_prefix: dict[str, AnyKind] = {}
         self._groups: dict[str, dict[str, list[AnyKind]]] = {}
         self._followers: list[Callable[[], None]] = []
@@ -66,7 +64,6 @@ class Registry:
 
     def _arrange(self) -> None:
         kinds = self._served.values()
-        self._by_type = {kind.resource.type: kind for kind in kinds}
         self._by_prefix = {kind.prefix: kind.stored for kind in kinds}
         self._groups = {}
         self._preferred = {}
@@ -92,9 +89,6 @@ class Registry:
         if not version:
             return self._preferred.get((group, plural))
         return self._served.get((group, version, plural))
-
-    def of_type(self, type_: type[ApiObject]) -> AnyKind | None:
-        return self._by_type.get(type_)
 
     @property
     def kinds(self) -> tuple[AnyKind, ...]:
