@@ -330,3 +330,28 @@ def test_metrics_have_upstreams_names(lab: Cluster) -> None:
         "kubernetes_build_info{",
     ):
         assert series in text, series
+
+
+def test_a_namespaces_limits_and_classes_hold_for_its_pods(lab: Cluster) -> None:
+    lab.kubectl("create", "namespace", "small")
+    limit = {"type": "Container", "max": {"cpu": "1"}, "defaultRequest": {"cpu": "100m"}}
+    meta = {"name": "small", "namespace": "small"}
+    lab.apply({"apiVersion": "v1", "kind": "LimitRange", "metadata": meta,
+               "spec": {"limits": [limit]}})  # fmt: skip
+    run = ("run", "p", "-n", "small", "--image=busybox:1")
+    lab.kubectl(*run)
+    found = lab.get("pod", "p", "-n", "small")
+    container = found["spec"]["containers"][0]
+    assert container["resources"] == {"requests": {"cpu": "100m"}, "limits": {"cpu": "1"}}
+    assert found["metadata"]["annotations"]["kubernetes.io/limit-ranger"].startswith("LimitRanger")
+    assert (found["spec"]["priority"], found["status"]["qosClass"]) == (0, "Burstable")
+    lab.kubectl("create", "priorityclass", "high", "--value=1000")
+    run = ("run", "q", "-n", "small", "--image=busybox:1", "--overrides")
+    lab.kubectl(*run, '{"spec": {"priorityClassName": "high"}}')
+    assert lab.get("pod", "q", "-n", "small")["spec"]["priority"] == 1000
+    refused = lab.kubectl(*run, '{"spec": {"priorityClassName": "no"}}', check=False)
+    assert "no PriorityClass with name no was found" in refused.stderr
+    large = {"name": "q", "image": "i:1", "resources": {"limits": {"cpu": "2"}}}
+    refused = lab.kubectl(*run, json.dumps({"spec": {"containers": [large]}}), check=False)
+    assert "maximum cpu usage per Container is 1, but limit is 2" in refused.stderr
+    lab.kubectl("delete", "pods", "--all", "-n", "small", "--force")

@@ -15,6 +15,7 @@ from master.apiserver.admission import (
     certificaterequester,
     defaultingressclass,
     defaulttolerationseconds,
+    limitranger,
     namespacelifecycle,
     noderestriction,
     priority,
@@ -37,6 +38,7 @@ from master.apiserver.storage.keys import key_of, tail_of
 
 PLUGINS: tuple[Plugin, ...] = (
     namespacelifecycle.PLUGIN,
+    limitranger.PLUGIN,
     certificaterequester.PLUGIN,
     serviceaccount.PLUGIN,
     noderestriction.PLUGIN,

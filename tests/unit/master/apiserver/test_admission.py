@@ -12,7 +12,7 @@ from kube.api.core import ConfigMap, Container, Namespace, Pod, PodSpec, Tolerat
 from kube.api.meta import ObjectMeta
 from kube.machinery.errors import Forbidden, NotFound
 from kube.machinery.scheme import ApiObject, resource_for
-from master.apiserver.admission import chain, namespacelifecycle, priority
+from master.apiserver.admission import chain, limitranger, namespacelifecycle, priority
 from master.apiserver.admission.attributes import Attributes, Plugin, World, forbidden
 from master.apiserver.admission.chain import Admission, Chain
 from master.apiserver.authn.identity import User
@@ -31,8 +31,8 @@ def of(target: Target, plugins: tuple[Plugin, ...]) -> Admission:
     return Chain(nothing, nothing, SETTINGS, nothing, plugins).of(USER, target)
 
 
-# These two look at other objects.
-LOOKING = (namespacelifecycle.PLUGIN, priority.PLUGIN)
+# These look at other objects.
+LOOKING = (namespacelifecycle.PLUGIN, priority.PLUGIN, limitranger.PLUGIN)
 
 
 async def admitted(**spec: object) -> PodSpec:

@@ -1,19 +1,32 @@
-"""Admission by what else there is: classes of priority, of runtimes, of ingresses."""
+"""Admission by what else there is: classes of priority, of runtimes, of ingresses; limits."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
+import msgspec
 import pytest
 
-from kube.api.core import Container, Pod, PodSpec, Toleration
+from kube.api.core import (
+    Container,
+    LimitRange,
+    LimitRangeItem,
+    LimitRangeSpec,
+    PersistentVolumeClaim,
+    PersistentVolumeClaimSpec,
+    Pod,
+    PodSpec,
+    ResourceRequirements,
+    Toleration,
+    VolumeResourceRequirements,
+)
 from kube.api.meta import ObjectMeta
 from kube.api.networking import Ingress, IngressClass
 from kube.api.node import Overhead, RuntimeClass, Scheduling
 from kube.api.scheduling import PriorityClass
 from kube.machinery.errors import Forbidden
 from kube.machinery.scheme import ApiObject
-from master.apiserver.admission import defaultingressclass, priority, runtimeclass
+from master.apiserver.admission import defaultingressclass, limitranger, priority, runtimeclass
 from master.apiserver.admission.attributes import Attributes, Plugin, World
 from master.apiserver.authn.identity import User
 from master.apiserver.kinds.catalog import kind_of
@@ -153,3 +166,89 @@ async def test_an_ingress_without_a_class_is_of_the_default_one() -> None:
     )
     assert await admitted(defaultingressclass.PLUGIN, annotated, *classes) is annotated
     assert await admitted(defaultingressclass.PLUGIN, plain, classes[-1]) is plain
+
+
+def limits(**item: Any) -> LimitRange:
+    meta = ObjectMeta(name="limits", namespace="ns")
+    return LimitRange(metadata=meta, spec=LimitRangeSpec(limits=(LimitRangeItem(**item),)))
+
+
+def asking(requests: dict[str, Any], most: dict[str, Any], *more: Container) -> Pod:
+    resources = ResourceRequirements(requests=requests, limits=most)
+    container = Container(name="c", image="i:1", resources=resources)
+    meta = ObjectMeta(name="p", namespace="ns")
+    return Pod(metadata=meta, spec=PodSpec(containers=(container, *more)))
+
+
+async def refusal(obj: ApiObject, known: LimitRange) -> str:
+    assert limitranger.PLUGIN.validate
+    try:
+        await limitranger.PLUGIN.validate(creating(obj), cast(World, Known(known)))
+    except Forbidden as error:
+        return str(error).partition(" is forbidden: ")[2]
+    return ""
+
+
+async def test_containers_get_the_defaults_of_their_namespace() -> None:
+    known = limits(type="Container", default={"cpu": "1"}, default_request={"memory": "64Mi"})
+    given = asking({"cpu": "100m"}, {})
+    made = await admitted(limitranger.PLUGIN, given, known)
+    resources = made.spec.containers[0].resources
+    assert resources.requests == {"cpu": "100m", "memory": "64Mi"}
+    assert resources.limits == {"cpu": "1"}
+    assert made.metadata.annotations == {
+        "kubernetes.io/limit-ranger": "LimitRanger plugin set: memory request for container c; "
+        "cpu limit for container c"
+    }
+    assert await admitted(limitranger.PLUGIN, made, known) is made
+
+
+@pytest.mark.parametrize(
+    ("item", "requests", "most", "why"),
+    [
+        ({"max": {"cpu": "1"}}, {}, {},
+         "maximum cpu usage per Container is 1.  No limit is specified"),
+        ({"max": {"cpu": "1"}}, {"cpu": "1"}, {"cpu": "1500m"},
+         "maximum cpu usage per Container is 1, but limit is 1500m"),
+        ({"max": {"memory": "1Gi"}}, {}, {"memory": "2Gi"},
+         "maximum memory usage per Container is 1Gi, but limit is 2Gi"),
+        ({"max": {"cpu": "1"}}, {"cpu": "1"}, {"cpu": "1"}, ""),
+        ({"min": {"cpu": "200m"}}, {"cpu": "100m"}, {},
+         "minimum cpu usage per Container is 200m, but request is 100m"),
+        ({"min": {"cpu": "200m"}}, {}, {},
+         "minimum cpu usage per Container is 200m.  No request is specified"),
+        ({"max_limit_request_ratio": {"cpu": "2"}}, {"cpu": "100m"}, {"cpu": "300m"},
+         "cpu max limit to request ratio per Container is 2, but provided ratio is 3"),
+    ],
+)  # fmt: skip
+async def test_a_container_keeps_the_bounds(
+    item: dict[str, Any], requests: dict[str, Any], most: dict[str, Any], why: str
+) -> None:
+    known = limits(type="Container", **item)
+    assert await refusal(asking(requests, most), known) == why
+
+
+async def test_a_pod_is_all_its_containers_and_its_largest_first_one() -> None:
+    known = limits(type="Pod", max={"cpu": "2"})
+    one = asking({}, {"cpu": "1500m"}).spec.containers[0]
+    assert await refusal(asking({}, {"cpu": "400m"}, one), known) == ""
+    text = "maximum cpu usage per Pod is 2, but limit is 3"
+    assert await refusal(asking({}, {"cpu": "1500m"}, one), known) == text
+    base = asking({}, {"cpu": "1"})
+    large = asking({}, {"cpu": "3"}).spec.containers
+    first = msgspec.structs.replace(
+        base, spec=msgspec.structs.replace(base.spec, init_containers=large)
+    )
+    assert await refusal(first, known) == text
+
+
+async def test_a_claim_keeps_the_bounds() -> None:
+    known = limits(type="PersistentVolumeClaim", max={"storage": "1Gi"})
+    resources = VolumeResourceRequirements(requests={"storage": "2Gi"})
+    meta = ObjectMeta(name="c", namespace="ns")
+    claim = PersistentVolumeClaim(
+        metadata=meta, spec=PersistentVolumeClaimSpec(resources=resources)
+    )
+    assert await refusal(claim, known) == (
+        "maximum storage usage per PersistentVolumeClaim is 1Gi, but request is 2Gi"
+    )
