@@ -17,6 +17,11 @@ from provision.payload.exporter import PORT as NODE_EXPORTER_PORT
 from provision.providers.base import MachineSpec
 
 INTERVAL = "15s"
+# Twelve series of each pod that no published rule or dashboard asks for.
+_UNASKED = (
+    "tolerations|scheduler|service_account|restart_policy|created"
+    "|status_(qos_class|scheduled|scheduled_time|unscheduled_time)"
+)
 
 
 def scrape_config(record: LabRecord, pki: Path, *, node_exporter: bool = True) -> str:
@@ -79,7 +84,9 @@ def _node_exporter(record: LabRecord, pki: Path) -> dict[str, Any]:
 def _state_metrics(record: LabRecord, pki: Path) -> dict[str, Any]:
     """Its series are of other objects than the master that serves them: without the label `node`,
     which a pod that waits for one would get from here."""
-    job = _job(record, "kube-state-metrics", record.masters, 8080, pki) | {"honor_labels": True}
+    job = _job(record, "kube-state-metrics", record.masters, 8080, pki)
+    unasked = {"source_labels": ["__name__"], "regex": f"kube_pod_({_UNASKED})", "action": "drop"}
+    job |= {"honor_labels": True, "metric_relabel_configs": [unasked]}
     for group in job["static_configs"]:
         del group["labels"]["node"]
     return job

@@ -26,7 +26,9 @@ PROGRAM = "prometheus"
 PACKAGE = "prometheus"
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 9090, 200
 RETENTION_TIME, RETENTION_SIZE = "2d", "512MB"
-MEMORY = "120MiB"  # what Go's garbage collector keeps to (GOMEMLIMIT)
+# Go's garbage collector: begins when half as much again is in use as was left the last time
+# (GOGC), and then keeps to the limit. A lower limit costs a large lab its processor.
+LIMITS = {"GOGC": "50", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
 STOP_SECONDS = 10.0
 
 
@@ -77,7 +79,7 @@ def ensure(directory: LabDir) -> tuple[Running, bool]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=os.environ | {"GOMEMLIMIT": MEMORY, "GOMAXPROCS": "1"},
+            env=os.environ | LIMITS,
             start_new_session=True,
             cwd="/",
         )

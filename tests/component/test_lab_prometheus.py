@@ -52,7 +52,7 @@ def test_it_has_no_rights_and_little_memory(directory: LabDir) -> None:
     if os.geteuid() == 0:
         assert int(status["CapBnd"], 16) == int(status["CapEff"], 16) == 0
     environment = Path(f"/proc/{running.pid}/environ").read_bytes().split(b"\0")
-    assert f"GOMEMLIMIT={server.MEMORY}".encode() in environment
+    assert {f"{name}={value}".encode() for name, value in server.LIMITS.items()} <= set(environment)
 
 
 def test_it_ends_when_told_and_keeps_its_port_for_the_next_time(directory: LabDir) -> None:
