@@ -165,6 +165,8 @@ class Kind(Generic[T]):
     mark_deleted: Callable[[T], T] = unchanged
     # Whether something beside metadata.finalizers keeps a dying object.
     holds: Callable[[T], bool] = nothing_more
+    # Dependents stay when the one who deletes says nothing of them: kinds older than owners.
+    orphans: bool = False
     # DELETE answers with the object that is gone, not with a Status.
     answers_deleted: bool = False
 

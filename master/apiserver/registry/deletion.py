@@ -40,15 +40,19 @@ class Keep:
 Verdict = Remove | Mark | Keep
 
 
-def propagation_finalizers(obj: ApiObject, options: DeleteOptions) -> tuple[str, ...]:
-    """The finalizers after the caller's wish for the dependents is written into them."""
+def propagation_finalizers(
+    obj: ApiObject, options: DeleteOptions, orphans: bool = False
+) -> tuple[str, ...]:
+    """The finalizers after the caller's wish for the dependents is written into them. `orphans`:
+    without a wish, those of this kind stay."""
     policy = options.propagation_policy
     if not policy and options.orphan_dependents is not None:
         policy = "Orphan" if options.orphan_dependents else "Background"
     present = obj.metadata.finalizers
     if not policy:
         # No wish: what a finalizer already says stands.
-        return present
+        said = ORPHAN in present or FOREGROUND in present
+        return (*present, ORPHAN) if orphans and not said else present
     others = tuple(f for f in present if f not in (ORPHAN, FOREGROUND))
     if policy == "Orphan":
         return (*others, ORPHAN)
@@ -58,11 +62,16 @@ def propagation_finalizers(obj: ApiObject, options: DeleteOptions) -> tuple[str,
 
 
 def decide(
-    obj: ApiObject, options: DeleteOptions, grace: int | None, now: datetime, holds: bool = False
+    obj: ApiObject,
+    options: DeleteOptions,
+    grace: int | None,
+    now: datetime,
+    holds: bool = False,
+    orphans: bool = False,
 ) -> Verdict:
     """`grace` is None for kinds that do not die gracefully; `holds`: more than finalizers hold
     the object (a namespace's spec.finalizers)."""
-    finalizers = propagation_finalizers(obj, options)
+    finalizers = propagation_finalizers(obj, options, orphans)
     held = bool(finalizers) or holds
     if grace is None or grace == 0:
         return _at_once(obj, finalizers, held, grace, now)

@@ -398,6 +398,7 @@ class Writer:
                 kind.grace_seconds(current.obj, options),
                 self._clock(),
                 kind.holds(current.obj),
+                kind.orphans,
             )
             if isinstance(verdict, deletion.Keep) and cached:
                 current, cached = await self._fresh(target), False

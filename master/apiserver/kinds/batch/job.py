@@ -151,5 +151,6 @@ KIND = Kind(
     validate=validate_job,
     validate_update=validate_job_update,
     counted=spec_of,
+    orphans=True,
     subresources=(STATUS,),
 )

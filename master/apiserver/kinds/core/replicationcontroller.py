@@ -60,6 +60,7 @@ KIND = Kind(
     on_status=keep_spec,
     validate=validate_replicationcontroller,
     counted=spec_of,
+    orphans=True,
     stored_under="controllers",
     subresources=(STATUS, SCALE),
 )

@@ -249,6 +249,17 @@ def test_propagation_is_written_as_finalizers(policy: str, finalizers: tuple[str
     assert deletion.propagation_finalizers(obj, options) == finalizers
 
 
+def test_dependents_of_old_kinds_stay_unless_something_is_said() -> None:
+    asked = DeleteOptions()
+    job = Pod(metadata=META)
+    assert deletion.propagation_finalizers(job, asked, orphans=True) == ("orphan",)
+    said = DeleteOptions(propagation_policy="Background")
+    assert deletion.propagation_finalizers(job, said, orphans=True) == ()
+    waiting = Pod(metadata=replace(META, finalizers=("foregroundDeletion",)))
+    assert deletion.propagation_finalizers(waiting, asked, orphans=True) == ("foregroundDeletion",)
+    assert [k.resource.kind for k in KINDS if k.orphans] == ["Job", "ReplicationController"]
+
+
 def test_a_dying_object_is_finished_without_finalizers_and_grace() -> None:
     dying = replace(META, deletion_timestamp="t", deletion_grace_period_seconds=0)
     assert deletion.is_finished(replace(pod(), metadata=dying))
