@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from drills.errors import FaultFailed, NothingRan
 from kube.client.client import Client
 from kube.component.tls import TlsFiles
+from kube.machinery.errors import ServiceUnavailable
 from provision.errors import MachineUnreachable
 from provision.monitoring import server
 from provision.providers import provider
@@ -18,6 +21,8 @@ from provision.ssh.client import Connection, over_ssh
 from provision.state import Store, lab_spec
 
 COMMAND_SECONDS = 60.0
+API_SECONDS = 30.0
+T = TypeVar("T")
 
 
 class Unanswered(FaultFailed):
@@ -75,6 +80,18 @@ class DrillLab:
     async def client(self) -> AsyncIterator[Client]:
         async with Client.connect(self.api_servers, self.admin_kubeconfig) as client:
             yield client
+
+    async def patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """The answer of an API call that may be made again, once an api-server answers: a fault is
+        not to fail because the API is slow, or is another fault's victim for a moment."""
+        deadline = asyncio.get_running_loop().time() + API_SECONDS
+        while True:
+            try:
+                return await call()
+            except ServiceUnavailable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
 
     async def run_on(
         self, machine: str, command: Sequence[str], timeout: float = COMMAND_SECONDS

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from drills.lab import DrillLab, Unanswered
+from provision.providers.base import ProviderError
 
 # What a report shows: enough to see what each component noticed, not its whole log.
 LINES_PER_MACHINE = 25
@@ -42,7 +43,7 @@ async def _of(lab: DrillLab, machine: str, begin: float, end: float) -> list[Log
         "journalctl", "--no-pager", "--unit=muster-*", f"--since=@{begin:.0f}",
         f"--until=@{end + 1:.0f}", "--output=json", "--output-fields=MESSAGE,_SYSTEMD_UNIT",
     ]  # fmt: skip
-    with contextlib.suppress(Unanswered):  # it did not come back, and cannot tell
+    with contextlib.suppress(Unanswered, ProviderError):  # it did not come back, and cannot tell
         text = await lab.run_on(machine, command, timeout=PATIENCE_SECONDS)
         return list(worth_showing(machine, text))[:LINES_PER_MACHINE]
     return []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -34,9 +36,9 @@ class KillPods(Fault, frozen=True, kw_only=True, tag="kill-pods"):
     async def inject(self, scene: Scene) -> None:
         async with scene.lab.client() as client:
             for pod in scene.pods:
-                try:
-                    await client.delete(
-                        Pod, pod.name, pod.namespace, uid=pod.uid, grace_period_seconds=0
-                    )
-                except NotFound:
-                    continue
+                delete = partial(
+                    client.delete, Pod, pod.name, pod.namespace, uid=pod.uid,
+                    grace_period_seconds=0,
+                )  # fmt: skip
+                with suppress(NotFound):
+                    await scene.lab.patiently(delete)

@@ -58,7 +58,7 @@ kind: Drill
 metadata: {name: power}
 spec:
   workload: default/web
-  load: {apiWritesPerSecond: 5}
+  load: {apiWritesPerSecond: 5, timeoutSeconds: 60}
   steadyState: {goodRequests: 5, probes: [{probe: condition, name: web, kind: Deployment,
                 object: web, condition: Available}]}
   faults: [{fault: power-off, target: {role: worker, pick: most-pods}}]

@@ -25,6 +25,7 @@ pytestmark = [pytest.mark.root, pytest.mark.lab, pytest.mark.timeout(600)]
 ROUNDS = 3
 MASTER = ("kvstore", "apiserver", "scheduler", "controller-manager")
 EVERYWHERE = ("runtime", "kubelet", "proxy", "network")
+WATCHING = ("state-metrics",)
 # What a component could leave behind on its machine, in comparable form.
 TRACES = (
     "ls /run/netns",
@@ -184,7 +185,7 @@ def test_no_unit_may_more_than_its_work_needs(lab: LabDriver) -> None:
         for line in shown.splitlines()
         if line.startswith("muster-")
     }
-    assert set(exposure) == {*MASTER, *EVERYWHERE}
+    assert set(exposure) == {*MASTER, *EVERYWHERE, *WATCHING}
     assert exposure.pop("runtime") < 10  # what it may not do, no privileged pod may
     assert exposure.pop("kubelet") < 6
     assert max(exposure.values()) < 5, exposure
