@@ -11,6 +11,7 @@ import pytest
 from kube.machinery.errors import Invalid
 from master.apiserver.decoding.typed import to_typed
 from master.apiserver.kinds.catalog import KINDS, AnyKind
+from master.apiserver.kinds.kind import all_valid, any_change, name_and_age, unchanged
 from tests.kinds import BY_NAME, EXAMPLES, Json, example_of, made, name_of, updated
 
 NOW = datetime(2026, 1, 2, 4, 4, 5, tzinfo=UTC)
@@ -347,6 +348,8 @@ WRONG: list[tuple[str, Json, str]] = [
     ("autoscaling.HorizontalPodAutoscaler", {"spec": {"metrics": [{"type": "Resource"}]}},
      "spec.metrics[0].resource: Required value: must populate information for the given metric "
      "source"),
+    ("admissionregistration.MutatingAdmissionPolicyBinding", {"spec": {"policyName": None}},
+     "spec.policyName: Required value"),
 ]  # fmt: skip
 
 
@@ -418,6 +421,9 @@ CHANGES: list[tuple[str, Json, Json, str]] = [
     ("scheduling.PriorityClass", {}, {"description": "x"}, ""),
     ("node.RuntimeClass", {}, {"handler": "kata"}, f'handler: Invalid value: "kata": {IMMUTABLE}'),
     ("autoscaling.HorizontalPodAutoscaler", {}, {"spec": {"maxReplicas": 20}}, ""),
+    ("rbac.ClusterRoleBinding", {}, {"roleRef": {"name": "other"}}, "roleRef: Invalid value: "),
+    ("storage.CSINode", {}, {"spec": {"drivers": [{"name": "csi.example.com", "nodeID": "b"}]}},
+     "spec.drivers[0]: Invalid value: "),
 ]  # fmt: skip
 
 
@@ -488,6 +494,17 @@ DEFAULTS: list[tuple[str, Json, str, Any]] = [
      "spec.matchConstraints.matchPolicy", "Equivalent"),
     ("flowcontrol.PriorityLevelConfiguration", {}, "spec.limited.limitResponse.queuing",
      {"handSize": 8, "queueLengthLimit": 50, "queues": 64}),
+    ("PodTemplate", {}, "template.spec.restartPolicy", "Always"),
+    ("rbac.ClusterRoleBinding", {"roleRef": {"apiGroup": None}}, "roleRef.apiGroup",
+     "rbac.authorization.k8s.io"),
+    ("admissionregistration.ValidatingAdmissionPolicyBinding", {},
+     "spec.matchResources.matchPolicy", "Equivalent"),
+    ("admissionregistration.MutatingAdmissionPolicy", {},
+     "spec.matchConstraints.resourceRules.0.scope", "*"),
+    ("admissionregistration.MutatingAdmissionPolicyBinding", {"spec": {"matchResources": {}}},
+     "spec.matchResources.objectSelector", {}),
+    ("flowcontrol.FlowSchema", {"spec": {"matchingPrecedence": None}},
+     "spec.matchingPrecedence", 1000),
 ]  # fmt: skip
 
 
@@ -568,6 +585,18 @@ PLAIN_ROWS: list[tuple[str, list[Any]]] = [
     ("certificates.CertificateSigningRequest",
      ["jane", "60m", "kubernetes.io/kube-apiserver-client", "", "24h", "Pending"]),
     ("LimitRange", ["small", "2026-01-02T03:04:05Z"]),
+    ("apps.ControllerRevision", ["db-6f7", "<none>", 1, "60m"]),
+    ("rbac.Role", ["reader", "2026-01-02T03:04:05Z"]),
+    ("rbac.ClusterRoleBinding",
+     ["shop:metrics", "ClusterRole/shop:metrics", "60m", "", "", "monitoring/scraper"]),
+    ("networking.ServiceCIDR", ["more", "10.97.0.0/16", "60m"]),
+    ("storage.CSIStorageCapacity", ["csisc-x1", "fast", "100Gi"]),
+    ("storage.VolumeAttributesClass", ["silver", "csi.example.com", "60m"]),
+    ("node.RuntimeClass", ["runc", "runc", "60m"]),
+    ("admissionregistration.MutatingWebhookConfiguration", ["defaults.example.com", 1, "60m"]),
+    ("admissionregistration.MutatingAdmissionPolicy", ["label.example.com", 1, "<unset>", "60m"]),
+    ("admissionregistration.MutatingAdmissionPolicyBinding",
+     ["label.example.com", "label.example.com", "<unset>", "60m"]),
 ]  # fmt: skip
 
 
@@ -606,6 +635,28 @@ def test_approval_changes_conditions_and_nothing_else() -> None:
     ]
     with pytest.raises(Invalid, match='may not remove a condition of type "Approved"'):
         approval.edit(new, old, "")
+
+
+# Kinds whose rules are tried elsewhere: in test_registry.py, test_extensions.py and by kubectl.
+ELSEWHERE = {
+    "ConfigMap", "Endpoints", "Event", "Namespace", "Node", "Pod", "Secret", "Service",
+    "ServiceAccount", "apiextensions.CustomResourceDefinition", "apps.Deployment",
+    "apps.ReplicaSet", "coordination.Lease", "discovery.EndpointSlice",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(BY_NAME.keys() - ELSEWHERE))
+def test_each_rule_of_a_kind_is_tried_here(name: str) -> None:
+    kind = BY_NAME[name]
+    shown = {row[0] for row in ROWS} | {row[0] for row in PLAIN_ROWS}
+    tried = {
+        "validate": (all_valid, {row[0] for row in WRONG}),
+        "validate_update": (any_change, {row[0] for row in CHANGES if row[3]}),
+        "default": (unchanged, {row[0] for row in DEFAULTS}),
+        "cells": (name_and_age, shown),
+    }
+    for rule, (none, names) in tried.items():
+        assert getattr(kind, rule) is none or name in names, rule
 
 
 def test_bound_claims_may_grow() -> None:
