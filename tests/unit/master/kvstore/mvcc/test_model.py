@@ -190,6 +190,11 @@ class MvccModel(RuleBasedStateMachine):
             3: lambda item: item[1].mod,
             4: lambda item: item[1].value,
         }[request.sort_target]
+        filtered = request.min_mod_revision or request.max_create_revision
+        if request.sort_order == 0 and request.limit and not filtered:
+            # A target without an order sorts what is read: the first by key, and one more (etcd's
+            # executeRange).
+            wanted = wanted[: request.limit + 1]
         wanted.sort(key=column, reverse=request.sort_order == 2)
         assert response.more == (0 < request.limit < len(wanted))
         wanted = wanted[: request.limit] if request.limit else wanted
