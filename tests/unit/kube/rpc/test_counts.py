@@ -12,7 +12,11 @@ from kube.stubs.resources import resources_pb2 as pb
 
 # A process of its own: series are the process', and others of this one may have called.
 UNCALLED = """
+from __future__ import annotations
+
 from prometheus_client import generate_latest
+from kube.rpc.metrics import PrometheusObserver
+from kube.rpc.service import methods_of
 from kube.stubs.resources import resources_pb2 as pb
 
 class Silent:
