@@ -15,6 +15,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -30,6 +31,7 @@ RETENTION_TIME, RETENTION_SIZE = "2d", "512MB"
 # (GOGC), and then keeps to the limit. A lower limit costs a large lab its processor.
 LIMITS = {"GOGC": "50", "GOMEMLIMIT": "256MiB", "GOMAXPROCS": "1"}
 STOP_SECONDS = 10.0
+LOOKS, LOOK_SECONDS = 3, 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,24 @@ def _confined() -> list[str]:
     return [*nice, "setpriv", "--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
 
 
+def _looked_for(directory: LabDir) -> Running | None:
+    """As `find`, and past the instant in which a process becomes another program (nice, setpriv,
+    Prometheus) and has no command line."""
+    for _ in range(LOOKS):
+        if (running := find(directory)) is not None:
+            return running
+        time.sleep(LOOK_SECONDS)
+    return None
+
+
 def stop(directory: LabDir, *, kill: bool = False) -> bool:
     """End it and wait until it has ended. False if it did not run."""
-    running = find(directory)
+    running = _looked_for(directory)
     if running is None:
         return False
     with _pidfd(running.pid) as handle:
         # The number may have come to mean another process before the handle was opened.
-        if handle is None or find(directory) != running:
+        if handle is None or _looked_for(directory) != running:
             return True
         for number in (signal.SIGKILL,) if kill else (signal.SIGTERM, signal.SIGKILL):
             signal.pidfd_send_signal(handle, number)

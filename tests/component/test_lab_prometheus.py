@@ -64,6 +64,15 @@ def test_it_ends_when_told_and_keeps_its_port_for_the_next_time(directory: LabDi
     assert started and again.address == running.address
 
 
+def test_one_that_was_only_just_started_is_ended_too(directory: LabDir) -> None:
+    """While it is still becoming Prometheus by way of nice and setpriv."""
+    for _ in range(20):
+        running, started = server.ensure(directory)
+        assert started
+        server.stop(directory, kill=True)
+        assert not Path(f"/proc/{running.pid}/exe").exists()
+
+
 def test_a_port_that_somebody_else_has_is_left_to_him(directory: LabDir) -> None:
     taken = {9095, 9090, 9091}
     assert server.free_port(9095, lambda port: port not in taken) == 9092
