@@ -101,11 +101,11 @@ class Connection:
             return channel.recv_exit_status()
 
     def put(self, local: Path, remote: str) -> None:
-        """Send a file; `remote` appears whole or not at all."""
+        """Send a file; `remote` appears whole or not at all, and is its owner's alone."""
         with self._failures(), local.open("rb") as file:
             temporary = f"{remote}.part"
             status = self.stream(
-                ["sh", "-c", 'cat > "$1"', "sh", temporary], bytes, bytes, stdin=file
+                ["sh", "-c", 'umask 077; cat > "$1"', "sh", temporary], bytes, bytes, stdin=file
             )
             if status == 0:
                 status = self.run(["mv", "--", temporary, remote]).status
