@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from provision.errors import KubeconfigProblem, ProvisionError
 from provision.monitoring import server
 from provision.phases.report import Phases, Reporter
 from provision.providers import PROVIDERS, declared
+from provision.providers.base import Progress
 from provision.state import Store
 
 
@@ -26,14 +28,17 @@ class Stray:
     provider: str
     state_dir: Path | None  # where it was made from, if that is known
     why: str
+    remove: Callable[[str, Path | None, Progress], Awaitable[None]]
 
 
 def strays(store: Store) -> list[Stray]:
     found = []
     for name in PROVIDERS:
-        for lab, state_dir in declared(name).present(store.root).items():
+        if (known := declared(name).strays) is None:
+            continue
+        for lab, state_dir in known.present(store.root).items():
             if why := _unowned(store, lab, state_dir):
-                found.append(Stray(lab, name, state_dir, why))
+                found.append(Stray(lab, name, state_dir, why, known.remove))
     return found
 
 
@@ -53,7 +58,7 @@ async def prune(store: Store, chosen: list[Stray], reporter: Reporter) -> None:
         home = Store(stray.state_dir.parent) if stray.state_dir is not None else store
         with home.locked(stray.lab), Phases(reporter).phase(f"prune {stray.lab}") as step:
             await asyncio.to_thread(server.stop, home.directory(stray.lab), kill=True)
-            await declared(stray.provider).remove(stray.lab, stray.state_dir, step.say)
+            await stray.remove(stray.lab, stray.state_dir, step.say)
             try:
                 kubeconfig.uninstall(stray.lab, os.environ)
             except KubeconfigProblem as problem:

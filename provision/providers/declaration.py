@@ -38,12 +38,14 @@ def _nothing() -> Iterable[Remark]:
     return ()
 
 
-def _nowhere(root: Path) -> Mapping[str, Path | None]:
-    return {}
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """How labs are found, and go away, of which nobody remembers more than the name."""
 
-
-async def _unknown(lab: str, state_dir: Path | None, progress: Progress) -> None:
-    raise NotImplementedError
+    # All that this host runs, or that are below the directory of all labs, with each one's state
+    # directory if that is known.
+    present: Callable[[Path], Mapping[str, Path | None]]
+    remove: Callable[[str, Path | None, Progress], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,5 @@ class Declaration:
     # No address moves between machines, and masters have another one for who is outside.
     in_a_cloud: bool = False
     remarks: Callable[[], Iterable[Remark]] = _nothing
-    # What this host has of labs, running or below the directory of all labs, with each one's state
-    # directory if that is known; and how a lab goes away of which only the name is remembered.
-    present: Callable[[Path], Mapping[str, Path | None]] = _nowhere
-    remove: Callable[[str, Path | None, Progress], Awaitable[None]] = _unknown
+    # None: this host does not see which of its labs there are.
+    strays: Strays | None = None

@@ -10,7 +10,13 @@ from msgspec import Meta
 
 from provision.labfile.base import DISK_PATTERN
 from provision.providers.base import Progress, Provider
-from provision.providers.declaration import Declaration, MachineLimits, ProviderOptions, Remark
+from provision.providers.declaration import (
+    Declaration,
+    MachineLimits,
+    ProviderOptions,
+    Remark,
+    Strays,
+)
 
 
 class LocalOptions(ProviderOptions, frozen=True):
@@ -74,6 +80,5 @@ DECLARATION = Declaration(
     _make,
     on_this_host=True,
     remarks=_remarks,
-    present=_present,
-    remove=_remove,
+    strays=Strays(_present, _remove),
 )
