@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from provision.providers.local.waiting import wait_ended
 
 BURST_KBIT = 32
 BURST_KBYTES = 64
-_END_SECONDS = 10.0
+_START_SECONDS = _END_SECONDS = 10.0
 
 
 def table_name(key: str) -> str:
@@ -126,12 +125,15 @@ class LocalFabric:
     async def undelay(self, lab: LabSpec, names: Sequence[str]) -> None:
         for machine in lab.chosen(names):
             paths = LabPaths(lab.state_dir).machine(machine.name)
+            # First: one that is only just starting looks for it, and ends without.
+            paths.wire.unlink(missing_ok=True)
             handle = processes.open_alive(processes.read_record(paths.wire_process))
             if handle is not None:
                 with contextlib.suppress(ProcessLookupError):
                     signal.pidfd_send_signal(handle, signal.SIGKILL)
                 await wait_ended(handle, _END_SECONDS)
-            paths.wire_process.unlink(missing_ok=True)
+            for file in (paths.wire_process, paths.wire_errors):
+                file.unlink(missing_ok=True)
             port = machine_port(machine.name)
             if await _has_port(lab, port):
                 await run("ip", "-n", lab_netns(lab.name), "link", "set", port, "master", BRIDGE)
@@ -158,19 +160,25 @@ async def _slow_down(lab: LabSpec, machine: str, wire: Wire) -> None:
         "duplicate_percent": wire.duplicate_percent,
         "reorder_percent": wire.reorder_percent,
     }
-    with tempfile.TemporaryDirectory(prefix="muster-wire-") as folder:
-        file, errors = Path(folder, "spec.json"), Path(folder, "errors")
-        file.write_text(json.dumps(spec))
-        await start_module("slowwire", str(file), netns=netns, errors=errors)
-        while not paths.wire_process.exists():
-            if errors.exists() and (said := errors.read_text().strip()):
-                raise ProviderError(f"cannot slow {machine} down: {said.splitlines()[-1]}")
-            await asyncio.sleep(0.01)
+    paths.wire.write_text(json.dumps(spec))
+    await start_module("slowwire", str(paths.wire), netns=netns, errors=paths.wire_errors)
+    deadline = asyncio.get_running_loop().time() + _START_SECONDS
+    while not paths.wire_process.exists():
+        why = _said(paths.wire_errors)
+        if why or asyncio.get_running_loop().time() > deadline:
+            raise ProviderError(f"cannot slow {machine} down: {why or 'nothing happened'}")
+        await asyncio.sleep(0.01)
     change = (
         f"link set {port} nomaster\nlink set {tap} addrgenmode none master {BRIDGE}\n"
         f"link set {tap} up\n"
     )
     await run("ip", "-n", netns, "-batch", "-", stdin=change)
+
+
+def _said(errors: Path) -> str:
+    """The last line of what it complained about; "" for nothing."""
+    lines = errors.read_text().split("\n") if errors.exists() else []
+    return next((line for line in reversed(lines) if line.strip()), "")
 
 
 async def _has_port(lab: LabSpec, port: str) -> bool:

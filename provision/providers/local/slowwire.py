@@ -160,10 +160,15 @@ def _send(descriptor: int, frame: bytes) -> None:
 
 
 def main() -> int:
-    spec: WireSpec = json.loads(Path(sys.argv[1]).read_text())
+    file = Path(sys.argv[1])
+    spec: WireSpec = json.loads(file.read_text())
     port, tap = open_port(spec["port"]), open_tap(spec["tap"])
     queue = Queue(Lateness(spec, random.Random()))  # noqa: S311 - no secret is made of it
-    processes.write_record(Path(spec["record"]), processes.describe(os.getpid()))
+    record = Path(spec["record"])
+    processes.write_record(record, processes.describe(os.getpid()))
+    if not file.exists():  # taken back before it began: nobody looks for its record any more
+        record.unlink(missing_ok=True)
+        return 0
     try:
         carry(port.fileno(), tap, queue)
     except OSError as error:

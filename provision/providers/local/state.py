@@ -63,7 +63,9 @@ class MachinePaths:
         self.image = directory / "disk.img"
         self.process = directory / "process.json"
         self.launch = directory / "launch.json"
-        self.wire_process = directory / "slow-wire.json"
+        self.wire = directory / "slow-wire.json"
+        self.wire_process = directory / "slow-wire-process.json"
+        self.wire_errors = directory / "slow-wire-errors"
         self.init_log = self.disk / "root/var/log/init.log"
 
     @property
