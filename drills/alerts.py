@@ -74,7 +74,7 @@ async def seen_by(url: str, fault_at: float, end: float) -> tuple[AlertSeen, ...
     found = [
         alert
         for rule, answer in zip(rules, answers, strict=True)
-        for alert in _alerts(rule, answer["data"]["result"], fault_at, end)
+        for alert in _alerts(rule, answer.get("data", {}).get("result", ()), fault_at, end)
     ]
     return tuple(sorted(found, key=lambda alert: (alert.begin, alert.name, alert.about)))
 

@@ -53,13 +53,16 @@ def worth_showing(machine: str, journal: str) -> Iterator[LogSeen]:
     """The warnings and errors in journalctl's JSON; a text that comes again right away, once."""
     last: tuple[str, str] | None = None
     for line in journal.splitlines():
-        entry = json.loads(line)
+        try:
+            entry = json.loads(line)
+            at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
+        except (ValueError, KeyError, TypeError):
+            continue  # of a journal that was cut off with its machine
         component = str(entry.get("_SYSTEMD_UNIT", "")).removeprefix("muster-")
         component = component.removesuffix(".service")
         text = _warning(entry.get("MESSAGE"))
         if text and (component, text) != last:
             last = component, text
-            at = int(entry["__REALTIME_TIMESTAMP"]) / 1e6
             yield LogSeen(at, machine, component, text)
 
 

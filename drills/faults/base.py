@@ -105,10 +105,10 @@ class Fault(Strict, frozen=True, kw_only=True, tag_field="fault"):
 
     async def undo(self, scene: Scene) -> tuple[AnyStep, ...]:
         """How to take it back. Looks, but changes nothing. Empty: it ends by itself."""
-        raise NotImplementedError
+        raise NotImplementedError  # a Struct cannot be an abstract class
 
     async def inject(self, scene: Scene) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # a Struct cannot be an abstract class
 
 
 def names(victims: Sequence[str]) -> str:

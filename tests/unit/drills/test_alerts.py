@@ -15,6 +15,7 @@ RULES = [
     {"name": "Slow", "query": "slow", "duration": 900, "labels": {"severity": "critical"}},
     {"name": "Old", "query": "old", "duration": 60, "labels": {}},
     {"name": "Short", "query": "short", "duration": 60, "labels": {}},
+    {"name": "Refused", "query": "refused", "duration": 60, "labels": {}},
 ]
 
 
@@ -33,6 +34,8 @@ ANSWERS = {
 async def page(request: Request) -> Response:
     if request.path == "/api/v1/rules":
         return json_page({"data": {"groups": [{"rules": RULES}]}})
+    if request.asked("query") == "refused":
+        return json_page({"status": "error", "error": "query timed out"}, 503)
     return json_page({"data": {"result": ANSWERS[request.asked("query")]}})
 
 

@@ -27,6 +27,8 @@ def test_warnings_are_shown_with_what_they_are_about() -> None:
             entry(14, "muster-proxy.service", "no JSON"),
             entry(15, "muster-proxy.service", [255, 254]),
             entry(16, "init.scope", said("error", "x" * 1000)),
+            '{"__REALTIME_TIMESTAMP": "17',
+            "{}",
         ]
     )
     lines = list(worth_showing("w1", journal))
