@@ -9,11 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.component.pki_fixture import Pki
 
 # A suite that plain `make test` leaves out, by its mark: the target that runs it.
 _TARGETS = {"vagrant": "make test-vagrant", "go": "make test-go"}
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile(
+    "untimed", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("untimed")
 _left_out: Counter[tuple[str, str]] = Counter()
 
 

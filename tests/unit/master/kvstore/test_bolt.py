@@ -49,7 +49,7 @@ def read_all(data: bytes, names: Iterable[bytes]) -> Contents:
     return {name: dict(database.items(name)) for name in names}
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(contents, st.integers(1, 100))
 def test_what_was_written_is_read(buckets: Contents, batch: int) -> None:
     assert read_all(file_of(buckets, batch), buckets) == buckets
@@ -82,7 +82,7 @@ def test_the_newer_meta_page_counts_and_either_is_enough() -> None:
         Database(bytes(data))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.data())
 def test_damage_is_refused_or_harmless(data: st.DataObject) -> None:
     """Any bytes may be anything: the reader ends, and what it returns is not more than is there."""

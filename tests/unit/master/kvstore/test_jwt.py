@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from master.kvstore.auth.jwt import JwtTokens, SigningKey
@@ -119,7 +119,6 @@ def test_a_token_ends_at_its_time_though_it_was_known_before() -> None:
     assert tokens.caller_of(token, 7) is None
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60) | st.lists(st.binary(max_size=20), max_size=4).map(
     lambda parts: ".".join(base64.urlsafe_b64encode(one).decode().rstrip("=") for one in parts)
 ))  # fmt: skip

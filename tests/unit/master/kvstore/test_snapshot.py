@@ -137,7 +137,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("snap"), busy_machine())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_flipped_bit_is_noticed(whole: Path, data: st.DataObject) -> None:
     stream = bytearray(whole.read_bytes())

@@ -267,7 +267,7 @@ nodes_strategy = st.lists(
 pods_strategy = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=14)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(nodes=nodes_strategy, pods=pods_strategy, seed=st.integers(0, 9))
 def test_a_pod_is_placed_exactly_if_some_node_has_room(
     nodes: list[tuple[int, int, int, bool]], pods: list[tuple[int, int]], seed: int
@@ -289,7 +289,7 @@ def test_a_pod_is_placed_exactly_if_some_node_has_room(
             free[chosen] = [left[0] - cpu, left[1] - memory, left[2] - 1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(steps=st.lists(st.tuples(st.sampled_from("asrf"), st.integers(0, 5)), max_size=40))
 def test_the_cache_counts_what_is_there(steps: list[tuple[str, int]]) -> None:
     """Any order of assume, confirm, forget and remove leaves the sums of what remains."""

@@ -137,7 +137,7 @@ def expected(spec: dict[str, Any], source: str, how: str) -> Outcomes:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@settings(max_examples=75, deadline=None)
+@settings(max_examples=75)
 @given(st.lists(service, min_size=1, max_size=3))
 def test_each_packet_reaches_one_usable_endpoint_evenly_or_is_refused(
     mode: str, specs: list[dict[str, Any]]
@@ -157,7 +157,7 @@ def test_each_packet_reaches_one_usable_endpoint_evenly_or_is_refused(
 
 @pytest.mark.parametrize("mode", MODES)
 @given(st.lists(service, max_size=2))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_other_packets_are_left_alone(mode: str, specs: list[dict[str, Any]]) -> None:
     """But for other ports of a ClusterIP, which nobody else can answer: nftables refuses them."""
     walker = walker_of(mode, specs)

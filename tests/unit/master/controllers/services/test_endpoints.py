@@ -172,7 +172,7 @@ def test_one_changed_pod_rewrites_one_slice() -> None:
     assert (len(plan.create), len(plan.update), len(plan.delete)) == (0, 1, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sets(st.integers(0, 230), max_size=231), min_size=1, max_size=5))
 def test_after_any_history_every_pod_is_there_exactly_once(history: list[set[int]]) -> None:
     store = Store()

@@ -137,7 +137,7 @@ def sizes(cluster: Cluster) -> dict[str, int]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     replicas=st.integers(1, 10),
     surge=st.sampled_from([0, 1, 3, "25%", "100%"]),

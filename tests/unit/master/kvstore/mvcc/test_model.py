@@ -237,7 +237,7 @@ class MvccModel(RuleBasedStateMachine):
 
 
 TestMvccModel = MvccModel.TestCase
-TestMvccModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestMvccModel.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 @given(

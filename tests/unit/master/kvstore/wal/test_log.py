@@ -71,7 +71,7 @@ def test_writing_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert replay(tmp_path).entries == entries(1, 10) + entries(11, 12, term=2)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_torn_tail_is_cut_off(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -92,7 +92,7 @@ def test_any_torn_tail_is_cut_off(
     assert replay(directory).entries[:9] == entries(1, 9)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_any_flipped_bit_in_acknowledged_data_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -188,7 +188,7 @@ def test_unknown_bytes_decode_to_nothing() -> None:
     assert [item.payload for item in record.read(good + good[:-1])] == [b"payload"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(noise=st.binary(max_size=400))
 def test_noise_is_never_a_record(noise: bytes) -> None:
     assert list(record.read(noise)) == []
