@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TypeVar
 
 from msgspec.structs import replace
 
@@ -33,36 +34,21 @@ from master.apiserver.registry.validation.policies import (
 
 _BINDING_COLUMNS = columns("Name PolicyName ParamRef Age")
 Binding = ValidatingAdmissionPolicyBinding | MutatingAdmissionPolicyBinding
+PolicyT = TypeVar("PolicyT", ValidatingAdmissionPolicy, MutatingAdmissionPolicy)
+BindingT = TypeVar("BindingT", ValidatingAdmissionPolicyBinding, MutatingAdmissionPolicyBinding)
 Rules = tuple[NamedRuleWithOperations, ...]
 
 
-def default_policy(obj: ValidatingAdmissionPolicy) -> ValidatingAdmissionPolicy:
-    spec = obj.spec
+def default_policy(obj: PolicyT) -> PolicyT:
     spec = replace(
-        spec,
-        failure_policy=spec.failure_policy or "Fail",
-        match_constraints=_matches(spec.match_constraints),
+        obj.spec,
+        failure_policy=obj.spec.failure_policy or "Fail",
+        match_constraints=_matches(obj.spec.match_constraints),
     )
     return replace(obj, spec=spec)
 
 
-def default_mutating_policy(obj: MutatingAdmissionPolicy) -> MutatingAdmissionPolicy:
-    spec = obj.spec
-    spec = replace(
-        spec,
-        failure_policy=spec.failure_policy or "Fail",
-        match_constraints=_matches(spec.match_constraints),
-    )
-    return replace(obj, spec=spec)
-
-
-def default_binding(obj: ValidatingAdmissionPolicyBinding) -> ValidatingAdmissionPolicyBinding:
-    return replace(obj, spec=replace(obj.spec, match_resources=_matches(obj.spec.match_resources)))
-
-
-def default_mutating_binding(
-    obj: MutatingAdmissionPolicyBinding,
-) -> MutatingAdmissionPolicyBinding:
+def default_binding(obj: BindingT) -> BindingT:
     return replace(obj, spec=replace(obj.spec, match_resources=_matches(obj.spec.match_resources)))
 
 
@@ -136,7 +122,7 @@ MUTATING_POLICY = Kind(
     resource=resource_for(MutatingAdmissionPolicy),
     columns=columns("Name Mutations# ParamKind Age"),
     cells=mutating_cells,
-    default=default_mutating_policy,
+    default=default_policy,
     validate=validate_mutating_policy,
     counted=spec_of,
 )
@@ -144,7 +130,7 @@ MUTATING_BINDING = Kind(
     resource=resource_for(MutatingAdmissionPolicyBinding),
     columns=_BINDING_COLUMNS,
     cells=binding_cells,
-    default=default_mutating_binding,
+    default=default_binding,
     validate=validate_mutating_binding,
     counted=spec_of,
 )

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kube.api.apps import ReplicaSet, ReplicaSetStatus
+from kube.api.core import ReplicationController
 from kube.machinery.scheme import resource_for
 from master.apiserver.kinds.apps.template import default_template, selector_stays, value_or
 from master.apiserver.kinds.cell import age, containers, selector
@@ -41,11 +42,14 @@ def selectable(replica_set: _ReplicaSet) -> dict[str, str]:
     return {"status.replicas": str(replica_set.status.replicas)}
 
 
-# A ReplicationController has them too.
+# A ReplicationController has these, the columns and the cells too.
 FIELDS = Fields(_ReplicaSet, selectable)
 
 
-def cells(obj: ReplicaSet, now: datetime) -> Cells:
+COLUMNS = columns("Name Desired# Current# Ready# Age Containers+ Images+ Selector+")
+
+
+def replica_cells(obj: ReplicaSet | ReplicationController, selected: str, now: datetime) -> Cells:
     names, images = containers(obj.spec.template.spec.containers)
     return [
         obj.metadata.name,
@@ -55,13 +59,17 @@ def cells(obj: ReplicaSet, now: datetime) -> Cells:
         age(obj.metadata.creation_timestamp, now),
         names,
         images,
-        selector(obj.spec.selector),
+        selected,
     ]
+
+
+def cells(obj: ReplicaSet, now: datetime) -> Cells:
+    return replica_cells(obj, selector(obj.spec.selector), now)
 
 
 KIND = Kind(
     resource=resource_for(ReplicaSet),
-    columns=columns("Name Desired# Current# Ready# Age Containers+ Images+ Selector+"),
+    columns=COLUMNS,
     cells=cells,
     fields=FIELDS,
     default=default,

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from kube.api.core import PodTemplateSpec, ReplicationController, ReplicationControllerStatus
 from kube.machinery.scheme import resource_for
-from master.apiserver.kinds.apps.replicaset import FIELDS
+from master.apiserver.kinds.apps.replicaset import COLUMNS, FIELDS, replica_cells
 from master.apiserver.kinds.apps.template import default_template, fresh_status, value_or
-from master.apiserver.kinds.cell import age, containers, labels
-from master.apiserver.kinds.columns import Cells, columns
+from master.apiserver.kinds.cell import labels
+from master.apiserver.kinds.columns import Cells
 from master.apiserver.kinds.kind import Kind, keep_spec, keep_status, spec_of
 from master.apiserver.kinds.parts.scale import SCALE
 from master.apiserver.kinds.parts.subresource import STATUS
@@ -36,22 +36,12 @@ def default(obj: ReplicationController) -> ReplicationController:
 
 
 def cells(obj: ReplicationController, now: datetime) -> Cells:
-    names, images = containers(obj.spec.template.spec.containers)
-    return [
-        obj.metadata.name,
-        obj.spec.replicas or 0,
-        obj.status.replicas or 0,
-        obj.status.ready_replicas or 0,
-        age(obj.metadata.creation_timestamp, now),
-        names,
-        images,
-        labels(obj.spec.selector),
-    ]
+    return replica_cells(obj, labels(obj.spec.selector), now)
 
 
 KIND = Kind(
     resource=resource_for(ReplicationController),
-    columns=columns("Name Desired# Current# Ready# Age Containers+ Images+ Selector+"),
+    columns=COLUMNS,
     cells=cells,
     fields=FIELDS,
     default=default,

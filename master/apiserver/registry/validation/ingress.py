@@ -15,6 +15,7 @@ from kube.api.networking import (
 )
 from kube.machinery.addresses import parsed_ip
 from master.apiserver.registry.validation import field, formats
+from master.apiserver.registry.validation.balancer import validate_address
 from master.apiserver.registry.validation.metadata import (
     dns_1035,
     dns_label,
@@ -148,18 +149,12 @@ def _service(service: IngressServiceBackend, path: str) -> Causes:
 
 
 def validate_ingress_status(obj: Ingress) -> Causes:
-    causes: Causes = []
     balancer = obj.status.load_balancer
-    for index, ingress in enumerate(balancer.ingress if balancer else ()):
-        path = f"status.loadBalancer.ingress[{index}]"
-        if ingress.ip:
-            causes += formats.ip(f"{path}.ip", ingress.ip)
-        if ingress.hostname and parsed_ip(ingress.hostname):
-            text = "must be a DNS name, not an IP address"
-            causes.append(field.invalid(f"{path}.hostname", ingress.hostname, text))
-        elif ingress.hostname and (why := dns_subdomain(ingress.hostname)):
-            causes.append(field.invalid(f"{path}.hostname", ingress.hostname, why))
-    return causes
+    return [
+        cause
+        for index, address in enumerate(balancer.ingress if balancer else ())
+        for cause in validate_address(address, f"status.loadBalancer.ingress[{index}]")
+    ]
 
 
 def validate_ingress_class(obj: IngressClass) -> Causes:

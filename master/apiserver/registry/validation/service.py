@@ -5,6 +5,7 @@ from __future__ import annotations
 from kube.api.core import Service, ServicePort, ServiceSpec
 from kube.api.meta import StatusCause
 from master.apiserver.registry.validation import field, formats
+from master.apiserver.registry.validation.balancer import validate_address
 from master.apiserver.registry.validation.metadata import (
     dns_label,
     dns_subdomain,
@@ -80,10 +81,7 @@ def validate_service_status(service: Service) -> Causes:
     balancer = service.status.load_balancer
     for index, ingress in enumerate(balancer.ingress if balancer else ()):
         path = f"status.loadBalancer.ingress[{index}]"
-        if ingress.ip:
-            causes += formats.ip(f"{path}.ip", ingress.ip)
-        if ingress.hostname and (why := dns_subdomain(ingress.hostname)):
-            causes.append(field.invalid(f"{path}.hostname", ingress.hostname, why))
+        causes += validate_address(ingress, path)
         if ingress.ip_mode and ingress.ip_mode not in _IP_MODES:
             causes.append(field.not_supported(f"{path}.ipMode", ingress.ip_mode, _IP_MODES))
     return causes
